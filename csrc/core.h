@@ -1,0 +1,173 @@
+/* core.h: what the files of libpynet share among themselves.
+ *
+ *   layers --plan.py--> pn_plan --plan.c checks--> machine.c (memory, threads) --> run.c (walks) --> kernels
+ *
+ * Letters: B rows of a batch, I inputs, O outputs.  x_bi means x[B,I].
+ * A machine's memory, one block, every part 64-byte aligned:
+ *
+ *   values   [row_elems][B]    one [B][ld] block per value of the plan
+ *   dvalues  the same again    gradients (training only)
+ *   wt       W transposed, in panels [I/16][O][16], for every dense layer that hands a gradient down
+ *   targets, weights, row losses, partial sums
+ */
+#ifndef PN_CORE_H
+#define PN_CORE_H
+
+#include "pynet.h"
+
+#if defined(PN_DTYPE_f64)
+typedef double real;
+#define PN_SUFFIX(name) name##_f64
+#else
+typedef float real;
+#define PN_SUFFIX(name) name##_f32
+#endif
+
+/* ---- roll-calls as data (plan.c), for names and for Python ----------------------------------- */
+
+typedef struct pn_entry {
+    const char *list, *name;
+    int id, extra;   /* optimizers: slots; activations: 'X', 'Y' */
+} pn_entry;
+extern const pn_entry pn_roll[];   /* ends with list == NULL */
+
+#define OP(id, NAME) PN_OP_##NAME = id,
+enum {
+#include "ops.def"
+};
+#define LOSS(id, NAME) PN_LOSS_##NAME = id,
+enum {
+#include "ops.def"
+};
+#define METRIC(id, NAME) PN_METRIC_##NAME = id,
+enum {
+#include "ops.def"
+};
+#define OPTIMIZER(id, NAME, slots) PN_OPTIMIZER_##NAME = id,
+enum {
+#include "ops.def"
+};
+#define CLIP(id, NAME) PN_CLIP_##NAME = id,
+enum {
+#include "ops.def"
+};
+#define ACT(id, NAME, needs, forward, derivative) PN_ACT_##NAME = id,
+#define ACT_ROW(id, NAME, needs)                  PN_ACT_##NAME = id,
+enum {
+#include "activations.def"
+};
+#undef ACT
+#undef ACT_ROW
+enum { PN_N_ACTS = 65 };
+
+int pn_activation_known(int id);
+int pn_activation_needs_x(int id);
+int pn_optimizer_slots(int id);   /* -1: unknown */
+
+static inline uint64_t pn_pad(uint64_t n) { return (n + PN_PANEL - 1) / PN_PANEL * PN_PANEL; }
+static inline uint32_t pn_panels(uint32_t cols) { return (cols + PN_PANEL - 1) / PN_PANEL; }
+static inline uint64_t pn_param_size(const pn_param *p) { return pn_pad(p->cols) * p->rows; }
+
+/* ---- kernels --------------------------------------------------------------------------------- *
+ * KERNEL(name, (arguments)).  Ranges are [m0,m1) rows and [p0,p1) panels of 16 columns; work is divided
+ * only among outputs, so a result does not depend on how.  Kernels never fail, allocate or print.      */
+#define PN_KERNELS(KERNEL)                                                                                             \
+    /* y_bo = x_bi w_io + b_o, then act; z keeps the sum where it is not NULL */                                       \
+    KERNEL(dense_forward, (const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,  \
+                           real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t p0, int64_t p1,         \
+                           int act, const double *p))                                                                  \
+    /* dx_bi (+)= dz_bo w_io^T; wt holds w^T in panels along I; p0, p1 are panels of I */                              \
+    KERNEL(dense_dx, (const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,       \
+                      int64_t m1, int64_t O, int64_t p0, int64_t p1, int add))                                         \
+    /* dw_io (+)= x_bi^T dz_bo for inputs [i0,i1) and panels [p0,p1) of O */                                           \
+    KERNEL(dense_dw, (const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I,          \
+                      int64_t i0, int64_t i1, int64_t B, int64_t p0, int64_t p1, int add))                             \
+    /* db_o (+)= column sums of dz_bo */                                                                               \
+    KERNEL(column_sums, (const real *dz_bo, int64_t lddz, real *db_o, int64_t B, int64_t p0, int64_t p1, int add))     \
+    /* wt_oi = w_io^T, both in panels; p0, p1 are panels of I */                                                       \
+    KERNEL(transpose, (const real *w_io, real *wt_oi, int64_t I, int64_t O, int64_t p0, int64_t p1))                   \
+    KERNEL(act_forward, (int act, const double *p, const real *x, int64_t ldx, real *y, int64_t ldy, int64_t m0,       \
+                         int64_t m1, int64_t p0, int64_t p1))                                                          \
+    /* dx (+)= dy act'(v); v is y or x as activations.def says; dx may be dy */                                        \
+    KERNEL(act_backward, (int act, const double *p, const real *v, int64_t ldv, const real *dy, int64_t lddy,          \
+                          real *dx, int64_t lddx, int64_t m0, int64_t m1, int64_t p0, int64_t p1, int add))            \
+    KERNEL(softmax_forward, (const real *x_bo, int64_t ldx, real *y_bo, int64_t ldy, int64_t m0, int64_t m1,           \
+                             int64_t O))                                                                               \
+    KERNEL(softmax_backward, (const real *y_bo, int64_t ldy, const real *dy_bo, int64_t lddy, real *dx_bo,             \
+                              int64_t lddx, int64_t m0, int64_t m1, int64_t O, int add))                               \
+    /* y = a + b, whole padded rows */                                                                                 \
+    KERNEL(add, (const real *a, int64_t lda, const real *b, int64_t ldb, real *y, int64_t ldy, int64_t m0,             \
+                 int64_t m1, int64_t p0, int64_t p1))                                                                  \
+    /* y[:, 0:n] (+)= x[:, 0:n], any n; columns n..pad of y become 0 when `pad` > n */                                 \
+    KERNEL(copy, (const real *x, int64_t ldx, real *y, int64_t ldy, int64_t m0, int64_t m1, int64_t n, int64_t pad,    \
+                  int add))                                                                                            \
+    /* y = (array[order[m]] - shift) * scale, columns width..ld become 0 */                                            \
+    KERNEL(gather, (const pn_array *array, const int64_t *order, int64_t row0, const real *scale, const real *shift,   \
+                    real *y, int64_t ldy, int64_t m0, int64_t m1))                                                     \
+    /* row losses l[m] and dx_bo = factor * weight[m] * dl/dx; t is [B][ldt] or, for labels, int32 [B] */              \
+    KERNEL(loss, (int loss, double parameter, const real *x_bo, int64_t ldx, const real *t_bo, int64_t ldt,            \
+                  const int32_t *labels, const real *weight, double factor, real *row_loss, real *dx_bo,               \
+                  int64_t lddx, int64_t m0, int64_t m1, int64_t O))                                                    \
+    /* one optimizer step on n elements; hyper and the rest in update.h */                                             \
+    KERNEL(update, (int optimizer, const double *hyper, double rate, double step, real *p, real *g, real *s0,          \
+                    real *s1, int64_t n))                                                                              \
+    KERNEL(penalty, (double l1, double l2, const real *w, real *g, int64_t n))                                         \
+    KERNEL(penalty_value, (double l1, double l2, const real *w, int64_t n, double *sum))                               \
+    KERNEL(sum_squares, (const real *g, int64_t n, double *sum))                                                       \
+    KERNEL(scale, (real *g, double factor, int64_t n))                                                                 \
+    KERNEL(clip_value, (real *g, double c, int64_t n))                                                                 \
+    KERNEL(clip_sign, (real *g, int64_t n))
+
+#define PN_FIELD(name, args) void(*name) args;
+typedef struct pn_kernels {
+    PN_KERNELS(PN_FIELD)
+} PN_SUFFIX(pn_kernels);
+#undef PN_FIELD
+
+/* ---- instruction sets (dispatch.c) ------------------------------------------------------------ */
+
+typedef struct pn_isa {
+    const char *name;
+    int (*usable)(void);
+    const void *kernels[2];   /* pn_kernels of f32 and f64 */
+} pn_isa;
+const pn_isa *pn_isa_find(const char *name);   /* NULL: not built or not usable */
+
+/* ---- threads (pool.c) -------------------------------------------------------------------------- */
+
+/* Calls work(argument, i, n) for i in 0..n-1, i = 0 in the calling thread.  Falls back to doing all of it
+ * in the calling thread when the pool is busy, cannot be made, or n == 1. */
+typedef void pn_work(void *argument, int i, int n);
+void pn_parallel(pn_work *work, void *argument, int n);
+int pn_available_cpus(void);
+
+/* ---- the machine (machine.c) -------------------------------------------------------------------- */
+
+struct pn_machine {
+    pn_plan plan;             /* its tables are copies inside `block` */
+    pn_dtype dtype;
+    const void *kernels;
+    const char *isa;
+    int n_threads;
+    int training;
+    int64_t capacity;         /* rows */
+    int64_t rows;             /* rows of the batch now in `values` */
+    pn_arenas arenas;
+    void *values, *dvalues, *transposed, *targets, *weights, *row_loss;
+    int32_t *labels;
+    double *partial;          /* sums of squares, one per block of the gradient arena */
+    double *batch_sums;       /* [n_sums] */
+    uint64_t *wt_offset;      /* [n_params] into transposed; UINT64_MAX: not kept */
+    uint64_t *target_column;  /* [n_targets] column (x rows) into targets */
+    uint32_t *target_width;   /* [n_targets]; 0: class labels */
+    double weight_sum;
+    int running;
+    void *block;              /* the one allocation */
+};
+
+/* run.c, once per dtype */
+pn_status pn_run_f32(pn_machine *m, const pn_job *job, int64_t first, int64_t count, double seconds, int64_t *done);
+pn_status pn_run_f64(pn_machine *m, const pn_job *job, int64_t first, int64_t count, double seconds, int64_t *done);
+double pn_now(void);          /* seconds, monotonic */
+
+#endif

@@ -1,0 +1,54 @@
+/* dispatch.c: which instruction sets were built, which of them this CPU has, and which one is used. */
+#include "core.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* PN_BUILT_ISAS is a list ISA(scalar)ISA(avx2)..., worst first, from the build. */
+#define ISA(name) extern const struct pn_kernels pn_kernels_##name##_f32, pn_kernels_##name##_f64;
+PN_BUILT_ISAS
+#undef ISA
+
+static int always(void) { return 1; }
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+/* libgcc and compiler-rt ask cpuid once and XGETBV too: a CPU whose system does not save the registers says no. */
+static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+static int has_avx512(void) {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+#define usable_scalar always
+#define usable_avx2   has_avx2
+#define usable_avx512 has_avx512
+#define usable_neon   always /* part of the aarch64 baseline */
+
+#define ISA(name) {#name, usable_##name, {&pn_kernels_##name##_f32, &pn_kernels_##name##_f64}},
+static const pn_isa isas[] = {PN_BUILT_ISAS};
+#undef ISA
+enum { N_ISAS = sizeof isas / sizeof isas[0] };
+
+const char *pn_isa_name(int index) { return index >= 0 && index < N_ISAS ? isas[index].name : NULL; }
+
+const pn_isa *pn_isa_find(const char *name) {
+    for (int i = 0; i < N_ISAS; i++)
+        if (strcmp(isas[i].name, name) == 0) return isas[i].usable() ? &isas[i] : NULL;
+    return NULL;
+}
+
+int pn_isa_usable(const char *name) { return pn_isa_find(name) != NULL; }
+
+pn_status pn_isa_default(const char **name) {
+    const char *forced = getenv("PYNET_ISA");
+    if (forced && *forced) {
+        const pn_isa *isa = pn_isa_find(forced);
+        if (!isa) return PN_NO_ISA;
+        *name = isa->name;
+        return PN_OK;
+    }
+    for (int i = 0; i < N_ISAS; i++)
+        if (isas[i].usable()) *name = isas[i].name;
+    return PN_OK;
+}

@@ -1,0 +1,61 @@
+/* data.h: moving rows: gather with conversion and scaling, sums of values, copies of columns. */
+#ifndef PN_DATA_H
+#define PN_DATA_H
+#include "simd.h"
+
+/* One row of any element type to real; the contiguous case has a loop of its own, which vectorises. */
+#define CONVERT(id, type)                                                                                              \
+    case id:                                                                                                           \
+        if (step == (int64_t)sizeof(type))                                                                             \
+            for (int64_t i = 0; i < n; i++) y[i] = (real)((const type *)from)[i];                                      \
+        else                                                                                                           \
+            for (int64_t i = 0; i < n; i++) y[i] = (real) * (const type *)(from + i * step);                           \
+        break;
+
+static void gather(const pn_array *array, const int64_t *order, int64_t row0, const real *scale, const real *shift,
+                   real *y_bi, int64_t ldy, int64_t m0, int64_t m1) {
+    const int64_t n = array->width, step = array->col_stride;
+    for (int64_t m = m0; m < m1; m++) {
+        const char *from = (const char *)array->base + (order ? order[row0 + m] : row0 + m) * array->row_stride;
+        real *y = y_bi + m * ldy;
+        switch (array->type) {
+            CONVERT(PN_FLOAT32, float)
+            CONVERT(PN_FLOAT64, double)
+            CONVERT(PN_INT8, int8_t)
+            CONVERT(PN_UINT8, uint8_t)
+            CONVERT(PN_INT16, int16_t)
+            CONVERT(PN_UINT16, uint16_t)
+            CONVERT(PN_INT32, int32_t)
+            CONVERT(PN_UINT32, uint32_t)
+            CONVERT(PN_INT64, int64_t)
+            CONVERT(PN_UINT64, uint64_t)
+        default: break;
+        }
+        if (shift)
+            for (int64_t i = 0; i < n; i++) y[i] = y[i] - shift[i];
+        if (scale)
+            for (int64_t i = 0; i < n; i++) y[i] = y[i] * scale[i];
+        for (int64_t i = n; i % PN_PANEL; i++) y[i] = 0;
+    }
+}
+
+static void add(const real *a, int64_t lda, const real *b, int64_t ldb, real *y, int64_t ldy, int64_t m0, int64_t m1,
+                int64_t p0, int64_t p1) {
+    for (int64_t m = m0; m < m1; m++)
+        for (int64_t i = p0 * PN_PANEL; i < p1 * PN_PANEL; i += VLEN)
+            vstore(y + m * ldy + i, vadd(vload(a + m * lda + i), vload(b + m * ldb + i)));
+}
+
+static void copy(const real *x, int64_t ldx, real *y, int64_t ldy, int64_t m0, int64_t m1, int64_t n, int64_t pad,
+                 int add) {
+    for (int64_t m = m0; m < m1; m++) {
+        const real *from = x + m * ldx;
+        real *to = y + m * ldy;
+        if (add)
+            for (int64_t i = 0; i < n; i++) to[i] = to[i] + from[i];
+        else
+            for (int64_t i = 0; i < n; i++) to[i] = from[i];
+        for (int64_t i = n; i < pad; i++) to[i] = 0;
+    }
+}
+#endif

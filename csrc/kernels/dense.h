@@ -1,0 +1,168 @@
+/* dense.h: one register tile, c[m,n] (+)= sum_k a(m,k) b[k,n], and its three callers.
+ *
+ *   forward   y_bo  = x_bi  w_io + b_o     a = x  (rows of the batch)       b = w, panels along O
+ *   dx        dx_bi = dz_bo w_io^T         a = dz (rows of the batch)       b = w^T, panels along I
+ *   dw        dw_io = x_bi^T dz_bo         a = x  (columns: inputs)         b = dz, rows of the batch
+ *
+ * Vectors run along n, never along the sum; k ascends in every tile: each output is one chain of fused
+ * multiply-adds in one order, so neither the tile's shape nor the thread that owns it shows in the bits. */
+#ifndef PN_DENSE_H
+#define PN_DENSE_H
+#include "act.h"
+
+/* a(m,k) = a[m*sm + k*sk].  Vector j of b and c lies in panel j / PANEL_VECS, bp and cp elements apart. */
+typedef struct operands {
+    const real *a;
+    int64_t sm, sk;
+    const real *b;
+    int64_t sb, bp;
+    const real *bias;   /* the sum starts here (NULL: at 0, or at c itself with `add`) */
+    real *c;
+    int64_t sc, cp;
+    int64_t K;
+    int add;
+} operands;
+
+#define AT(stride, j) ((j) / PANEL_VECS * (stride) + (j) % PANEL_VECS * VLEN)
+
+PN_INLINE void tile(const int mr, const int nv, const operands *o, const int64_t sm, const int64_t sk) {
+    vec acc[TILE_ROWS][TILE_VECS];
+    const real *a = o->a, *b = o->b;
+    const int64_t sb = o->sb, bp = o->bp;
+#pragma GCC unroll 16
+    for (int m = 0; m < mr; m++)
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++)
+            acc[m][j] = o->add    ? vload(o->c + m * o->sc + AT(o->cp, j))
+                        : o->bias ? vload(o->bias + j * VLEN)
+                                  : vset(0);
+    for (int64_t k = o->K; k > 0; k--) {
+        vec bv[TILE_VECS];
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) bv[j] = vload(b + AT(bp, j));
+#pragma GCC unroll 16
+        for (int m = 0; m < mr; m++) {
+            const vec av = vset(a[m * sm]);
+#pragma GCC unroll 4
+            for (int j = 0; j < nv; j++) acc[m][j] = vfma(av, bv[j], acc[m][j]);
+        }
+        a += sk;
+        b += sb;
+    }
+#pragma GCC unroll 16
+    for (int m = 0; m < mr; m++)
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) vstore(o->c + m * o->sc + AT(o->cp, j), acc[m][j]);
+}
+
+/* One function per number of rows; `rows`: a is walked along k with stride 1, `cols`: a is walked along m. */
+#define TILE(mr)                                                                                                       \
+    static void rows_##mr(const operands *o) { tile(mr, TILE_VECS, o, o->sm, 1); }                                     \
+    static void cols_##mr(const operands *o) { tile(mr, TILE_VECS, o, 1, o->sk); }                                     \
+    static void rows1_##mr(const operands *o) { tile(mr, 1, o, o->sm, 1); }                                            \
+    static void cols1_##mr(const operands *o) { tile(mr, 1, o, 1, o->sk); }
+#if TILE_ROWS == 14
+#define EACH_TILE(T) T(1) T(2) T(3) T(4) T(5) T(6) T(7) T(8) T(9) T(10) T(11) T(12) T(13) T(14)
+#elif TILE_ROWS == 6
+#define EACH_TILE(T) T(1) T(2) T(3) T(4) T(5) T(6)
+#else
+#define EACH_TILE(T) T(1) T(2)
+#endif
+EACH_TILE(TILE)
+typedef void tile_function(const operands *o);
+typedef struct tile_set {
+    tile_function *wide, *narrow;   /* TILE_VECS vectors, and one */
+} tile_set;
+#define ROWS(mr) [mr] = {rows_##mr, rows1_##mr},
+#define COLS(mr) [mr] = {cols_##mr, cols1_##mr},
+static const tile_set row_tiles[TILE_ROWS + 1] = {EACH_TILE(ROWS)}, col_tiles[TILE_ROWS + 1] = {EACH_TILE(COLS)};
+
+/* What follows a tile while it is in the first-level cache. */
+typedef struct epilogue {
+    act_loop *loop;      /* NULL: nothing */
+    const double *p;
+    real *y;             /* where act(c) goes: c itself, or beside it where c (= z) is kept */
+    int64_t ldy;
+} epilogue;
+
+/* Rows [m0,m1) x panels [p0,p1): columns outside, rows inside, so that a strip of b stays close; rows are
+ * cut into equal tiles, because a last tile of one or two rows would wait on its own latency. */
+PN_INLINE void product(const tile_set *tiles, const operands *whole, int64_t m0, int64_t m1, int64_t p0, int64_t p1,
+                       const epilogue *then) {
+    if (m1 <= m0) return;
+    const int64_t blocks = (m1 - m0 + TILE_ROWS - 1) / TILE_ROWS;
+    for (int64_t q = p0 * PANEL_VECS; q < p1 * PANEL_VECS;) {
+        const int wide = p1 * PANEL_VECS - q >= TILE_VECS;
+        operands o = *whole;
+        o.b += AT(o.bp, q);
+        if (o.bias) o.bias += q * VLEN;
+        for (int64_t k = 0, m = m0; k < blocks; k++) {
+            const int64_t next = m0 + (m1 - m0) * (k + 1) / blocks;
+            o.a = whole->a + m * o.sm;
+            o.c = whole->c + m * o.sc + AT(o.cp, q);
+            const tile_set *t = &tiles[next - m];
+            (wide ? t->wide : t->narrow)(&o);
+            if (then && then->loop)
+                then->loop(then->p, o.c, o.sc, then->y + m * then->ldy + q * VLEN, then->ldy, next - m,
+                           wide ? TILE_VECS * VLEN : VLEN);
+            m = next;
+        }
+        q += wide ? TILE_VECS : 1;
+    }
+}
+
+static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,
+                          real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t p0, int64_t p1, int act,
+                          const double *p) {
+    real *sum = z_bo ? z_bo : y_bo;
+    const int64_t ld = z_bo ? ldz : ldy;
+    /* y[m, 16p..] = b + sum_i x[m,i] w[p][i][0..16) */
+    const operands o = {.a = x_bi, .sm = ldx, .sk = 1, .b = w_io, .sb = PN_PANEL, .bp = I * PN_PANEL, .bias = b_o,
+                        .c = sum, .sc = ld, .cp = PN_PANEL, .K = I};
+    const int elementwise = act != PN_ACT_softmax && (z_bo || act != PN_ACT_identity);
+    const epilogue then = {elementwise ? act_loops[act] : NULL, p, y_bo, ldy};
+    product(row_tiles, &o, m0, m1, p0, p1, &then);
+}
+
+static void dense_dx(const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,
+                     int64_t m1, int64_t O, int64_t p0, int64_t p1, int add) {
+    /* dx[m, 16p..] = sum_o dz[m,o] wt[p][o][0..16) */
+    const operands o = {.a = dz_bo, .sm = lddz, .sk = 1, .b = wt_oi, .sb = PN_PANEL, .bp = O * PN_PANEL, .c = dx_bi,
+                        .sc = lddx, .cp = PN_PANEL, .K = O, .add = add};
+    product(row_tiles, &o, m0, m1, p0, p1, NULL);
+}
+
+static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I, int64_t i0,
+                     int64_t i1, int64_t B, int64_t p0, int64_t p1, int add) {
+    /* dw[p][i][0..16) = sum_b x[b,i] dz[b, 16p..] */
+    const operands o = {.a = x_bi, .sm = 1, .sk = ldx, .b = dz_bo, .sb = lddz, .bp = PN_PANEL, .c = dw_io,
+                        .sc = PN_PANEL, .cp = I * PN_PANEL, .K = B, .add = add};
+    product(col_tiles, &o, i0, i1, p0, p1, NULL);
+}
+
+static void column_sums(const real *dz_bo, int64_t lddz, real *db_o, int64_t B, int64_t p0, int64_t p1, int add) {
+    for (int64_t p = p0; p < p1; p++) { /* db[o] = sum_b dz[b,o], b ascending */
+        lanes16 s = lanes_set(0);
+        for (int64_t m = 0; m < B; m++)
+            for (int j = 0; j < PANEL_VECS; j++)
+                s.v[j] = vadd(s.v[j], vload(dz_bo + m * lddz + p * PN_PANEL + j * VLEN));
+        for (int j = 0; j < PANEL_VECS; j++) {
+            real *d = db_o + p * PN_PANEL + j * VLEN;
+            vstore(d, add ? vadd(vload(d), s.v[j]) : s.v[j]);
+        }
+    }
+}
+
+static void transpose(const real *w_io, real *wt_oi, int64_t I, int64_t O, int64_t p0, int64_t p1) {
+    for (int64_t p = p0; p < p1; p++) { /* wt[p][o][l] = w[o/16][16p + l][o%16], 0 beyond I */
+        const int64_t n = I - p * PN_PANEL < PN_PANEL ? I - p * PN_PANEL : PN_PANEL;
+        for (int64_t o = 0; o < O; o++) {
+            const real *from = w_io + (o / PN_PANEL * I + p * PN_PANEL) * PN_PANEL + o % PN_PANEL;
+            real *to = wt_oi + (p * O + o) * PN_PANEL;
+            int64_t l = 0;
+            for (; l < n; l++) to[l] = from[l * PN_PANEL];
+            for (; l < PN_PANEL; l++) to[l] = 0;
+        }
+    }
+}
+#endif

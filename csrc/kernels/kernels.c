@@ -1,0 +1,26 @@
+/* kernels.c: the flag boundary.  Compiled once per (ISA, dtype); exports one table and nothing else. */
+#include "simd.h"
+
+#include "data.h"
+#include "dense.h"
+#include "loss.h"
+#include "update.h"
+
+#if defined(PN_DTYPE_f64)
+#define DTYPE_NAME(isa) pn_kernels_##isa##_f64
+#else
+#define DTYPE_NAME(isa) pn_kernels_##isa##_f32
+#endif
+#if defined(PN_ISA_avx512)
+#define TABLE DTYPE_NAME(avx512)
+#elif defined(PN_ISA_avx2)
+#define TABLE DTYPE_NAME(avx2)
+#elif defined(PN_ISA_neon)
+#define TABLE DTYPE_NAME(neon)
+#else
+#define TABLE DTYPE_NAME(scalar)
+#endif
+
+#define PN_ENTRY(name, args) .name = name,
+extern const struct pn_kernels TABLE;
+const struct pn_kernels TABLE = {PN_KERNELS(PN_ENTRY)};

@@ -1,0 +1,172 @@
+/* loss.h: softmax, and every loss: its value per row and its gradient in one pass.
+ * y prediction, t target, d = y - t; a row's loss is the mean over its O outputs (cross-entropy: the sum).
+ * Sums along a row run in 16 virtual lanes and one tree (simd.h), the same on every ISA. */
+#ifndef PN_LOSS_H
+#define PN_LOSS_H
+#include "vmath.h"
+
+/* ---- softmax: p_o = exp(z_o - max z) / sum ------------------------------------------------------------- */
+
+static real row_max(const real *z, int64_t O) {
+    lanes16 m = lanes_set(-INFINITY);
+    for (int64_t o = 0; o < O; o += PN_PANEL)
+        for (int j = 0; j < PANEL_VECS; j++)
+            m.v[j] = vmax(m.v[j], vload_head(z + o + j * VLEN, O - o - j * VLEN, -INFINITY));
+    return lanes_reduce(&m, real_max);
+}
+
+/* e_o = exp(z_o - top), 0 in the padding; returns their sum */
+static real row_exp(const real *z, real *e, real top, int64_t O) {
+    lanes16 s = lanes_set(0);
+    for (int64_t o = 0; o < O; o += PN_PANEL)
+        for (int j = 0; j < PANEL_VECS; j++) {
+            const vec x = vexp(vsub(vload_head(z + o + j * VLEN, O - o - j * VLEN, -INFINITY), vset(top)));
+            s.v[j] = vadd(s.v[j], x);
+            vstore(e + o + j * VLEN, x);
+        }
+    return lanes_reduce(&s, real_add);
+}
+
+static void softmax_forward(const real *x_bo, int64_t ldx, real *y_bo, int64_t ldy, int64_t m0, int64_t m1, int64_t O) {
+    for (int64_t m = m0; m < m1; m++) {
+        real *y = y_bo + m * ldy;
+        const real s = row_exp(x_bo + m * ldx, y, row_max(x_bo + m * ldx, O), O);
+        for (int64_t o = 0; o < O; o += VLEN) vstore(y + o, vdiv(vload(y + o), vset(s)));
+    }
+}
+
+static void softmax_backward(const real *y_bo, int64_t ldy, const real *dy_bo, int64_t lddy, real *dx_bo, int64_t lddx,
+                             int64_t m0, int64_t m1, int64_t O, int add) {
+    for (int64_t m = m0; m < m1; m++) { /* dx = y (dy - sum y dy); y and so dx are 0 in the padding */
+        const real *y = y_bo + m * ldy, *dy = dy_bo + m * lddy;
+        real *dx = dx_bo + m * lddx;
+        lanes16 s = lanes_set(0);
+        for (int64_t o = 0; o < O; o += PN_PANEL)
+            for (int j = 0; j < PANEL_VECS; j++)
+                s.v[j] = vfma(vload(y + o + j * VLEN), vload(dy + o + j * VLEN), s.v[j]);
+        const vec sum = vset(lanes_reduce(&s, real_add));
+        for (int64_t o = 0; o < O; o += VLEN) {
+            const vec g = vmul(vload(y + o), vsub(vload(dy + o), sum));
+            vstore(dx + o, add ? vadd(vload(dx + o), g) : g);
+        }
+    }
+}
+
+/* ---- losses that are a mean over outputs: l and g = dl/dy of one vector --------------------------------- */
+
+typedef struct terms {
+    vec l, g;
+} terms;
+PN_INLINE terms mse_terms(vec y, vec t, vec c) {
+    const vec d = vsub(y, t);
+    (void)c;
+    return (terms){vmul(d, d), vadd(d, d)};
+}
+PN_INLINE terms mae_terms(vec y, vec t, vec c) {
+    const vec d = vsub(y, t);
+    (void)c;
+    return (terms){vabs(d), vsign(d)};
+}
+PN_INLINE terms huber_terms(vec y, vec t, vec c) { /* |d| <= c: d^2/2, else c (|d| - c/2) */
+    const vec d = vsub(y, t), half = vset(R(0.5));
+    const mask in = vle(vabs(d), c);
+    return (terms){vsel(in, vmul(half, vmul(d, d)), vmul(c, vfnma(half, c, vabs(d)))),
+                   vsel(in, d, vmul(c, vsign(d)))};
+}
+PN_INLINE terms log_cosh_terms(vec y, vec t, vec c) { /* |d| + log(1 + exp(-2|d|)) - log 2 */
+    const vec d = vsub(y, t), a = vabs(d);
+    (void)c;
+    return (terms){vadd(a, vsub(vlog1p(vexp(vmul(vset(-2), a))), vset(R(0.69314718055994530942)))), vtanh(d)};
+}
+PN_INLINE terms poisson_terms(vec y, vec t, vec c) { /* y - t log(y + 1e-7) */
+    const vec u = vadd(y, vset(R(1e-7)));
+    (void)c;
+    return (terms){vfnma(t, vlog(u), y), vsub(vset(1), vdiv(t, u))};
+}
+PN_INLINE terms quantile_terms(vec y, vec t, vec c) { /* e = t - y: max(c e, (c-1) e) */
+    const vec e = vsub(t, y), less = vsub(c, vset(1));
+    return (terms){vmax(vmul(c, e), vmul(less, e)),
+                   vsel(vlt(vset(0), e), vneg(c), vsel(vlt(e, vset(0)), vneg(less), vset(0)))};
+}
+PN_INLINE terms bce_terms(vec z, vec t, vec c) { /* max(z,0) - z t + log(1 + exp(-|z|)); g = sigmoid(z) - t */
+    (void)c;
+    return (terms){vfnma(z, t, vsoftplus(z)), vsub(vsigmoid(z), t)};
+}
+
+#define MEAN_ROW(NAME)                                                                                                 \
+    static real NAME##_row(const real *y, const real *t, real *dx, real factor, real parameter, int64_t O) {           \
+        const vec c = vset(parameter), f = vset(factor);                                                               \
+        lanes16 s = lanes_set(0);                                                                                      \
+        for (int64_t o = 0; o < O; o += PN_PANEL)                                                                      \
+            for (int j = 0; j < PANEL_VECS; j++) {                                                                     \
+                const int64_t at = o + j * VLEN, left = O - at;                                                        \
+                const terms q = NAME##_terms(vload(y + at), vload(t + at), c);                                         \
+                const mask in = vlt(viota(), vset((real)(left < 0 ? 0 : left > VLEN ? VLEN : left)));                  \
+                s.v[j] = vadd(s.v[j], vsel(in, q.l, vset(0)));                                                         \
+                vstore(dx + at, vsel(in, vflush(vmul(f, q.g)), vset(0)));                                              \
+            }                                                                                                          \
+        return lanes_reduce(&s, real_add) / (real)O;                                                                   \
+    }
+MEAN_ROW(mse)
+MEAN_ROW(mae)
+MEAN_ROW(huber)
+MEAN_ROW(log_cosh)
+MEAN_ROW(poisson)
+MEAN_ROW(quantile)
+MEAN_ROW(bce)
+
+/* ---- cross-entropy from logits: l = log sum exp z - z_label,  g = softmax(z) - onehot -------------------- */
+
+static real cross_entropy_index_row(const real *z, int32_t label, real *dx, real factor, int64_t O) {
+    const real top = row_max(z, O), s = row_exp(z, dx, top, O), zl = z[label];
+    const vec scale = vset(factor / s);
+    for (int64_t o = 0; o < O; o += VLEN) vstore(dx + o, vflush(vmul(vload(dx + o), scale)));
+    dx[label] -= factor;
+    real lane[PN_PANEL] = {0};   /* one scalar logarithm: the vector one, so that every ISA has its bits */
+    for (int i = 0; i < VLEN; i++) lane[i] = s;
+    vstore(lane, vlog(vload(lane)));
+    return top - zl + lane[0];
+}
+
+static real cross_entropy_dense_row(const real *z, const real *t, real *dx, real factor, int64_t O) {
+    const real top = row_max(z, O), s = row_exp(z, dx, top, O);
+    lanes16 mass = lanes_set(0), dot = lanes_set(0);
+    for (int64_t o = 0; o < O; o += PN_PANEL)
+        for (int j = 0; j < PANEL_VECS; j++) {
+            const int64_t at = o + j * VLEN, left = O - at;
+            const vec tv = vload_head(t + at, left, 0);
+            mass.v[j] = vadd(mass.v[j], tv);
+            dot.v[j] = vfma(tv, vsub(vset(top), vload_head(z + at, left, top)), dot.v[j]);
+        }
+    const real sum = lanes_reduce(&mass, real_add);
+    const vec scale = vset(sum / s), f = vset(factor); /* l = sum t log s + sum t (top - z);  g = (sum t) p - t */
+    for (int64_t o = 0; o < O; o += VLEN)
+        vstore(dx + o, vflush(vmul(f, vsub(vmul(vload(dx + o), scale), vload_head(t + o, O - o, 0)))));
+    real lane[PN_PANEL];
+    for (int i = 0; i < VLEN; i++) lane[i] = s;
+    vstore(lane, vlog(vload(lane)));
+    return sum * lane[0] + lanes_reduce(&dot, real_add);
+}
+
+static void loss(int kind, double parameter, const real *x_bo, int64_t ldx, const real *t_bo, int64_t ldt,
+                 const int32_t *labels, const real *weight, double factor, real *row_loss, real *dx_bo, int64_t lddx,
+                 int64_t m0, int64_t m1, int64_t O) {
+    for (int64_t m = m0; m < m1; m++) {
+        const real *x = x_bo + m * ldx, *t = t_bo ? t_bo + m * ldt : NULL;
+        real *dx = dx_bo + m * lddx;
+        const real c = R(parameter), f = R(factor * (double)weight[m]), fo = R(factor * (double)weight[m] / (double)O);
+        switch (kind) {
+        case PN_LOSS_mse: row_loss[m] = mse_row(x, t, dx, fo, c, O); break;
+        case PN_LOSS_mae: row_loss[m] = mae_row(x, t, dx, fo, c, O); break;
+        case PN_LOSS_huber: row_loss[m] = huber_row(x, t, dx, fo, c, O); break;
+        case PN_LOSS_log_cosh: row_loss[m] = log_cosh_row(x, t, dx, fo, c, O); break;
+        case PN_LOSS_poisson: row_loss[m] = poisson_row(x, t, dx, fo, c, O); break;
+        case PN_LOSS_quantile: row_loss[m] = quantile_row(x, t, dx, fo, c, O); break;
+        case PN_LOSS_binary_cross_entropy: row_loss[m] = bce_row(x, t, dx, fo, c, O); break;
+        case PN_LOSS_cross_entropy_index: row_loss[m] = cross_entropy_index_row(x, labels[m], dx, f, O); break;
+        case PN_LOSS_cross_entropy_dense: row_loss[m] = cross_entropy_dense_row(x, t, dx, f, O); break;
+        default: row_loss[m] = 0; /* external: the caller writes dx */
+        }
+    }
+}
+#endif

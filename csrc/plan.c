@@ -1,0 +1,225 @@
+/* plan.c: the roll-calls as data, and the one place where the numbers of a plan are believed or refused. */
+#include "core.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- roll-calls --------------------------------------------------------------------------------- */
+
+enum { Y = 'Y', X = 'X' };
+#define OP(id, NAME)               {"op", #NAME, id, 0},
+#define LOSS(id, NAME)             {"loss", #NAME, id, 0},
+#define METRIC(id, NAME)           {"metric", #NAME, id, 0},
+#define OPTIMIZER(id, NAME, slots) {"optimizer", #NAME, id, slots},
+#define CLIP(id, NAME)             {"clip", #NAME, id, 0},
+const pn_entry pn_roll[] = {
+#include "ops.def"
+#define ACT(id, NAME, needs, forward, derivative) {"activation", #NAME, id, needs},
+#define ACT_ROW(id, NAME, needs)                  {"activation", #NAME, id, needs},
+#include "activations.def"
+    {NULL, NULL, 0, 0}};
+#undef ACT
+#undef ACT_ROW
+
+static const pn_entry *find(const char *list, int id) {
+    for (const pn_entry *e = pn_roll; e->list; e++)
+        if (e->id == id && strcmp(e->list, list) == 0) return e;
+    return NULL;
+}
+
+int pn_activation_known(int id) { return find("activation", id) != NULL; }
+int pn_activation_needs_x(int id) { return find("activation", id)->extra == X; }
+int pn_optimizer_slots(int id) { return find("optimizer", id) ? find("optimizer", id)->extra : -1; }
+
+const char *pn_version(void) { return PN_VERSION; }
+
+const char *pn_status_text(pn_status status) {
+    static const char *const text[] = {"ok",
+                                       "the plan is not valid",
+                                       "an argument is not valid",
+                                       "out of memory",
+                                       "no such instruction set on this CPU",
+                                       "the loss became NaN or infinite",
+                                       "a class label is out of range",
+                                       "the machine is running in another thread"};
+    return status >= PN_OK && status <= PN_BUSY ? text[status] : "unknown status";
+}
+
+/* ---- the checker --------------------------------------------------------------------------------- */
+
+typedef struct fault {
+    char *text;
+    size_t size;
+} fault;
+
+static int refuse(fault *f, const char *format, ...) {
+    if (f->text && f->size) {
+        va_list arguments;
+        va_start(arguments, format);
+        vsnprintf(f->text, f->size, format, arguments);
+        va_end(arguments);
+    }
+    return 0;
+}
+
+enum { MAX_WIDTH = 1 << 24, MAX_TABLE = 1 << 14 };
+
+static int check_values(const pn_plan *plan, fault *f) {
+    for (uint32_t i = 0; i < plan->n_values; i++) {
+        const pn_value *v = &plan->values[i];
+        if (v->width < 1 || v->width > MAX_WIDTH)
+            return refuse(f, "value %u: width %u, expected 1..%d", i, v->width, MAX_WIDTH);
+        if (v->ld < v->width || v->ld % PN_PANEL || v->ld % 512 == 0 || v->ld > 2u * MAX_WIDTH)
+            return refuse(f, "value %u: ld %u, expected a multiple of 16 but not of 512, at least the width %u", i, v->ld,
+                          v->width);
+        if (v->column % PN_PANEL || (uint64_t)v->column + v->ld > plan->row_elems)
+            return refuse(f, "value %u: columns %u..%llu, expected a multiple of 16 inside 0..%u", i, v->column,
+                          (unsigned long long)v->column + v->ld, plan->row_elems);
+        for (uint32_t j = 0; j < i; j++) {   /* tables are short; overlap would be silent corruption */
+            const pn_value *u = &plan->values[j];
+            if (v->column < u->column + u->ld && u->column < v->column + v->ld)
+                return refuse(f, "values %u and %u overlap", j, i);
+        }
+    }
+    return 1;
+}
+
+static int check_params(const pn_plan *plan, fault *f) {
+    for (uint32_t i = 0; i < plan->n_params; i++) {
+        const pn_param *p = &plan->params[i];
+        if (p->rows < 1 || p->rows > MAX_WIDTH || p->cols < 1 || p->cols > MAX_WIDTH)
+            return refuse(f, "param %u: shape %u x %u, expected 1..%d each", i, p->rows, p->cols, MAX_WIDTH);
+        uint64_t size = pn_param_size(p);
+        if (p->offset % PN_PANEL || p->offset > plan->param_elems || size > plan->param_elems - p->offset)
+            return refuse(f, "param %u: offset %llu and size %llu leave the arena of %llu", i,
+                          (unsigned long long)p->offset, (unsigned long long)size, (unsigned long long)plan->param_elems);
+        if (i && p->offset < plan->params[i - 1].offset + pn_param_size(&plan->params[i - 1]))
+            return refuse(f, "param %u: offset %llu overlaps param %u (offsets ascend)", i,
+                          (unsigned long long)p->offset, i - 1);
+        if (!(p->l1 >= 0 && p->l2 >= 0 && isfinite(p->l1) && isfinite(p->l2)))
+            return refuse(f, "param %u: l1 %g, l2 %g, expected finite and >= 0", i, p->l1, p->l2);
+    }
+    return 1;
+}
+
+/* What an op must find: value indices in range, widths that fit, an input that some earlier op wrote. */
+typedef struct walk {
+    const pn_plan *plan;
+    fault *f;
+    uint32_t i;      /* the op */
+    const pn_op *op;
+} walk;
+
+static int value_ok(const walk *w, const char *field, uint32_t v, int written_before) {
+    if (v >= w->plan->n_values)
+        return refuse(w->f, "op %u: %s = %u, but there are %u values", w->i, field, v, w->plan->n_values);
+    int written = 0;
+    for (uint32_t j = 0; j < w->i; j++) {
+        const pn_op *o = &w->plan->ops[j];
+        if (o->kind == PN_OP_loss || o->kind == PN_OP_metric) continue;
+        if (o->y == v && o->kind != PN_OP_concat) written = 1;
+        if (o->y == v && o->kind == PN_OP_concat) written = w->op->kind == PN_OP_concat && w->op->y == v ? 2 : 1;
+        if (o->kind == PN_OP_dense && o->z == v) written = 1;
+    }
+    if (written_before && !written)
+        return refuse(w->f, "op %u: %s = %u is read before any op writes it", w->i, field, v);
+    if (!written_before && written == 1)
+        return refuse(w->f, "op %u: %s = %u is written twice", w->i, field, v);
+    return 1;
+}
+
+static int param_ok(const walk *w, const char *field, uint32_t p, uint32_t rows, uint32_t cols) {
+    if (p >= w->plan->n_params)
+        return refuse(w->f, "op %u: %s = %u, but there are %u params", w->i, field, p, w->plan->n_params);
+    const pn_param *q = &w->plan->params[p];
+    if (q->rows != rows || q->cols != cols)
+        return refuse(w->f, "op %u: %s = %u has shape %u x %u, expected %u x %u", w->i, field, p, q->rows, q->cols, rows,
+                      cols);
+    return 1;
+}
+
+static int sums_ok(const walk *w, uint32_t n) {
+    if (w->op->slot >= w->plan->n_targets)
+        return refuse(w->f, "op %u: slot = %u, but there are %u targets", w->i, w->op->slot, w->plan->n_targets);
+    if (w->op->at < 2 || w->op->at > w->plan->n_sums || n > w->plan->n_sums - w->op->at)
+        return refuse(w->f, "op %u: sums %u..%llu, but there are 2..%u", w->i, w->op->at,
+                      (unsigned long long)w->op->at + n, w->plan->n_sums);
+    return 1;
+}
+
+static int check_op(const walk *w) {
+    const pn_op *op = w->op;
+    const pn_value *v = w->plan->values;
+    for (int k = 0; k < 3; k++)
+        if (!isfinite(op->p[k])) return refuse(w->f, "op %u: p[%d] is not finite", w->i, k);
+    if (op->kind != PN_OP_input && !value_ok(w, "x", op->x, 1)) return 0;
+    if (op->kind != PN_OP_loss && op->kind != PN_OP_metric && !value_ok(w, "y", op->y, 0)) return 0;
+    switch (op->kind) {
+    case PN_OP_input:
+        if (op->slot >= w->plan->n_inputs)
+            return refuse(w->f, "op %u: slot = %u, but there are %u inputs", w->i, op->slot, w->plan->n_inputs);
+        return (op->w == PN_NONE || param_ok(w, "w", op->w, 1, v[op->y].width)) &&
+               (op->b == PN_NONE || param_ok(w, "b", op->b, 1, v[op->y].width));
+    case PN_OP_dense:
+        if (!pn_activation_known(op->act)) return refuse(w->f, "op %u: unknown activation %d", w->i, op->act);
+        if (!param_ok(w, "w", op->w, v[op->x].width, v[op->y].width)) return 0;
+        if (op->b != PN_NONE && !param_ok(w, "b", op->b, 1, v[op->y].width)) return 0;
+        if (op->z == PN_NONE) {
+            if (!(op->flags & PN_NO_BACKWARD) && pn_activation_needs_x(op->act))
+                return refuse(w->f, "op %u: activation %d needs z to be kept for backward", w->i, op->act);
+            return 1;
+        }
+        if (op->z == op->y || !value_ok(w, "z", op->z, 0)) return refuse(w->f, "op %u: z = %u is not free", w->i, op->z);
+        if (v[op->z].width != v[op->y].width)
+            return refuse(w->f, "op %u: z has width %u, expected %u", w->i, v[op->z].width, v[op->y].width);
+        return 1;
+    case PN_OP_activation:
+        if (!pn_activation_known(op->act)) return refuse(w->f, "op %u: unknown activation %d", w->i, op->act);
+        if (v[op->x].width != v[op->y].width)
+            return refuse(w->f, "op %u: widths %u and %u differ", w->i, v[op->x].width, v[op->y].width);
+        return 1;
+    case PN_OP_add:
+        if (!value_ok(w, "x2", op->x2, 1)) return 0;
+        if (v[op->x].width != v[op->y].width || v[op->x2].width != v[op->y].width)
+            return refuse(w->f, "op %u: widths %u + %u -> %u differ", w->i, v[op->x].width, v[op->x2].width,
+                          v[op->y].width);
+        return 1;
+    case PN_OP_concat:
+        if (op->at > v[op->y].width || v[op->x].width > v[op->y].width - op->at)
+            return refuse(w->f, "op %u: columns %u..%llu leave the width %u", w->i, op->at,
+                          (unsigned long long)op->at + v[op->x].width, v[op->y].width);
+        return 1;
+    case PN_OP_loss:
+        if (!find("loss", op->act)) return refuse(w->f, "op %u: unknown loss %d", w->i, op->act);
+        if (op->flags & PN_ADD_X) return refuse(w->f, "op %u: two losses on value %u", w->i, op->x);
+        return sums_ok(w, 2);
+    case PN_OP_metric:
+        if (!find("metric", op->act)) return refuse(w->f, "op %u: unknown metric %d", w->i, op->act);
+        return sums_ok(w, op->act == PN_METRIC_r2 ? 1 + 3 * v[op->x].width : 2);
+    default: return refuse(w->f, "op %u: unknown kind %d", w->i, op->kind);
+    }
+}
+
+static int check_ops(const pn_plan *plan, fault *f) {
+    for (uint32_t i = 0; i < plan->n_ops; i++) {
+        const walk w = {plan, f, i, &plan->ops[i]};
+        if (!check_op(&w)) return 0;
+    }
+    for (uint32_t k = 0; k < plan->n_outputs; k++) {
+        const walk w = {plan, f, plan->n_ops, &(const pn_op){0}};
+        if (!value_ok(&w, "output", plan->outputs[k], 1)) return 0;
+    }
+    return 1;
+}
+
+pn_status pn_plan_check(const pn_plan *plan, char *text, size_t size) {
+    fault f = {text, size};
+    if (size) text[0] = '\0';
+    if (plan->n_values > MAX_TABLE || plan->n_params > MAX_TABLE || plan->n_ops > MAX_TABLE || plan->n_sums > MAX_WIDTH * 4u ||
+        plan->n_inputs < 1 || plan->n_inputs > plan->n_ops || plan->n_targets > plan->n_ops ||
+        plan->n_outputs > plan->n_values || plan->param_elems > (uint64_t)1 << 40)
+        return refuse(&f, "the counts of the plan are out of range"), PN_BAD_PLAN;
+    return check_values(plan, &f) && check_params(plan, &f) && check_ops(plan, &f) ? PN_OK : PN_BAD_PLAN;
+}

@@ -1,0 +1,180 @@
+/* pool.c: one small pool of threads for the process, made at the first parallel call.
+ *
+ * - Worker k runs task k; the caller runs task 0 and every task that found no worker.
+ * - A worker spins for some 30 us after its last task, then sleeps: a fork-join costs about a microsecond inside a
+ *   training step and nothing between steps.
+ * - While one thread uses the pool, other callers do all their tasks themselves: results never depend on it.
+ * - After fork the child starts with no pool (its threads did not survive); it makes a new one on demand. */
+#if !defined(_WIN32)
+#define _GNU_SOURCE
+#endif
+#include "core.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static int chosen_threads;   /* 0: not chosen */
+
+#if defined(_WIN32)
+int pn_available_cpus(void) { return 1; }
+void pn_parallel(pn_work *work, void *argument, int n) {
+    for (int i = 0; i < n; i++) work(argument, i, n);
+}
+#else
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#if defined(__x86_64__) || defined(__i386__)
+#define PAUSE() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define PAUSE() __asm__ volatile("yield")
+#else
+#define PAUSE() ((void)0)
+#endif
+
+enum { MAX_WORKERS = 255, SPIN = 1500 };
+
+typedef struct pool {
+    atomic_flag taken;
+    _Atomic uint64_t ticket;      /* generation << 16 | tasks: one word, so that a late worker never mixes two calls */
+    atomic_int pending;           /* workers that have not finished this ticket */
+    atomic_int sleepers;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    pn_work *work;
+    void *argument;
+    int workers;
+} pool;
+
+typedef struct seat {
+    pool *p;
+    int index;
+} seat;
+
+static _Atomic(pool *) the_pool;
+
+static void forget_pool(void) { atomic_store(&the_pool, NULL); }   /* in the forked child: one store, no lock */
+
+static uint64_t next_ticket(pool *p, uint64_t seen) {
+    uint64_t t;
+    for (int i = 0; i < SPIN; i++) {
+        if ((t = atomic_load_explicit(&p->ticket, memory_order_acquire)) != seen) return t;
+        PAUSE();
+    }
+    pthread_mutex_lock(&p->mutex);
+    atomic_fetch_add(&p->sleepers, 1);
+    while ((t = atomic_load(&p->ticket)) == seen) pthread_cond_wait(&p->wake, &p->mutex);
+    atomic_fetch_sub(&p->sleepers, 1);
+    pthread_mutex_unlock(&p->mutex);
+    return t;
+}
+
+static void *worker(void *argument) {
+    const seat s = *(seat *)argument;
+    free(argument);
+    for (uint64_t seen = 0;;) {
+        seen = next_ticket(s.p, seen);
+        const int n = (int)(seen & 0xffff);
+        if (s.index >= n) continue;
+        s.p->work(s.p->argument, s.index, n);
+        atomic_fetch_sub_explicit(&s.p->pending, 1, memory_order_release);
+    }
+    return NULL;
+}
+
+static pool *get_pool(void) {
+    pool *p = atomic_load(&the_pool);
+    if (p) return p;
+    static atomic_flag registered = ATOMIC_FLAG_INIT;
+    if (!atomic_flag_test_and_set(&registered)) pthread_atfork(NULL, NULL, forget_pool);
+    pool *fresh = calloc(1, sizeof *fresh);
+    if (!fresh) return NULL;
+    atomic_flag_clear(&fresh->taken);
+    pthread_mutex_init(&fresh->mutex, NULL);
+    pthread_cond_init(&fresh->wake, NULL);
+    if (atomic_compare_exchange_strong(&the_pool, &p, fresh)) return fresh;
+    free(fresh);
+    return p;
+}
+
+/* Only the holder of `taken` hires. */
+static void hire(pool *p, int workers) {
+    while (p->workers < workers && p->workers < MAX_WORKERS) {
+        pthread_t thread;
+        pthread_attr_t detached;
+        seat *s = malloc(sizeof *s);
+        if (!s) return;
+        *s = (seat){p, p->workers + 1};
+        pthread_attr_init(&detached);
+        pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+        const int failed = pthread_create(&thread, &detached, worker, s);
+        pthread_attr_destroy(&detached);
+        if (failed) {
+            free(s);
+            return;
+        }
+        p->workers++;
+    }
+}
+
+void pn_parallel(pn_work *work, void *argument, int n) {
+    pool *p = n > 1 ? get_pool() : NULL;
+    if (!p || atomic_flag_test_and_set_explicit(&p->taken, memory_order_acquire)) {
+        for (int i = 0; i < n; i++) work(argument, i, n);
+        return;
+    }
+    hire(p, n - 1);
+    const int helpers = p->workers < n - 1 ? p->workers : n - 1;
+    p->work = work;
+    p->argument = argument;
+    atomic_store_explicit(&p->pending, helpers, memory_order_relaxed);
+    const uint64_t generation = atomic_load_explicit(&p->ticket, memory_order_relaxed) >> 16;
+    atomic_store(&p->ticket, (generation + 1) << 16 | (uint64_t)n);
+    if (atomic_load(&p->sleepers)) {
+        pthread_mutex_lock(&p->mutex);
+        pthread_cond_broadcast(&p->wake);
+        pthread_mutex_unlock(&p->mutex);
+    }
+    work(argument, 0, n);
+    for (int i = helpers + 1; i < n; i++) work(argument, i, n);
+    for (int spins = 0; atomic_load_explicit(&p->pending, memory_order_acquire); spins++)
+        if (spins < SPIN) PAUSE();
+        else sched_yield();
+    atomic_flag_clear_explicit(&p->taken, memory_order_release);
+}
+
+int pn_available_cpus(void) {
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+#if defined(__linux__)
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) n = CPU_COUNT(&set);
+    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r");   /* "quota period" in microseconds, or "max period" */
+    long quota, period;
+    if (f) {
+        if (fscanf(f, "%ld %ld", &quota, &period) == 2 && quota > 0 && period > 0) {
+            const long allowed = (quota + period - 1) / period;
+            if (allowed < n) n = allowed;
+        }
+        fclose(f);
+    }
+#endif
+    return n < 1 ? 1 : n > MAX_WORKERS ? MAX_WORKERS : (int)n;
+}
+#endif
+
+static int from_environment(const char *name) {
+    const char *text = getenv(name);
+    const int n = text ? atoi(text) : 0;
+    return n > 0 && n < 256 ? n : 0;
+}
+
+void pn_set_num_threads(int n) { chosen_threads = n > 0 ? n < 256 ? n : 255 : 0; }
+
+int pn_get_num_threads(void) {
+    if (!chosen_threads) chosen_threads = from_environment("PYNET_NUM_THREADS");
+    if (!chosen_threads) chosen_threads = from_environment("OMP_NUM_THREADS");
+    if (!chosen_threads) chosen_threads = pn_available_cpus();
+    return chosen_threads;
+}

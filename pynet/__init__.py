@@ -1,0 +1,87 @@
+"""pynet: small and medium neural networks, trained on a CPU at the speed of the machine.
+
+>>> import pynet as pn
+>>> model = pn.Sequential([pn.Input(64), pn.Dense(64, activation="relu"), pn.Dense(10, activation="softmax")])
+>>> trainer = pn.Trainer(model, loss="cross_entropy", optimizer="adam", metrics=["accuracy"])
+>>> trainer.fit(X, y, epochs=10)
+>>> model.predict(X)
+"""
+
+from __future__ import annotations
+
+from . import _check, _core, activations, initializers, losses, metrics, optimizers, schedules
+from .callbacks import Callback, EarlyStopping, ModelCheckpoint
+from .clip import ClipNorm, ClipValue, SignGradient
+from .layers import Activation, Add, Concat, Dense, Input, Residual
+from .model import Model, Sequential
+from .optimizers import SGD, Adagrad, Adam, AdamW, RMSProp, Rprop
+from .trainer import Trainer
+
+__version__ = _core.version
+
+__all__ = [
+    "SGD", "Activation", "Adagrad", "Adam", "AdamW", "Add", "Callback", "ClipNorm", "ClipValue", "Concat", "Dense",
+    "EarlyStopping", "Input", "Model", "ModelCheckpoint", "RMSProp", "Residual", "Rprop", "Sequential",
+    "SignGradient", "Trainer", "activations", "cpu_info", "datasets", "get_num_threads", "initializers", "load",
+    "losses", "metrics", "optimizers", "schedules", "set_num_threads", "tabular"
+]  # fmt: skip
+
+
+def load(path):
+    """Read a model from a file that Model.save or Trainer.save_checkpoint wrote.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    OSError, ValueError
+        The file cannot be read, or is damaged; both name it.
+    """
+    from .files import load_model
+
+    return load_model(path)
+
+
+def cpu_info() -> dict:
+    """Return what pynet sees of this CPU.
+
+    Returns
+    -------
+    dict
+        isa: instruction set in use; isas: {built one: usable here}; cpus: those this process may use;
+        threads: those that pynet uses.
+    """
+    return {
+        "isa": _core.default_isa(),
+        "isas": _core.isas(),
+        "cpus": _core.available_cpus(),
+        "threads": _core.get_num_threads(),
+    }
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads one fit or predict uses at most, 1 to 1024.  Results do not depend on it."""
+    _core.set_num_threads(_check.integer("n", n, 1, 1024))
+
+
+def get_num_threads() -> int:
+    """Return how many threads one fit or predict uses at most."""
+    return _core.get_num_threads()
+
+
+def __getattr__(name: str):
+    if name in ("datasets", "tabular"):  # not needed to train: imported at the first use
+        from importlib import import_module
+
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{_check.suggest(name, __all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,504 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=True, freethreading_compatible=True
+"""The binding: records as NumPy dtypes, the roll-calls, and the C machine.
+
+Nothing is decided here.  Arrays enter as buffers (no NumPy C-API, so one abi3 wheel serves every Python from
+3.11 on); a status becomes an exception.
+"""
+
+from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer)
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcpy, memset
+
+import time as _time
+
+import numpy as _np
+
+cdef extern from "core.h":
+    ctypedef struct pn_value:
+        uint32_t width, ld, column, flags
+    ctypedef struct pn_param:
+        uint64_t offset
+        uint32_t rows, cols, flags, reserved
+        double l1, l2
+    ctypedef struct pn_op:
+        uint8_t kind, act
+        uint16_t flags
+        uint32_t x, x2, y, z, w, b, slot, at, reserved
+        double p[3]
+    ctypedef struct pn_plan:
+        const pn_value *values
+        const pn_param *params
+        const pn_op *ops
+        const uint32_t *outputs
+        uint32_t n_values, n_params, n_ops, n_outputs, n_inputs, n_targets, n_sums, row_elems
+        uint64_t param_elems
+    ctypedef struct pn_array:
+        void *base
+        int64_t row_stride, col_stride
+        uint32_t width, type
+    ctypedef struct pn_clip:
+        int32_t kind
+        double c
+    ctypedef struct pn_job:
+        const pn_array *inputs
+        const pn_array *targets
+        pn_array *outputs
+        const double *weight
+        const int64_t *order
+        int64_t rows, batch
+        uint32_t stages
+        int32_t optimizer
+        double hyper[8]
+        const double *rate
+        const pn_clip *clips
+        int64_t n_clips, step
+        double *sums
+    ctypedef struct pn_arenas:
+        void *params
+        void *grads
+        void *slots[2]
+    ctypedef struct pn_machine:
+        const char *isa
+        int n_threads
+    ctypedef struct pn_entry:
+        const char *list
+        const char *name
+        int id, extra
+    ctypedef enum pn_status:
+        PN_OK, PN_BAD_PLAN, PN_BAD_ARGUMENT, PN_NO_MEMORY, PN_NO_ISA, PN_NOT_FINITE, PN_BAD_LABEL, PN_BUSY
+    ctypedef enum pn_dtype:
+        PN_F32, PN_F64
+    enum:
+        PN_FLOAT32, PN_FLOAT64, PN_INT8, PN_UINT8, PN_INT16, PN_UINT16, PN_INT32, PN_UINT32, PN_INT64, PN_UINT64
+        PN_FORWARD, PN_LOSS, PN_METRIC, PN_BACKWARD, PN_UPDATE, PN_OUTPUT
+        PN_ADD_X, PN_ADD_X2, PN_STOP_X, PN_STOP_X2, PN_NO_BACKWARD, PN_ADD_W, PN_TRAINABLE
+    const pn_entry pn_roll[]
+    const char *pn_status_text(pn_status)
+    const char *pn_version()
+    pn_status pn_plan_check(const pn_plan *, char *, size_t)
+    const char *pn_isa_name(int)
+    int pn_isa_usable(const char *)
+    pn_status pn_isa_default(const char **)
+    size_t pn_machine_bytes(const pn_plan *, pn_dtype, int64_t, int)
+    pn_status pn_machine_open(pn_machine **, const pn_plan *, pn_dtype, int64_t, const pn_arenas *, const char *, int)
+    void pn_machine_close(pn_machine *)
+    pn_status pn_run(pn_machine *, const pn_job *, int64_t, int64_t, double, int64_t *) nogil
+    pn_status pn_predict_one(pn_machine *, const void *, void *) nogil
+    void *pn_machine_value(pn_machine *, uint32_t, int, int64_t *, uint32_t *)
+    void pn_set_num_threads(int)
+    int pn_get_num_threads()
+    int pn_available_cpus()
+
+# ---- records and roll-calls ------------------------------------------------------------------------------
+
+cdef object _record(names, formats, offsets, size):
+    return _np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
+
+cdef object _records():
+    cdef pn_value v
+    cdef pn_param p
+    cdef pn_op o
+    cdef char *base = <char *>&v
+    value = _record(["width", "ld", "column", "flags"], ["u4"] * 4,
+                    [<char *>&v.width - base, <char *>&v.ld - base, <char *>&v.column - base, <char *>&v.flags - base],
+                    sizeof(pn_value))
+    base = <char *>&p
+    param = _record(["offset", "rows", "cols", "flags", "l1", "l2"], ["u8", "u4", "u4", "u4", "f8", "f8"],
+                    [<char *>&p.offset - base, <char *>&p.rows - base, <char *>&p.cols - base,
+                     <char *>&p.flags - base, <char *>&p.l1 - base, <char *>&p.l2 - base], sizeof(pn_param))
+    base = <char *>&o
+    op = _record(["kind", "act", "flags", "x", "x2", "y", "z", "w", "b", "slot", "at", "p"],
+                 ["u1", "u1", "u2", "u4", "u4", "u4", "u4", "u4", "u4", "u4", "u4", ("f8", (3,))],
+                 [<char *>&o.kind - base, <char *>&o.act - base, <char *>&o.flags - base, <char *>&o.x - base,
+                  <char *>&o.x2 - base, <char *>&o.y - base, <char *>&o.z - base, <char *>&o.w - base,
+                  <char *>&o.b - base, <char *>&o.slot - base, <char *>&o.at - base, <char *>&o.p - base],
+                 sizeof(pn_op))
+    return value, param, op
+
+VALUE, PARAM, OP = _records()
+NONE = 0xffffffff
+PANEL = 16
+FORWARD, LOSS, METRIC, BACKWARD, UPDATE, OUTPUT = PN_FORWARD, PN_LOSS, PN_METRIC, PN_BACKWARD, PN_UPDATE, PN_OUTPUT
+ADD_X, ADD_X2, STOP_X, STOP_X2 = PN_ADD_X, PN_ADD_X2, PN_STOP_X, PN_STOP_X2
+NO_BACKWARD, ADD_W, TRAINABLE = PN_NO_BACKWARD, PN_ADD_W, PN_TRAINABLE
+
+OPS, LOSSES, METRICS, OPTIMIZERS, CLIPS, ACTIVATIONS = {}, {}, {}, {}, {}, {}
+
+cdef void _fill_rolls():
+    cdef int i = 0
+    lists = {"op": OPS, "loss": LOSSES, "metric": METRICS, "clip": CLIPS}
+    while pn_roll[i].list != NULL:
+        kind, name = pn_roll[i].list.decode(), pn_roll[i].name.decode()
+        if kind == "optimizer":
+            OPTIMIZERS[name] = (pn_roll[i].id, pn_roll[i].extra)
+        elif kind == "activation":
+            ACTIVATIONS[name] = (pn_roll[i].id, chr(pn_roll[i].extra))
+        else:
+            lists[kind][name] = pn_roll[i].id
+        i += 1
+
+_fill_rolls()
+version = pn_version().decode()
+
+# ---- instruction sets and threads --------------------------------------------------------------------------
+
+def isas():
+    """Return {name: usable on this CPU} of the instruction sets that were built."""
+    cdef int i = 0
+    cdef const char *name
+    found = {}
+    while True:
+        name = pn_isa_name(i)
+        if name == NULL:
+            return found
+        found[name.decode()] = bool(pn_isa_usable(name))
+        i += 1
+
+def default_isa():
+    """Return the name of the instruction set in use: the best of this CPU, or what PYNET_ISA names."""
+    cdef const char *name = NULL
+    if pn_isa_default(&name) != PN_OK:
+        import os
+        usable = ", ".join(n for n, ok in isas().items() if ok)
+        raise ValueError(f"PYNET_ISA={os.environ.get('PYNET_ISA')!r} is not available here (usable: {usable})")
+    return name.decode()
+
+def set_num_threads(int n):
+    pn_set_num_threads(n)
+
+def get_num_threads():
+    return pn_get_num_threads()
+
+def available_cpus():
+    return pn_available_cpus()
+
+# ---- buffers ---------------------------------------------------------------------------------------------------
+
+def aligned(n, dtype):
+    """Return a zeroed 1-D array of `n` elements that begins at a multiple of 64 bytes."""
+    dtype = _np.dtype(dtype)
+    raw = _np.zeros(int(n) * dtype.itemsize + 64, _np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start:start + int(n) * dtype.itemsize].view(dtype)
+
+cdef int _type(Py_buffer *view) except -1:
+    cdef const char *f = view.format
+    if f == NULL:
+        return PN_UINT8
+    if f[0] == b"@" or f[0] == b"=" or f[0] == b"<":
+        f += 1
+    if f[0] != 0 and f[1] == 0:
+        c, size = f[0], view.itemsize
+        if c == b"f" and size == 4:
+            return PN_FLOAT32
+        if c == b"d" and size == 8:
+            return PN_FLOAT64
+        if c == b"?":
+            return PN_UINT8
+        if c in b"bhilq":
+            return {1: PN_INT8, 2: PN_INT16, 4: PN_INT32, 8: PN_INT64}[size]
+        if c in b"BHILQ":
+            return {1: PN_UINT8, 2: PN_UINT16, 4: PN_UINT32, 8: PN_UINT64}[size]
+    raise TypeError(f"element type {view.format.decode()!r} cannot be used by the machine")
+
+cdef class _Buffers:
+    """Buffers held for the length of one call."""
+    cdef Py_buffer views[64]
+    cdef int n
+
+    def __dealloc__(self):
+        cdef int i
+        for i in range(self.n):
+            PyBuffer_Release(&self.views[i])
+
+    cdef Py_buffer *get(self, array, int flags=PyBUF_FORMAT | PyBUF_STRIDES) except NULL:
+        if self.n == 64:
+            raise ValueError("more than 64 arrays in one job")
+        PyObject_GetBuffer(array, &self.views[self.n], flags)
+        self.n += 1
+        return &self.views[self.n - 1]
+
+    cdef void *vector(self, array, Py_ssize_t itemsize, Py_ssize_t least, int writable, name) except? NULL:
+        """The base of a contiguous 1-D array of at least `least` elements."""
+        if array is None:
+            return NULL
+        cdef Py_buffer *v = self.get(array, PyBUF_FORMAT | PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
+        if v.ndim != 1 or v.itemsize != itemsize or v.shape[0] < least or (v.shape[0] > 1 and v.strides[0] != itemsize):
+            raise ValueError(f"{name}: expected a contiguous vector of {least} elements of {itemsize} bytes")
+        return v.buf
+
+    cdef pn_array rows(self, array, int writable, int64_t least, name) except *:
+        cdef Py_buffer *v = self.get(array, PyBUF_FORMAT | PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
+        cdef pn_array a
+        if v.ndim < 1 or v.ndim > 2 or v.shape[0] < least:
+            raise ValueError(f"{name}: expected {least} rows, got shape {[v.shape[i] for i in range(v.ndim)]}")
+        a.base = v.buf
+        a.row_stride = v.strides[0]
+        a.col_stride = v.strides[1] if v.ndim == 2 else v.itemsize
+        a.width = v.shape[1] if v.ndim == 2 else 1
+        a.type = _type(v)
+        return a
+
+cdef class _Plan:
+    """pn_plan over the arrays of a pynet.plan.Plan, which it keeps alive."""
+    cdef pn_plan c
+    cdef _Buffers buffers
+    cdef object plan
+
+    def __init__(self, plan):
+        self.plan = plan
+        self.buffers = _Buffers()
+        cdef Py_buffer *v
+        for name, dtype in (("values", VALUE), ("params", PARAM), ("ops", OP), ("outputs", _np.dtype("u4"))):
+            table = getattr(plan, name)
+            if table.dtype != dtype or table.ndim != 1 or not table.flags.c_contiguous:
+                raise TypeError(f"plan.{name}: expected a 1-D table of {dtype}")
+        self.c.values = <const pn_value *>self.buffers.get(plan.values.view("u1")).buf
+        self.c.params = <const pn_param *>self.buffers.get(plan.params.view("u1")).buf
+        self.c.ops = <const pn_op *>self.buffers.get(plan.ops.view("u1")).buf
+        self.c.outputs = <const uint32_t *>self.buffers.get(plan.outputs.view("u1")).buf
+        self.c.n_values, self.c.n_params = len(plan.values), len(plan.params)
+        self.c.n_ops, self.c.n_outputs = len(plan.ops), len(plan.outputs)
+        self.c.n_inputs, self.c.n_targets, self.c.n_sums = plan.n_inputs, plan.n_targets, plan.n_sums
+        self.c.row_elems, self.c.param_elems = plan.row_elems, plan.param_elems
+
+    cdef check(self):
+        cdef char text[256]
+        if pn_plan_check(&self.c, text, sizeof(text)) != PN_OK:
+            raise ValueError(f"invalid plan: {text.decode()}")
+
+def check_plan(plan):
+    """Raise ValueError, naming table, row and number, if `plan` is not one that a machine may run."""
+    (<_Plan>_Plan(plan)).check()
+
+# ---- the machine -------------------------------------------------------------------------------------------------
+
+cdef class Machine:
+    """The C machine: executes a plan over arenas.  Same interface as ``pynet.reference.Machine``.
+
+    Parameters
+    ----------
+    plan : pynet.plan.Plan
+    params : ndarray, [param_elems], 64-byte aligned, of ``plan.dtype``; read and, by UPDATE, written in place
+    rows : int
+        Largest batch.
+    grads : ndarray, the same shape, optional
+        With it the machine can train.
+    slots : sequence of ndarray
+        Optimizer state.
+    n_threads : int
+        0: the process-wide number.
+    isa : str, optional
+        Instruction set; default: the best of this CPU or what ``PYNET_ISA`` names.
+    """
+    cdef pn_machine *m
+    cdef object keep
+    cdef object dtype
+    cdef Py_ssize_t itemsize
+    cdef Py_ssize_t width_in, width_out
+    cdef char code          # of the dtype, in buffer formats
+    cdef bint small
+    cdef _Plan plan
+
+    def __init__(self, plan, params, *, rows, grads=None, slots=(), n_threads=0, isa=None):
+        if self.m != NULL:
+            raise RuntimeError("a machine is made once")
+        self.plan = _Plan(plan)
+        self.plan.check()
+        self.dtype = _np.dtype(plan.dtype)
+        self.itemsize = self.dtype.itemsize
+        self.code = ord("d") if self.itemsize == 8 else ord("f")
+        if len(slots) > 2:
+            raise ValueError(f"slots: at most 2 arenas, got {len(slots)}")
+        isa = default_isa() if isa is None else isa
+        if not isas().get(isa):
+            raise ValueError(f"isa {isa!r} is not available here (usable: {', '.join(n for n, ok in isas().items() if ok)})")
+        cdef pn_arenas arenas
+        memset(&arenas, 0, sizeof(arenas))
+        arenas.params = self.arena(params, "params")
+        arenas.grads = self.arena(grads, "grads")
+        for i, slot in enumerate(slots):
+            arenas.slots[i] = self.arena(slot, f"slots[{i}]")
+        self.keep = (params, grads, tuple(slots))
+        cdef pn_dtype dtype = PN_F64 if self.itemsize == 8 else PN_F32
+        name = isa.encode()
+        cdef pn_status status = pn_machine_open(&self.m, &self.plan.c, dtype, rows, &arenas, name, n_threads)
+        if status == PN_NO_MEMORY:
+            need = pn_machine_bytes(&self.plan.c, dtype, rows, grads is not None)
+            raise MemoryError(f"a batch of {rows} rows needs {need or 'more than can be counted'} bytes of scratch")
+        if status != PN_OK:
+            raise ValueError(f"machine: {pn_status_text(status).decode()} (rows={rows}, n_threads={n_threads})")
+        self.width_in = int(plan.values["width"][plan.input_values[0]]) if plan.n_inputs == 1 else -1
+        self.width_out = int(plan.values["width"][plan.outputs[0]]) if len(plan.outputs) == 1 else -1
+        self.small = plan.param_elems < 100_000   # microseconds of work: giving up the GIL would cost more
+
+    def __dealloc__(self):
+        pn_machine_close(self.m)
+
+    cdef void *arena(self, array, name) except? NULL:
+        if array is None:
+            return NULL
+        if array.dtype != self.dtype or array.ndim != 1 or array.size != self.plan.c.param_elems \
+                or not array.flags.c_contiguous or not array.flags.writeable or (array.size and array.ctypes.data % 64):
+            raise ValueError(f"{name}: expected an aligned vector of {self.plan.c.param_elems} {self.dtype}")
+        return <void *><uintptr_t>array.ctypes.data
+
+    @property
+    def isa(self):
+        return self.m.isa.decode()
+
+    @property
+    def n_threads(self):
+        return self.m.n_threads
+
+    def run(self, job, int64_t first, int64_t count, double seconds=INFINITY):
+        """Run batches first .. first+count-1 of `job`; return (batches done, "ok" | "not_finite" | "bad_label")."""
+        cdef _Buffers held = _Buffers()
+        cdef pn_array inputs[16]
+        cdef pn_array targets[16]
+        cdef pn_array outputs[16]
+        cdef pn_clip clips[16]
+        cdef pn_job c
+        cdef pn_plan *p = &self.plan.c
+        cdef int64_t done = 0
+        cdef pn_status status
+        memset(&c, 0, sizeof(c))
+        if p.n_inputs > 16 or p.n_targets > 16 or p.n_outputs > 16 or len(job.clips) > 16:
+            raise ValueError("at most 16 inputs, outputs, targets and clips")
+        c.rows, c.batch, c.stages, c.step = job.rows, job.batch, job.stages, job.step
+        if c.stages & (PN_LOSS | PN_BACKWARD | PN_UPDATE) and self.keep[1] is None:
+            raise ValueError("this machine was made to predict: it has no gradient arena")
+        cdef int64_t least = 0 if job.order is not None else c.rows
+        if c.stages & PN_FORWARD:
+            if len(job.inputs) != p.n_inputs:
+                raise ValueError(f"job.inputs: expected {p.n_inputs} arrays, got {len(job.inputs)}")
+            for i in range(p.n_inputs):
+                inputs[i] = held.rows(job.inputs[i], 0, least, f"input {i}")
+                width = int(self.plan.plan.values["width"][self.plan.plan.input_values[i]])
+                if inputs[i].width != width:
+                    raise ValueError(f"input {i}: expected {width} columns, got {inputs[i].width}")
+            c.inputs = inputs
+        if c.stages & (PN_LOSS | PN_METRIC):
+            if len(job.targets) != p.n_targets:
+                raise ValueError(f"job.targets: expected {p.n_targets} arrays, got {len(job.targets)}")
+            for i in range(p.n_targets):
+                targets[i] = held.rows(job.targets[i], 0, least, f"target {i}")
+            for op in self.plan.plan.ops:
+                if op["kind"] in (OPS["loss"], OPS["metric"]):
+                    index = (LOSSES["cross_entropy_index"],) if op["kind"] == OPS["loss"] else \
+                        (METRICS["accuracy_index"], METRICS["top_k_index"])
+                    want = 1 if op["act"] in index else self.plan.plan.values["width"][op["x"]]
+                    if targets[op["slot"]].width != int(want):
+                        raise ValueError(f"target {op['slot']}: expected {want} columns, got {targets[op['slot']].width}")
+            c.targets = targets
+            c.sums = <double *>held.vector(job.sums, 8, p.n_sums, 1, "job.sums")
+        if c.stages & PN_OUTPUT:
+            for i in range(p.n_outputs):
+                outputs[i] = held.rows(job.outputs[i], 1, c.rows, f"output {i}")
+                width = self.plan.plan.values["width"][p.outputs[i]]
+                if outputs[i].width != width or outputs[i].type != (PN_FLOAT64 if self.itemsize == 8 else PN_FLOAT32) \
+                        or outputs[i].col_stride != self.itemsize:
+                    raise ValueError(f"output {i}: expected rows of {width} contiguous {self.dtype}")
+            c.outputs = outputs
+        c.weight = <const double *>held.vector(job.weight, 8, least, 0, "job.weight")
+        c.order = <const int64_t *>held.vector(job.order, 8, c.rows, 0, "job.order")
+        if c.stages & PN_UPDATE:
+            c.optimizer = job.optimizer
+            memcpy(c.hyper, held.vector(job.hyper, 8, 8, 0, "job.hyper"), sizeof(c.hyper))
+            c.rate = <const double *>held.vector(job.rate, 8, count, 0, "job.rate")
+            for i, (kind, limit) in enumerate(job.clips):
+                clips[i].kind, clips[i].c = kind, limit
+            c.clips, c.n_clips = clips, len(job.clips)
+        while True:
+            with nogil:
+                status = pn_run(self.m, &c, first, count, seconds, &done)
+            if status != PN_BUSY:
+                break
+            _time.sleep(0)   # another thread predicts with this machine
+        if status == PN_OK:
+            return done, "ok"
+        if status == PN_NOT_FINITE:
+            return done, "not_finite"
+        if status == PN_BAD_LABEL:
+            return done, "bad_label"
+        raise ValueError(f"machine: {pn_status_text(status).decode()} (batches {first}..{first + count - 1} of {c.batch} rows"
+                         f" out of {c.rows}, stages {c.stages})")
+
+    def predict_one(self, x, out=None):
+        """Predict one row: x [I] -> [O], both of the model's dtype; `out` is filled and returned if given."""
+        cdef Py_buffer vx, vy
+        cdef pn_status status
+        PyObject_GetBuffer(x, &vx, PyBUF_FORMAT | PyBUF_STRIDES)
+        try:
+            if vx.ndim != 1 or vx.shape[0] != self.width_in or vx.itemsize != self.itemsize \
+                    or vx.strides[0] != self.itemsize or vx.format[0] != self.code or vx.format[1] != 0:
+                return self._convert_one(x, out)
+            if out is None:
+                out = _np.empty(self.width_out, self.dtype)
+            PyObject_GetBuffer(out, &vy, PyBUF_FORMAT | PyBUF_STRIDES | PyBUF_WRITABLE)
+            try:
+                if vy.ndim != 1 or vy.shape[0] != self.width_out or vy.itemsize != self.itemsize \
+                        or vy.strides[0] != self.itemsize or vy.format[0] != self.code or vy.format[1] != 0:
+                    raise ValueError(f"out: expected a contiguous vector of {self.width_out} {self.dtype}, "
+                                     f"got shape {out.shape} of {out.dtype}")
+                while True:
+                    if self.small:
+                        status = pn_predict_one(self.m, vx.buf, vy.buf)
+                    else:
+                        with nogil:
+                            status = pn_predict_one(self.m, vx.buf, vy.buf)
+                    if status != PN_BUSY:
+                        break
+                    _time.sleep(0)
+            finally:
+                PyBuffer_Release(&vy)
+        finally:
+            PyBuffer_Release(&vx)
+        if status != PN_OK:
+            raise ValueError(f"predict_one: {pn_status_text(status).decode()}")
+        return out
+
+    def _convert_one(self, x, out):
+        row = _np.asarray(x)
+        if self.width_in < 0 or self.width_out < 0:
+            raise ValueError("predict_one needs a model with one input and one output; use predict")
+        if row.dtype.kind not in "biuf":
+            raise TypeError(f"x: expected real numbers, got dtype {row.dtype}")
+        if row.shape != (self.width_in,):
+            raise ValueError(f"x: expected one row of shape ({self.width_in},), got {row.shape}")
+        return self.predict_one(_np.ascontiguousarray(row, self.dtype), out)
+
+    def value(self, uint32_t index, gradient=False):
+        """Return a copy, [B, width], of a value (or of its gradient) as the last batch left it."""
+        cdef int64_t rows = 0
+        cdef uint32_t ld = 0
+        cdef char *base = <char *>pn_machine_value(self.m, index, bool(gradient), &rows, &ld)
+        if base == NULL:
+            raise ValueError(f"no value {index}" + (" with a gradient" if gradient else ""))
+        width = int(self.plan.plan.values["width"][index])
+        out = _np.empty((rows, width), self.dtype)
+        cdef char[:, ::1] bytes_out
+        cdef int64_t b
+        if rows:
+            bytes_out = out.view("i1")
+            for b in range(rows):
+                memcpy(&bytes_out[b, 0], base + b * ld * self.itemsize, width * self.itemsize)
+        return out
+
+    def set_gradient(self, uint32_t index, gradient):
+        """Set the gradient of a value, [B, width]: what an external loss does between LOSS and BACKWARD."""
+        cdef int64_t rows = 0
+        cdef uint32_t ld = 0
+        cdef char *base = <char *>pn_machine_value(self.m, index, 1, &rows, &ld)
+        if base == NULL:
+            raise ValueError(f"no value {index} with a gradient")
+        width = int(self.plan.plan.values["width"][index])
+        given = _np.ascontiguousarray(gradient, self.dtype)
+        if given.shape != (rows, width):
+            raise ValueError(f"gradient: expected shape {(rows, width)}, got {given.shape}")
+        cdef const char[:, ::1] bytes_in = given.view("i1")
+        cdef int64_t b
+        for b in range(rows):
+            memset(base + b * ld * self.itemsize, 0, ld * self.itemsize)
+            memcpy(base + b * ld * self.itemsize, &bytes_in[b, 0], width * self.itemsize)

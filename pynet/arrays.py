@@ -1,0 +1,102 @@
+"""What users pass as X, made ready for a machine: [N, width] arrays of a dtype it reads, never a silent reshape."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import _check
+
+__all__ = ["as_inputs", "as_rows"]
+
+READABLE = {np.dtype(t) for t in ("f4", "f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")}
+
+
+def as_rows(name: str, X, width: int) -> np.ndarray:
+    """Return `X` as an array [N, width] that a machine reads, without a copy wherever possible.
+
+    Parameters
+    ----------
+    name : str
+        What to call it in an error.
+    X : array-like [N, width], or [N] where width is 1
+        Of bool, integers, or floats of 16, 32 or 64 bits; whatever np.asarray takes.
+    width : int
+
+    Raises
+    ------
+    TypeError
+        Another dtype.
+    ValueError
+        Another shape.
+    """
+    array = np.asarray(X)
+    if array.dtype not in READABLE or not array.dtype.isnative:
+        array = _readable(name, array)
+    if array.ndim == 1 and width == 1:
+        array = array[:, None]
+    if array.ndim != 2 or array.shape[1] != width:
+        raise ValueError(f"{name} must have shape [N, {width}], got {array.shape}{_hint(array, width)}")
+    return array if array.flags.aligned else array.copy()
+
+
+def _readable(name: str, array: np.ndarray) -> np.ndarray:
+    """Convert the dtypes that no machine reads but that are real numbers all the same."""
+    native = array.dtype.newbyteorder("=")
+    if native in READABLE:
+        return array.astype(native)
+    if native == np.bool_:
+        return array.view(np.uint8)
+    if native == np.float16:
+        return array.astype(np.float32)
+    hint = "; convert it, e.g. X.astype(float)" if array.dtype.kind in "OSU" else ""
+    raise TypeError(f"{name} must be real numbers of at most 64 bits, got dtype {array.dtype}{hint}")
+
+
+def _hint(array: np.ndarray, width: int) -> str:
+    if array.shape == (width,):
+        return "; one row: use predict_one(x), or X[None]"
+    if array.ndim > 2 and array.size == len(array) * width:
+        return f"; use X.reshape(-1, {width})"
+    return ""
+
+
+def as_inputs(model, X) -> tuple[list[np.ndarray], int]:
+    """Return the arrays of a model's inputs, in order, and their number of rows.
+
+    Parameters
+    ----------
+    model : Model
+    X : array-like; for several inputs a list or tuple of them, or a dict by input name
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `as_rows`; too many or too few arrays; unknown names; different numbers of rows.
+    """
+    arrays = _columns(model, X)
+    names = ["X"] if len(arrays) == 1 else [f"X[{model.names[v.layer]!r}]" for v in model.inputs]
+    arrays = [as_rows(name, x, v.width) for name, x, v in zip(names, arrays, model.inputs, strict=True)]
+    for name, x in zip(names, arrays, strict=True):
+        if len(x) != len(arrays[0]):
+            raise ValueError(f"{name} has {len(x)} rows, but {names[0]} has {len(arrays[0])}")
+    return arrays, len(arrays[0])
+
+
+def _columns(model, X) -> list:
+    """Return what belongs to each input, in order."""
+    names = [model.names[v.layer] for v in model.inputs]
+    if isinstance(X, dict):
+        for key in X:
+            if key not in names:
+                raise _check.unknown("input", key, names)
+        for name in names:
+            if name not in X:
+                raise ValueError(f"X has no array for input {name!r}")
+        return [X[name] for name in names]
+    if len(names) == 1:
+        return [X]
+    if not isinstance(X, (list, tuple)):
+        raise TypeError(f"X must be a list of {len(names)} arrays or a dict of {names}, got {type(X).__name__}")
+    if len(X) != len(names):
+        raise ValueError(f"X must hold {len(names)} arrays, one for each of {names}, got {len(X)}")
+    return list(X)

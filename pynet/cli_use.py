@@ -1,0 +1,138 @@
+"""`pynet evaluate`, `predict`, `info` and `cpu`: what one does with a saved model."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import numpy as np
+
+import pynet as pn
+
+from . import files, progress
+from .cli_train import data_for, describe, fingerprint, report, show, split_parts
+
+__all__ = ["cpu", "evaluate", "info", "predict"]
+
+ROWS_ON_SCREEN = 20
+
+
+def _data_of(model, options, need_target: bool):
+    """Return the table with the columns that the model wants."""
+    known = model.metadata
+    target = getattr(options, "target", None) or known.get("target")
+    features = known.get("features")
+    if options.data != "digits" and features is None:
+        features = None if target else [f"column_{k + 1}" for k in range(model.inputs[0].width)]
+    table = data_for(options.data, target, features, need_target) if options.data != "digits" else data_for("digits")
+    width = model.inputs[0].width
+    if table.X.shape[1] != width:
+        raise ValueError(f"{options.data}: {table.X.shape[1]} features, expected {width} for {options.model}")
+    return table
+
+
+def _load(options):
+    model = pn.load(options.model)
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ValueError(
+            f"{options.model}: {len(model.inputs)} inputs and {len(model.outputs)} outputs, expected 1 and 1"
+        )
+    return model
+
+
+def evaluate(options) -> None:
+    """Print how well a model does."""
+    model = _load(options)
+    table = _data_of(model, options, True)
+    settings = model.metadata.get("training") or {}
+    rows, which = np.arange(len(table.X)), "all rows"
+    if settings.get("fingerprint") == fingerprint(table) and settings.get("test"):
+        if options.all:
+            which = "all rows, most of which the model was trained on"
+        else:
+            rows = split_parts(len(rows), settings["test"], settings["validation"], settings["seed"])["test"]
+            which = "the rows held out in training"
+    show("model", f"{options.model}: {describe(model)}")
+    show("data", f"{options.data}: {which}")
+    report("result", model, table.X[rows], table, rows)
+
+
+def predict(options) -> None:
+    """Write the answers of a model as CSV."""
+    import csv
+    import io
+
+    model = _load(options)
+    table = _data_of(model, options, False)
+    answer = model.predict(table.X)
+    classes = model.metadata.get("classes")
+    target = model.metadata.get("target") or "prediction"
+    if classes:
+        names = ["row", target, "probability"]
+        best = answer.argmax(axis=1)
+        columns = [[classes[k] for k in best], [f"{p:.4f}" for p in answer.max(axis=1)]]
+        if options.probabilities:
+            names = ["row", target, *classes]
+            columns = [columns[0], *([f"{p:.6g}" for p in column] for column in answer.T)]
+    else:
+        width = answer.shape[1]
+        names = ["row", target] if width == 1 else ["row", *(f"{target}_{k + 1}" for k in range(width))]
+        columns = [[f"{value:.9g}" for value in column] for column in answer.T]
+
+    on_screen = options.output is None and sys.stdout.isatty()
+    count = min(len(answer), ROWS_ON_SCREEN) if on_screen else len(answer)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([k + 1, *(column[k] for column in columns)] for k in range(count))
+    if options.output is None:
+        sys.stdout.write(text.getvalue())
+        if count < len(answer):
+            sys.stdout.flush()
+            print(f"... {len(answer) - count} more rows; --output FILE.csv writes all of them", file=sys.stderr)
+    else:
+        files.write_atomically(options.output, [text.getvalue().encode()])
+        show("saved", f"{options.output} ({len(answer)} rows)")
+
+
+def info(options) -> None:
+    """Print what is in a file."""
+    size = f"{progress.quantity(os.path.getsize(options.model))}B"
+    tensors, metadata = files.read(options.model, check_finite=False)
+    if "pynet" not in metadata:
+        show("file", f"{options.model}: {size}, safetensors, not a model of pynet")
+        for name, array in tensors.items():
+            print(f"  {name:<40} {array.dtype.name:<8} {list(array.shape)}")
+        return
+    document, _ = files.read_document(options.model)
+    model = pn.load(options.model)
+    show("file", f"{options.model}: {size}, {document['kind']}, written by pynet {document.get('library')}")
+    known = model.metadata
+    if known.get("target"):
+        classes = known.get("classes")
+        kind = f"{len(classes)} classes: {_some(classes)}" if classes else "numbers"
+        show("target", f"{known['target']} ({kind})")
+    if known.get("features"):
+        show("features", f"{len(known['features'])}: {_some(known['features'])}")
+    if isinstance(known.get("training"), dict):
+        keys = ("data", "loss", "optimizer", "batch_size", "seed")
+        show("trained", ", ".join(f"{key} {known['training'].get(key)}" for key in keys))
+    print()
+    model.summary()
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(str(name) for name in names[:10]) + (" ..." if len(names) > 10 else "")
+
+
+def cpu(options) -> None:
+    """Print what pynet found on this machine."""
+    found = pn.cpu_info()
+    isas = found.get("isas", {})
+    show("in use", str(found.get("isa")))
+    show("usable", ", ".join(name for name, usable in isas.items() if usable))
+    missing = [name for name, usable in isas.items() if not usable]
+    if missing:
+        show("not here", ", ".join(missing))
+    show("CPUs", str(found.get("cpus")))
+    show("threads", str(found.get("threads")))

@@ -1,0 +1,192 @@
+"""Model files and checkpoints.
+
+Both are safetensors files.  Weights stand as plain (I, O) matrices under the names that ``model.parameters()``
+shows; everything else about a model is one JSON text in the header's ``__metadata__["pynet"]``::
+
+    {"format_version": 1, "kind": "model" | "checkpoint", "library": "0.1.0",
+     "model": the graph, "metadata": model.metadata, "state": of a checkpoint}
+
+A checkpoint holds more tensors (optimizer slots, what callbacks remember) and is a valid model file too.
+Unknown keys are kept out of the way and ignored; an unknown format version is an error.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from ._safetensors import check_name, parse_json, read, write, write_atomically
+
+__all__ = [
+    "load_checkpoint",
+    "load_model",
+    "read",
+    "read_document",
+    "save_checkpoint",
+    "save_model",
+    "write",
+    "write_atomically",
+]
+
+FORMAT_VERSION = 1
+
+
+def save_model(model, path, extra_tensors: dict[str, np.ndarray] | None = None, extra: dict | None = None) -> None:
+    """Write `model` to `path`, atomically: the old file or the new one, never half of it.
+
+    Parameters
+    ----------
+    model : Model
+    path : str or os.PathLike
+    extra_tensors : dict of name -> array, optional
+        Further tensors; their names must not be those of parameters.
+    extra : dict, optional
+        Further entries of the JSON text, overriding the standard ones; must be JSON.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written (missing directory, full disk ...); the message names `path`.
+    ValueError, TypeError
+        A weight is NaN or infinite, or `model.metadata` is not JSON; nothing was written.
+    """
+    tensors = dict(model.state_dict())
+    for name, array in tensors.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"parameter {name!r} has NaN or infinite values, expected finite ones; nothing was saved")
+    for name, array in (extra_tensors or {}).items():
+        if name in tensors:
+            raise ValueError(f"extra tensor {name!r} has the name of a parameter")
+        tensors[name] = array
+    for name in tensors:
+        check_name(name)
+    document = {
+        "format_version": FORMAT_VERSION,
+        "kind": "model",
+        "library": _version(),
+        "model": model.config(),
+        "metadata": getattr(model, "metadata", None) or {},
+        **(extra or {}),
+    }
+    write(path, tensors, {"format": "pynet", "pynet": _to_json(document)})
+
+
+def load_model(path):
+    """Read a model, or the model inside a checkpoint.  Known as ``pn.load``.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened or read.
+    ValueError
+        The file is damaged, is no pynet file, or describes an impossible model; the message names the file and the
+        fault.
+    """
+    return _load(path)[0]
+
+
+def save_checkpoint(path, model, state: dict, tensors: dict[str, np.ndarray]) -> None:
+    """Write `model` together with what it takes to continue its training.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    model : Model
+    state : dict
+        JSON: numbers (finite), texts, lists, dicts.
+    tensors : dict of name -> array
+        Optimizer slots, memories of callbacks ...; NaN and infinite values are allowed here.
+    """
+    save_model(model, path, tensors, {"kind": "checkpoint", "state": state})
+
+
+def load_checkpoint(path):
+    """Read a checkpoint.
+
+    Returns
+    -------
+    model : Model
+    state : dict
+    tensors : dict of name -> ndarray
+        All tensors that are not parameters of the model.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `load_model`; ValueError also for a model file that is no checkpoint.
+    """
+    model, document, tensors = _load(path)
+    state = document.get("state")
+    if document["kind"] != "checkpoint" or not isinstance(state, dict):
+        raise ValueError(f"{_text(path)}: it holds a model only, expected a checkpoint (from Trainer.save_checkpoint)")
+    return model, state, tensors
+
+
+def read_document(path) -> tuple[dict, dict[str, np.ndarray]]:
+    """Return the JSON text (checked as far as it concerns this module) and all tensors of a pynet file."""
+    tensors, metadata = read(path, check_finite=False)
+    try:
+        if "pynet" not in metadata:
+            raise ValueError("a safetensors file, but not of pynet: its metadata has no entry 'pynet'")
+        document = parse_json(metadata["pynet"], "metadata entry 'pynet'")
+        version, kind = document.get("format_version"), document.get("kind")
+        if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+            raise ValueError(
+                f"format_version {version!r}, expected 1..{FORMAT_VERSION} (written by pynet "
+                f"{str(document.get('library'))[:40]}; this is {_version()})"
+            )
+        if kind not in ("model", "checkpoint"):
+            raise ValueError(f"kind {str(kind)[:40]!r}, expected 'model' or 'checkpoint'")
+        for key in ("model", "metadata"):
+            if not isinstance(document.get(key), dict):
+                raise ValueError(f"entry {key!r} is {type(document.get(key)).__name__}, expected an object")
+    except ValueError as error:
+        raise ValueError(f"{_text(path)}: {error}") from None
+    return document, tensors
+
+
+def _load(path):
+    from .model import model_from_config  # model.py imports this module
+
+    document, tensors = read_document(path)
+    try:
+        model = model_from_config(document["model"], tensors)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{_text(path)}: {str(error)[:500]}") from error
+    names = {weight.name for weight in model.weights}
+    extra = {name: array for name, array in tensors.items() if name not in names}
+    if extra and document["kind"] == "model":
+        raise ValueError(f"{_text(path)}: tensor {next(iter(extra))!r} is no parameter of the model")
+    model.metadata = document["metadata"]
+    return model, document, extra
+
+
+def _to_json(document: dict) -> str:
+    import json
+
+    try:
+        text = json.dumps(document, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        parse_json(text, "text")  # what is written can be read
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"model.metadata or the state cannot be written as JSON: {error}") from None
+    return text
+
+
+def _version() -> str:
+    from . import __version__
+
+    return __version__
+
+
+def _text(path) -> str:
+    return os.fsdecode(path)

@@ -1,0 +1,206 @@
+"""Heads: what is wanted at each output of a model: a loss, its weight, metrics; and the targets that go with them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import losses, metrics
+from ._check import number, unknown
+from .losses import LossSpec
+
+__all__ = ["Head", "Heads", "check_weights"]
+
+
+class Head:
+    """One output, resolved against its targets: what `plan.build` reads."""
+
+    __slots__ = ("loss", "metrics", "weight")
+
+    def __init__(self, loss: LossSpec, weight: float, metrics: list) -> None:
+        self.loss, self.weight, self.metrics = loss, weight, metrics
+
+    def key(self) -> tuple:
+        """Return what two heads with the same plan have in common."""
+        return (self.loss, self.weight, tuple(self.metrics))
+
+
+class Heads:
+    """The losses and metrics of a model, by output.
+
+    Parameters
+    ----------
+    model : Model
+    loss : loss; or, for several outputs, a list, or a dict by output name (outputs without a loss are left out)
+    metrics : list of metrics for every output that has a loss, or a dict of such lists by output name
+    loss_weights : list or dict of float >= 0, optional
+        The loss is the sum of the outputs' losses times these; default 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what came, and what was expected.
+    """
+
+    def __init__(self, model, loss, metrics_=(), loss_weights=None) -> None:
+        self.model = model
+        self.names = [model.names[v.layer] for v in model.outputs]
+        wanted = self._by_output("loss", loss, spread=True)
+        self.losses = [None if spec is None else losses.get(spec) for spec in wanted]
+        if not any(self.losses):
+            raise ValueError("loss names no output: nothing to train")
+        self.weights = [
+            1.0 if w is None else number(f"loss_weights[{name!r}]", w, 0.0)
+            for name, w in zip(self.names, self._by_output("loss_weights", loss_weights), strict=True)
+        ]
+        if isinstance(metrics_, str) or not hasattr(metrics_, "__iter__"):
+            metrics_ = [metrics_]
+        if isinstance(metrics_, dict):
+            lists = self._by_output("metrics", metrics_)
+        else:
+            lists = [list(metrics_) if spec else [] for spec in self.losses]
+        self.metrics = [[metrics.get(m) for m in _as_list(entry)] for entry in lists]
+
+    def _by_output(self, argument: str, spec, spread: bool = False) -> list:
+        """Return one entry for each output, None where `spec` has none."""
+        if isinstance(spec, dict) and not (argument == "loss" and "name" in spec):
+            for name in spec:
+                if name not in self.names:
+                    raise unknown(f"output in {argument}", name, self.names)
+            return [spec.get(name) for name in self.names]
+        if isinstance(spec, (list, tuple)):
+            if len(spec) != len(self.names):
+                raise ValueError(f"{argument} must have one entry for each of the outputs {self.names}, got {len(spec)}")
+            return list(spec)
+        if spec is None or (len(self.names) > 1 and not spread):
+            if spec is not None:
+                raise TypeError(f"{argument} must be a list or a dict of the outputs {self.names}, got {spec!r}")
+            return [None] * len(self.names)
+        return [spec] * len(self.names)
+
+    @property
+    def external(self) -> bool:
+        """Whether some loss is an object of the user's, which runs in Python."""
+        return any(isinstance(loss, losses.External) for loss in self.losses)
+
+    # ---- targets ----------------------------------------------------------------------------------------------------
+
+    def targets(self, y, n_rows: int, name: str = "y") -> list[np.ndarray | None]:
+        """Return the checked targets of each output, None for outputs without a loss."""
+        if y is None:
+            raise ValueError(f"{name} is missing: training and evaluation need targets")
+        wanted = [n for n, loss in zip(self.names, self.losses, strict=True) if loss]
+        if isinstance(y, dict):
+            for key in y:
+                if key not in wanted:
+                    raise unknown(f"output in {name}", key, wanted)
+            missing = [n for n in wanted if n not in y]
+            if missing:
+                raise ValueError(f"{name} has no targets for output {missing[0]!r}")
+            given = y
+        elif len(wanted) == 1:
+            given = {wanted[0]: y}
+        else:
+            if not isinstance(y, (list, tuple)) or len(y) != len(wanted):
+                raise ValueError(f"{name} must be a list or dict with targets for each of the outputs {wanted}")
+            given = dict(zip(wanted, y, strict=True))
+        result = []
+        for output, loss, out in zip(self.names, self.losses, self.model.outputs, strict=True):
+            label = name if len(wanted) == 1 else f"{name}[{output!r}]"
+            result.append(loss.check_target(given[output], out.width, n_rows, label) if loss else None)
+        return result
+
+    def resolve(self, targets: list) -> list[Head | None]:
+        """Return the Head of each output, None where there is no loss."""
+        result: list[Head | None] = []
+        for loss, weight, wanted, out, t in zip(
+            self.losses, self.weights, self.metrics, self.model.outputs, targets, strict=True
+        ):
+            if loss is None:
+                result.append(None)
+                continue
+            spec = loss.resolve(out.activation, out.width, t)
+            result.append(Head(spec, weight, [m.resolve(spec, out.activation, out.width, t) for m in wanted]))
+        return result
+
+    # ---- what is reported --------------------------------------------------------------------------------------------
+
+    def log_names(self, heads: list) -> list[str]:
+        """Return the keys of the logs, in order."""
+        several = sum(h is not None for h in heads) > 1
+        result = ["loss"]
+        for name, head in zip(self.names, heads, strict=True):
+            if head:
+                result += [f"{name}_loss"] if several else []
+                result += [f"{name}_{shown}" if several else shown for _, shown, _, _ in head.metrics]
+        return result
+
+    def logs(self, plan, sums: np.ndarray) -> dict[str, float]:
+        """Return losses and metrics from the sums of a machine; nan where no row had weight."""
+        several = sum(kind == "loss" for kind, *_ in plan.sum_slots) > 1
+        total = sums[0] / sums[1] if sums[1] else float("nan")
+        result = {"loss": 0.0}
+        taken: dict[int, int] = {}
+        for kind, i, shown, first, n in sorted(plan.sum_slots, key=lambda slot: (slot[1], slot[3])):
+            part = sums[first : first + n]
+            if kind == "loss":
+                value = part[0] / part[1] if part[1] else float("nan")
+                total += self.weights[i] * value
+                if several:
+                    result[f"{self.names[i]}_loss"] = float(value)
+            else:
+                metric = self.metrics[i][taken.get(i, 0)]
+                taken[i] = taken.get(i, 0) + 1
+                result[f"{self.names[i]}_{shown}" if several else shown] = metric.value(part)
+        result["loss"] = float(total)
+        return result
+
+
+def _as_list(entry) -> list:
+    if entry is None:
+        return []
+    return list(entry) if isinstance(entry, (list, tuple)) else [entry]
+
+
+def check_weights(sample_weight, class_weight, targets: list, n_rows: int) -> np.ndarray | None:
+    """Return the weight of each row, float64 [N], or None if all are 1.
+
+    Parameters
+    ----------
+    sample_weight : array-like [N] of finite numbers >= 0, not all 0, or None
+    class_weight : dict {class number: weight >= 0}, "balanced" (N / (classes * count)), or None
+        For one head with class numbers or one-hot rows; classes not mentioned have weight 1.
+    """
+    weight = None
+    if sample_weight is not None:
+        weight = np.array(sample_weight, dtype=np.float64)
+        if weight.shape != (n_rows,):
+            raise ValueError(f"sample_weight must have shape ({n_rows},), one number for each row, got {weight.shape}")
+        bad = ~(np.isfinite(weight) & (weight >= 0))
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise ValueError(f"sample_weight must be finite and >= 0, got {weight[row]} in row {row}")
+        if not weight.any():
+            raise ValueError("sample_weight is 0 in every row")
+    if class_weight is None:
+        return weight
+    used = [t for t in targets if t is not None]
+    if len(used) != 1 or (used[0].ndim == 1 and used[0].dtype.kind not in "iu"):
+        raise ValueError("class_weight needs a single head with class targets; use sample_weight")
+    labels = used[0] if used[0].ndim == 1 else np.argmax(used[0], axis=1) if used[0].shape[1] > 1 else used[0][:, 0]
+    labels = labels.astype(np.int64)
+    classes = int(labels.max()) + 1
+    factors = np.ones(classes)
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise unknown("class_weight", class_weight, ["balanced"])
+        counts = np.bincount(labels, minlength=classes)
+        factors = n_rows / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    elif isinstance(class_weight, dict):
+        for label, value in class_weight.items():
+            if not isinstance(label, (int, np.integer)) or isinstance(label, bool) or label < 0:
+                raise ValueError(f"class_weight: classes are numbers >= 0, got {label!r}")
+            if label < classes:
+                factors[label] = number(f"class_weight[{label}]", value, 0.0)
+    else:
+        raise TypeError(f"class_weight must be a dict or 'balanced', got {type(class_weight).__name__}")
+    return factors[labels] * (1.0 if weight is None else weight)

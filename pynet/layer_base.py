@@ -1,0 +1,141 @@
+"""The base of all layers: what a record must state to take part in graphs, plans and files."""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+
+from . import activations
+from .graph import Value, as_value, check_name
+
+__all__ = ["Layer", "Parameter", "flag"]
+
+
+class Parameter:
+    """One array that a layer owns.
+
+    Attributes
+    ----------
+    suffix : str
+        Its name inside the layer, e.g. "kernel".
+    shape : tuple of int
+        (I, O), or (O,) for a vector.
+    draw : callable
+        draw(dtype, key, stream) -> its first value.
+    l1, l2 : float
+        Its penalties: loss += l1 sum|w| + l2 sum w^2.
+    trainable : bool
+        False for constants, which no optimizer touches whatever the layer's `trainable` says.
+    """
+
+    __slots__ = ("draw", "l1", "l2", "shape", "suffix", "trainable")
+
+    def __init__(self, suffix: str, shape: tuple[int, ...], draw, l1=0.0, l2=0.0, trainable=True):
+        self.suffix, self.shape, self.draw = suffix, shape, draw
+        self.l1, self.l2, self.trainable = l1, l2, trainable
+
+
+class Layer:
+    """Base of all layers.
+
+    Parameters
+    ----------
+    name : str, optional
+        Letters, digits, underscores and hyphens.  Default: the model names it after its kind, e.g. "dense_1".
+    trainable : bool
+        False keeps its parameters as they are in training.  May be changed at any time; holds from the next fit.
+    """
+
+    kind = "layer"  # stem of automatic names
+    options: tuple[str, ...] = ()  # constructor arguments that describe it, besides name
+    is_input = False
+    activation = None
+
+    def __init__(self, name: str | None = None, trainable: bool = True):
+        self.name = check_name(name)
+        self.name_is_automatic = name is None
+        self.trainable = flag("trainable", trainable)
+        self.home = None  # (arena, {suffix: param record}) of the last model that holds this layer
+        self._output = None  # weak reference to a value
+
+    def __call__(self, inputs) -> Value:
+        """Wire the layer behind `inputs`.
+
+        Parameters
+        ----------
+        inputs : value, or list of values for a layer that merges
+            pn.Input or what other layers returned.
+
+        Returns
+        -------
+        Value
+
+        Raises
+        ------
+        TypeError
+            `inputs` are not values of a graph (to compute, use model.predict).
+        ValueError
+            Their widths do not fit.
+        """
+        values = self._accept(inputs)
+        value = Value(self, tuple(values), self.connect([v.shape for v in values]))
+        if self._output is None or self._output() is None:
+            self._output = weakref.ref(value)
+        return value
+
+    def _accept(self, inputs) -> list[Value]:
+        return [as_value(inputs, f"the input of {self!r}")]
+
+    @property
+    def output(self) -> Value:
+        """The symbolic value of its first call (in the model built last that holds it)."""
+        value = self._output and self._output()
+        if value is None:
+            raise ValueError(f"{self!r} has no output: it has not been called, or its graph is gone")
+        return value
+
+    def belong(self, name: str, value: Value) -> None:
+        """Take the name that a model gives, and its value there."""
+        self.name, self._output = name, weakref.ref(value)
+
+    def connect(self, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+        """Check the shapes of the inputs and return that of the output."""
+        raise NotImplementedError
+
+    def parameters(self) -> list[Parameter]:
+        """Return the parameters it owns, in the order they stand in the arena."""
+        return []
+
+    def emit(self, planner, x: list[int]) -> int:
+        """Put its ops into a plan: `x` are the values read, returned is the value written."""
+        raise NotImplementedError
+
+    def applied_activation(self):
+        """Return the activation that its output has been through."""
+        return activations.get(self.activation)
+
+    def config(self) -> dict:
+        """Return its constructor arguments but the name, fit for JSON."""
+        return {key: _plain(getattr(self, key)) for key in self.options}
+
+    @classmethod
+    def from_config(cls, options: dict, name: str | None = None) -> Layer:
+        """Make the layer again from what `config` returned."""
+        return cls(**options, name=name)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._repr()}{self.name or ''})"
+
+    def _repr(self) -> str:
+        return ""
+
+
+def _plain(x):
+    return x.config() if hasattr(x, "config") else x
+
+
+def flag(name: str, value) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {type(value).__name__} {value!r}")
+    return bool(value)

@@ -1,0 +1,369 @@
+"""Models: a graph, its parameters in one arena, and prediction."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import _check, _core
+from .arrays import as_inputs
+from .config import config_of, graph_from_config
+from .graph import as_list, check_name, find_layer, name_layers, walk
+from .layers import chain
+from .philox import key_of
+from .plan import Job, build
+from .weights import Weights
+
+__all__ = ["Model", "Sequential", "model_from_config"]
+
+MAX_ENDS = 16  # inputs, and outputs, that a machine takes
+SLICE_SECONDS = 0.05  # of a long prediction, between two looks at Ctrl-C
+
+
+class Model:
+    """A network: what computes `outputs` from `inputs`.
+
+    Parameters
+    ----------
+    inputs : Input, or list of them
+        Where rows enter, at most 16.
+    outputs : value, or list of values
+        What layers returned, at most 16.  Several of them are predicted and trained together.
+    dtype : "float32" or "float64"
+        Of parameters and of all arithmetic.
+    random_state : int
+        Seed of the initial weights, 0 to 2^64-1; the same seed gives the same bits on every machine.  Default 0.
+    name : str, optional
+        Letters, digits, underscores and hyphens.
+
+    Attributes
+    ----------
+    inputs, outputs : list of Value
+        Symbolic values; build further layers on them.
+    layers : list of Layer
+        In the order in which they were called.
+    arena : array
+        All parameters, in the layout of the machines; `parameters` returns them as plain matrices.
+    metadata : dict
+        JSON that files carry along: names of features or classes, notes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Something is not a value of a graph, an input is missing or unused, two layers have one name, or an
+        initializer cannot serve a parameter.
+
+    Notes
+    -----
+    Layers that belonged to another model bring their trained values along: they are copied once, at this moment.
+    So ``pn.Model(inputs=model.inputs, outputs=model.get_layer("features").output)`` cuts a trained network.
+    The two models share the records of the layers (`trainable` counts for both) but not the numbers.
+
+    Examples
+    --------
+    >>> x = pn.Input(784)
+    >>> h = pn.Dense(128, activation="relu")(x)
+    >>> model = pn.Model(inputs=x, outputs=pn.Dense(10, activation="softmax")(h))
+    """
+
+    def __init__(self, inputs, outputs, dtype="float32", random_state: int = 0, name: str | None = None):
+        key = key_of(random_state)
+        self._wire(inputs, outputs, dtype, name)
+        self.weights.start(key)
+
+    def _wire(self, inputs, outputs, dtype, name) -> None:
+        """Everything but the numbers."""
+        self.inputs, self.outputs = as_list(inputs, "inputs"), as_list(outputs, "outputs")
+        for what, values in (("inputs", self.inputs), ("outputs", self.outputs)):
+            if len(values) > MAX_ENDS:
+                raise ValueError(f"a model has at most {MAX_ENDS} {what}, got {len(values)}")
+        self.name = check_name(name, "name of the model")
+        self.dtype = _dtype(dtype)
+        self.metadata: dict = {}
+        self.nodes = walk(self.inputs, self.outputs)
+        self.layers = list(dict.fromkeys(node.layer for node in self.nodes))
+        self.names = name_layers(self.layers)
+        self.weights = Weights(self.layers, self.names, self.dtype)
+        self.plan = build(self)
+        self._free: dict[str, list] = {}  # machines at rest, by backend
+        for node in reversed(self.nodes):  # last of all, so that a refused model leaves the layers as they were
+            node.layer.belong(self.names[node.layer], node)
+
+    @property
+    def arena(self) -> np.ndarray:
+        """All parameters, in panel layout, aligned; machines read and write it in place."""
+        return self.weights.arena
+
+    # ---- prediction -------------------------------------------------------------------------------------------------
+
+    def predict(self, X, batch_size: int | None = None, out=None, *, backend: str = "c"):
+        """Compute the outputs for rows of data.
+
+        Parameters
+        ----------
+        X : array-like [N, I]; for several inputs a list of them, or a dict by input name
+            Real numbers of any dtype up to 64 bits.
+        batch_size : int, optional
+            Rows computed at a time.  Changes memory and speed, not the result.  Default: what fits the cache.
+        out : array [N, O] of the model's dtype, C-contiguous, optional
+            Where to write; for several outputs a list of them.
+        backend : "c" or "numpy"
+            The machine that computes.
+
+        Returns
+        -------
+        array [N, O], or a list of them for several outputs
+
+        Raises
+        ------
+        TypeError, ValueError
+            X or out does not fit the model; batch_size < 1.
+        """
+        if backend not in ("c", "numpy"):
+            raise _check.unknown("backend", backend, ("c", "numpy"))
+        inputs, n = as_inputs(self, X)
+        outputs = self._destinations(out, n)
+        if batch_size is None:
+            rows = min(max((1 << 18) // self.plan.row_elems, 32), 1024) // 16 * 16
+        else:
+            rows = _check.integer("batch_size", batch_size, 1)
+        if n:
+            self._run(backend, Job(inputs=inputs, outputs=outputs, rows=n, batch=min(rows, n)))
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    __call__ = predict
+
+    def predict_one(self, x, out=None):
+        """Compute the outputs for one row, in about a microsecond for a small network.
+
+        Parameters
+        ----------
+        x : array [I]; for several inputs a list of them, or a dict by input name
+            Fastest when contiguous and of the model's dtype.
+        out : array [O] of the model's dtype, optional
+            Where to write; for several outputs a list of them.
+
+        Returns
+        -------
+        array [O], or a list of them for several outputs
+        """
+        if len(self.inputs) == len(self.outputs) == 1 and not isinstance(x, dict):
+            machine = _core.Machine(self.plan, self.arena, rows=1)
+            self.predict_one = machine.predict_one  # type: ignore[method-assign]  # from now on without this detour
+            return self.predict_one(x, out)
+        pairs = x.items() if isinstance(x, dict) else enumerate(x)
+        X = {key: np.asarray(row)[None] for key, row in pairs}
+        if out is not None:
+            out = [np.asarray(y)[None] for y in (out if isinstance(out, (list, tuple)) else [out])]
+        Y = self.predict(X if isinstance(x, dict) else list(X.values()), out=out)
+        return [y[0] for y in Y] if isinstance(Y, list) else Y[0]
+
+    def _destinations(self, out, n: int) -> list[np.ndarray]:
+        """Return the arrays to write to: new ones, or `out` if it fits."""
+        shapes = [(n, value.width) for value in self.outputs]
+        if out is None:
+            return [np.empty(shape, self.dtype) for shape in shapes]
+        outs = list(out) if isinstance(out, (list, tuple)) else [out]
+        if len(outs) != len(shapes):
+            raise ValueError(f"out must be {len(shapes)} arrays, one for each output, got {len(outs)}")
+        for array, shape in zip(outs, shapes, strict=True):
+            if not isinstance(array, np.ndarray):
+                raise TypeError(f"out must be a NumPy array, got {type(array).__name__}")
+            if array.shape != shape or array.dtype != self.dtype:
+                got = f"{array.shape} of {array.dtype}"
+                raise ValueError(f"out must have shape {shape} and dtype {self.dtype.name}, got {got}")
+            if not (array.flags.c_contiguous and array.flags.writeable and array.flags.aligned):
+                raise ValueError("out must be C-contiguous, aligned and writeable")
+        return outs
+
+    def _run(self, backend: str, job: Job) -> None:
+        """Run all batches of a job that predicts, on a machine that no other thread uses."""
+        job.stages = _core.FORWARD | _core.OUTPUT
+        free = self._free.setdefault(backend, [])
+        rows, machine = free.pop() if free else (0, None)
+        if rows < job.batch:
+            rows, machine = job.batch, self._machine(backend, job.batch)
+        batches, done = -(-job.rows // job.batch), 0
+        while done < batches:
+            done += machine.run(job, done, batches - done, SLICE_SECONDS)[0]
+        free.append((rows, machine))
+
+    def _machine(self, backend: str, rows: int):
+        """Return a new machine that predicts."""
+        if backend == "c":
+            return _core.Machine(self.plan, self.arena, rows=rows)
+        from .reference import Machine
+
+        return Machine(self.plan, self.arena, rows=rows)
+
+    # ---- parameters -------------------------------------------------------------------------------------------------
+
+    def get_layer(self, name: str):
+        """Return the layer called `name`.
+
+        Raises
+        ------
+        ValueError
+            There is none; close matches are suggested.
+        """
+        return find_layer(self.names, name)
+
+    def count_params(self) -> int:
+        """Return the number of parameters, trainable or not."""
+        return sum(weight.size for weight in self.weights)
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Return copies of all parameters by name: "dense_1.kernel" [I, O], "dense_1.bias" [O], ..."""
+        return self.weights.read()
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return copies of everything that prediction depends on; the same as `parameters`."""
+        return self.weights.read()
+
+    def load_state_dict(self, state: dict) -> None:
+        """Set all parameters from {name: array}.  Either all are set or, after an error, none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A name is unknown or missing, a shape differs, a value is not a real, finite number.
+        """
+        self.weights.write(state)
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Return copies of all parameters, in the order of `parameters`."""
+        return list(self.weights.read().values())
+
+    def set_weights(self, arrays) -> None:
+        """Set all parameters from a list in the order of `parameters`.  Errors as `load_state_dict`."""
+        if not isinstance(arrays, (list, tuple)):
+            raise TypeError(f"set_weights takes a list of arrays, got {type(arrays).__name__}")
+        if len(arrays) != len(self.weights):
+            raise ValueError(f"the model has {len(self.weights)} parameters, got {len(arrays)} arrays")
+        self.weights.write({weight.name: array for weight, array in zip(self.weights, arrays, strict=True)})
+
+    def initialize(self, random_state: int = 0) -> None:
+        """Draw all parameters anew, as the constructor does; constants of Input stay.
+
+        Parameters
+        ----------
+        random_state : int
+            Seed, 0 to 2^64-1.
+        """
+        self.weights.draw(key_of(random_state))
+
+    def freeze(self, up_to: str | None = None) -> None:
+        """Set `trainable = False` on all layers, or on those up to and including the layer called `up_to`."""
+        last = self.get_layer(up_to) if up_to is not None else self.layers[-1]
+        for layer in self.layers[: self.layers.index(last) + 1]:
+            layer.trainable = False
+
+    def unfreeze(self) -> None:
+        """Set `trainable = True` on all layers."""
+        for layer in self.layers:
+            layer.trainable = True
+
+    # ---- as text, as a file -----------------------------------------------------------------------------------------
+
+    def summary(self, print_fn=print) -> None:
+        """Print the layers, their widths and numbers of parameters; `print_fn` receives the text."""
+        from .summary import summary_text
+
+        print_fn(summary_text(self))
+
+    def save(self, path) -> None:
+        """Write the model to a safetensors file, atomically; ``pn.load`` reads it.  Errors as files.save_model."""
+        from .files import save_model
+
+        save_model(self, path)
+
+    def config(self) -> dict:
+        """Return the graph as JSON-able data; `model_from_config` makes a model of it."""
+        return config_of(self)
+
+    def __repr__(self) -> str:
+        widths = [",".join(str(v.width) for v in values) for values in (self.inputs, self.outputs)]
+        name = f" {self.name!r}" if self.name else ""
+        return f"<{type(self).__name__}{name} {' -> '.join(widths)}, {self.count_params()} parameters>"
+
+    def __reduce__(self):
+        return _restore, (self.config(), np.array(self.arena), self.metadata)
+
+
+class Sequential(Model):
+    """A model whose layers stand one behind the other.
+
+    Parameters
+    ----------
+    layers : list of Layer
+        The first is pn.Input; a Residual counts as a layer.
+    dtype, random_state, name
+        As of Model.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The first layer is no Input, or as Model.
+
+    Examples
+    --------
+    >>> pn.Sequential([pn.Input(784), pn.Dense(128, activation="relu"), pn.Dense(10, activation="softmax")])
+    """
+
+    def __init__(self, layers, dtype="float32", random_state: int = 0, name: str | None = None):
+        layers = list(layers)
+        if not layers or not getattr(layers[0], "is_input", False):
+            got = f"got {layers[0]!r} first" if layers else "got an empty list"
+            raise ValueError(f"Sequential begins with the width of a row: put pn.Input(features) first ({got})")
+        x = layers[0].output
+        super().__init__(x, chain(x, layers[1:], "Sequential"), dtype, random_state, name)
+
+
+def model_from_config(config: dict, tensors: dict | None = None) -> Model:
+    """Make a model from what `Model.config` returned.  Safe with data from anybody.
+
+    Parameters
+    ----------
+    config : dict
+    tensors : dict of name -> array, optional
+        The values of the parameters; further entries are ignored.  They are compared with the graph before anything
+        of its size is allocated.  None: initial values.
+
+    Raises
+    ------
+    ValueError
+        The configuration is not one that this version writes, or a tensor is missing or has another shape.
+    """
+    model = _wired(config)
+    if tensors is None:
+        model.weights.start(0)
+        return model
+    state = {weight.name: tensors[weight.name] for weight in model.weights if weight.name in tensors}
+    model.weights.check_names(state)
+    model.weights.allocate()
+    model.load_state_dict(state)
+    return model
+
+
+def _wired(config: dict) -> Model:
+    model = Model.__new__(Model)
+    model._wire(**graph_from_config(config))
+    return model
+
+
+def _restore(config: dict, arena: np.ndarray, metadata: dict) -> Model:
+    """Unpickle or copy a model."""
+    model = _wired(config)
+    model.weights.allocate()
+    model.arena[:] = arena
+    model.metadata = metadata
+    return model
+
+
+def _dtype(dtype) -> np.dtype:
+    try:
+        result = np.dtype(dtype)
+    except TypeError:
+        result = None
+    if dtype is None or result not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+    return result

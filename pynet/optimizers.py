@@ -1,0 +1,267 @@
+"""Optimizers: the constants of an update rule. The rules themselves stand in reference_updates.py, on one page.
+
+`weight_decay` adds ``weight_decay * p`` to the gradient; AdamW instead shrinks the parameters themselves.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import _core, schedules
+from ._check import fraction, number
+from ._record import Record, lookup
+
+__all__ = ["SGD", "TABLE", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSProp", "Rprop", "from_config", "get"]
+
+_CALLABLE = "callable"  # stands in a config for a function that cannot be written
+
+
+class Optimizer(Record):
+    """Base of all optimizers.
+
+    Attributes
+    ----------
+    learning_rate : float >= 0, schedule, or callable step -> rate
+        May be set between calls of fit.
+    kind, n_slots : int
+        Id and number of state arrays, of ``_core.OPTIMIZERS``.
+    hyper : float64 array [8]
+        The constants of the rule, as in ``csrc/kernels/update.h``.
+    """
+
+    def __init__(self, learning_rate, weight_decay: float = 0.0) -> None:
+        self.learning_rate = learning_rate
+        self.weight_decay = number("weight_decay", weight_decay, 0.0)
+
+    @property
+    def learning_rate(self):
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value) -> None:
+        if isinstance(value, dict):
+            value = schedules.get(value)
+        if isinstance(value, str) and value == _CALLABLE:
+            raise ValueError(f"{self.name}: the learning rate was a function of yours: give that function again")
+        if isinstance(value, type) or not callable(value):
+            value = number("learning_rate", value, 0.0)
+        self._learning_rate = value
+
+    @property
+    def rule(self) -> str:
+        """Name of the update rule in ``_core.OPTIMIZERS``."""
+        return self.name
+
+    @property
+    def kind(self) -> int:
+        return _core.OPTIMIZERS[self.rule][0]
+
+    @property
+    def n_slots(self) -> int:
+        return _core.OPTIMIZERS[self.rule][1]
+
+    def constants(self) -> tuple[float, ...]:
+        """Return hyper[0], hyper[1], ..."""
+        return ()
+
+    @property
+    def hyper(self) -> np.ndarray:
+        result = np.zeros(8)
+        result[: len(self.constants())] = self.constants()
+        result[7] = self.weight_decay
+        return result
+
+    def rates(self, step: int, count: int) -> np.ndarray:
+        """Return the learning rates of updates step .. step+count-1, float64 [count].
+
+        Raises
+        ------
+        ValueError
+            If one of them is negative or not finite.
+        """
+        lr = self.learning_rate
+        if isinstance(lr, schedules.Schedule):
+            result = lr(np.arange(step, step + count))
+        elif callable(lr):
+            result = np.array([float(lr(s)) for s in range(step, step + count)], dtype=np.float64)
+        else:
+            return np.full(count, lr)
+        bad = ~(np.isfinite(result) & (result >= 0))
+        if bad.any():
+            first = int(np.argmax(bad))
+            raise ValueError(f"learning_rate must be finite and >= 0, got {result[first]} at step {step + first}")
+        return result
+
+    def config(self) -> dict:
+        """Return a JSON-able dict; a plain callable learning rate is only mentioned in it."""
+        config = super().config()
+        return config | {"learning_rate": _CALLABLE} if callable(config["learning_rate"]) else config
+
+
+class SGD(Optimizer):
+    """Gradient descent: ``p -= lr g``; with momentum ``v = momentum v + g; p -= lr v``.
+
+    With `nesterov` (Sutskever et al. 2013) ``p -= lr (g + momentum v)``.
+
+    Parameters
+    ----------
+    learning_rate : default 0.01
+    momentum : float inside [0, 1), default 0 (Polyak 1964)
+    nesterov : bool, default False; needs momentum > 0
+    weight_decay : float >= 0, default 0
+    """
+
+    name = "sgd"
+    fields = ("learning_rate", "momentum", "nesterov", "weight_decay")
+
+    def __init__(self, learning_rate=0.01, momentum=0.0, nesterov: bool = False, weight_decay=0.0) -> None:
+        super().__init__(learning_rate, weight_decay)
+        self.momentum = fraction("momentum", momentum)
+        self.nesterov = bool(nesterov)
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs momentum > 0, got 0.0")
+
+    @property
+    def rule(self):
+        return "nesterov" if self.nesterov else "momentum" if self.momentum else "sgd"
+
+    def constants(self):
+        return (self.momentum,)
+
+
+class Adam(Optimizer):
+    """Adam (Kingma, Ba 2015), with bias correction.
+
+    Parameters
+    ----------
+    learning_rate : default 1e-3
+    beta_1, beta_2 : float inside [0, 1), default 0.9 and 0.999
+    epsilon : float > 0, default 1e-8
+    weight_decay : float >= 0, default 0
+    """
+
+    name = "adam"
+    fields = ("learning_rate", "beta_1", "beta_2", "epsilon", "weight_decay")
+
+    def __init__(self, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=0.0) -> None:
+        super().__init__(learning_rate, weight_decay)
+        self.beta_1, self.beta_2 = fraction("beta_1", beta_1), fraction("beta_2", beta_2)
+        self.epsilon = number("epsilon", epsilon, 0.0, low_open=True)
+
+    def constants(self):
+        return self.beta_1, self.beta_2, self.epsilon
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov, Hutter 2019): first ``p *= 1 - lr weight_decay``, then Adam.
+
+    Parameters
+    ----------
+    learning_rate : default 1e-3
+    beta_1, beta_2 : float inside [0, 1), default 0.9 and 0.999
+    epsilon : float > 0, default 1e-8
+    weight_decay : float >= 0, default 0.01
+    """
+
+    name = "adamw"
+
+    def __init__(self, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=0.01) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay)
+
+
+class RMSProp(Optimizer):
+    """``v = rho v + (1 - rho) g^2; p -= lr g / (sqrt(v) + epsilon)`` (Tieleman, Hinton 2012).
+
+    Parameters
+    ----------
+    learning_rate : default 1e-3
+    rho : float inside [0, 1), default 0.9
+    epsilon : float > 0, default 1e-8
+    weight_decay : float >= 0, default 0
+    """
+
+    name = "rmsprop"
+    fields = ("learning_rate", "rho", "epsilon", "weight_decay")
+
+    def __init__(self, learning_rate=1e-3, rho=0.9, epsilon=1e-8, weight_decay=0.0) -> None:
+        super().__init__(learning_rate, weight_decay)
+        self.rho = fraction("rho", rho)
+        self.epsilon = number("epsilon", epsilon, 0.0, low_open=True)
+
+    def constants(self):
+        return self.rho, 0.0, self.epsilon
+
+
+class Adagrad(Optimizer):
+    """``v += g^2; p -= lr g / (sqrt(v) + epsilon)`` (Duchi, Hazan, Singer 2011).
+
+    Parameters
+    ----------
+    learning_rate : default 0.01
+    epsilon : float > 0, default 1e-10
+    weight_decay : float >= 0, default 0
+    """
+
+    name = "adagrad"
+    fields = ("learning_rate", "epsilon", "weight_decay")
+
+    def __init__(self, learning_rate=0.01, epsilon=1e-10, weight_decay=0.0) -> None:
+        super().__init__(learning_rate, weight_decay)
+        self.epsilon = number("epsilon", epsilon, 0.0, low_open=True)
+
+    def constants(self):
+        return 0.0, 0.0, self.epsilon
+
+
+class Rprop(Optimizer):
+    """Resilient backpropagation, the iRprop- of Igel, Huesken 2000 (Riedmiller, Braun 1993). For full batches.
+
+    Each parameter has a step of its own, which grows while the sign of its gradient stays and shrinks when it turns.
+
+    Parameters
+    ----------
+    learning_rate : default 0.01; the first step of every parameter
+    eta_minus : float inside (0, 1), default 0.5
+    eta_plus : float >= 1, default 1.2
+    step_min, step_max : float > 0, default 1e-6 and 50
+    """
+
+    name = "rprop"
+    fields = ("learning_rate", "eta_minus", "eta_plus", "step_min", "step_max")
+
+    def __init__(self, learning_rate=0.01, eta_minus=0.5, eta_plus=1.2, step_min=1e-6, step_max=50.0) -> None:
+        super().__init__(learning_rate)
+        self.eta_minus = number("eta_minus", fraction("eta_minus", eta_minus), 0.0, low_open=True)
+        self.eta_plus = number("eta_plus", eta_plus, 1.0)
+        self.step_min = number("step_min", step_min, 0.0, low_open=True)
+        self.step_max = number("step_max", step_max, self.step_min)
+
+    def constants(self):
+        return self.eta_minus, self.eta_plus, self.step_min, self.step_max
+
+
+TABLE = {made.name: made for made in (SGD, Adam, AdamW, RMSProp, Adagrad, Rprop)}
+
+
+def get(spec) -> Optimizer:
+    """Return the optimizer that `spec` means: a name, an Optimizer, or its config dict.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown (with a close match) or a parameter is impossible.
+    TypeError
+        If `spec` is something else.
+    """
+    return lookup("optimizer", spec, Optimizer, TABLE)
+
+
+def from_config(config: dict, learning_rate=None) -> Optimizer:
+    """Return the optimizer of a config dict, with `learning_rate` instead of its own if given.
+
+    Raises
+    ------
+    ValueError
+        As `get`; and if its learning rate was a plain callable, which has to be given again.
+    """
+    return get(config if learning_rate is None else {**config, "learning_rate": learning_rate})

@@ -1,0 +1,221 @@
+"""The plan: what both machines execute.  Three tables of records, and where parameters stand in their arena.
+
+`build` (planner.py) makes one from a model; `print(plan.text())` shows it.  The records are those of csrc/pynet.h.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import _core
+
+__all__ = ["Job", "Plan", "build", "pack", "padded", "param_size", "unpack"]
+
+PANEL = _core.PANEL
+NONE = _core.NONE
+
+
+# ---- layout ---------------------------------------------------------------------------------------------------------
+
+
+def padded(width: int) -> int:
+    """Return `width` rounded up to whole panels of 16 columns."""
+    return -(-width // PANEL) * PANEL
+
+
+def leading_dimension(width: int) -> int:
+    """Return the elements between two rows of a value: whole panels, and never a multiple of 512."""
+    ld = padded(width)
+    return ld + PANEL if ld % 512 == 0 else ld
+
+
+def param_size(rows: int, cols: int) -> int:
+    """Return the elements that a parameter [rows, cols] takes in an arena."""
+    return padded(cols) * rows
+
+
+def _panels(arena: np.ndarray, record) -> np.ndarray:
+    """Return the view [ceil(O/16), I, 16] of a parameter in its arena."""
+    rows, cols, offset = int(record["rows"]), int(record["cols"]), int(record["offset"])
+    return arena[offset : offset + param_size(rows, cols)].reshape(-1, rows, PANEL)
+
+
+def unpack(arena: np.ndarray, record) -> np.ndarray:
+    """Return a copy of one parameter as a plain matrix [I, O] (a vector: [1, O])."""
+    rows, cols = int(record["rows"]), int(record["cols"])
+    return _panels(arena, record).transpose(1, 0, 2).reshape(rows, -1)[:, :cols].copy()
+
+
+def pack(arena: np.ndarray, record, array) -> None:
+    """Write a plain matrix [I, O] (a vector: [O]) into its place in `arena`, padded with zeros."""
+    rows, cols = int(record["rows"]), int(record["cols"])
+    wide = np.zeros((rows, padded(cols)), arena.dtype)
+    wide[:, :cols] = np.reshape(array, (rows, cols))
+    _panels(arena, record)[...] = wide.reshape(rows, -1, PANEL).transpose(1, 0, 2)
+
+
+# ---- the tables -----------------------------------------------------------------------------------------------------
+
+
+class Plan:
+    """The tables of one network, for one purpose (predicting, or training with given heads).
+
+    Attributes
+    ----------
+    values, params, ops : record arrays
+        Of _core.VALUE, _core.PARAM, _core.OP.  A parameter is TRAINABLE here if a loss of this plan reaches it.
+    outputs : uint32 array
+        Values that are the network's outputs (of a head whose output nobody asked for: its logits).
+    head_values : list of int
+        For each output the value its loss reads.
+    input_values : list of int
+        For each input slot the value that INPUT writes.
+    input_gradients : list of int
+        The same where a gradient was asked for and a loss depends on it, else NONE.
+        It is the gradient of (raw - shift) * scale; that of the raw input is `scale` times as large.
+    n_inputs, n_targets, n_sums, row_elems, param_elems : int
+        As in csrc/pynet.h.
+    dtype : np.dtype
+        float32 or float64.
+    param_names, op_names : list of str
+        Parallel to params and ops: "dense_1.kernel", "dense_1".
+    sum_slots : list of (kind, head, name, first, count)
+        What stands in sums[first : first + count]: kind "loss" or "metric" of output number `head`.
+        sums[0] is the penalties' total, sums[1] the number of batches.
+    """
+
+    __slots__ = (
+        "dtype", "head_values", "input_gradients", "input_values", "n_inputs", "n_sums", "n_targets", "op_names", "ops",
+        "outputs", "param_elems", "param_names", "params", "row_elems", "sum_slots", "values"
+    )  # fmt: skip
+
+    def __init__(self, **tables):
+        for name in Plan.__slots__:
+            setattr(self, name, tables[name])
+
+    def text(self) -> str:
+        """Return the plan as a table, one op a line."""
+        head = (
+            f"plan {self.dtype.name}: {self.n_inputs} inputs, {self.n_targets} targets, {len(self.ops)} ops, "
+            f"{len(self.values)} values ({self.row_elems} elements a row), "
+            f"{len(self.params)} params ({self.param_elems} elements)"
+        )
+        columns = ("op", "layer", "kind", "act", "x", "x2", "y", "z", "w", "b", "slot", "at", "p", "flags")
+        rows = [columns, *(self._row(i) for i in range(len(self.ops)))]
+        widths = [max(len(row[k]) for row in rows) for k in range(len(columns))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([head, *lines, "outputs: " + " ".join(self._value(v) for v in self.outputs)])
+
+    def _value(self, v) -> str:
+        return "" if v == NONE else f"v{v}:{self.values[v]['width']}"
+
+    def _param(self, p) -> str:
+        return "" if p == NONE else self.param_names[p]
+
+    def _row(self, i: int) -> tuple[str, ...]:
+        op = self.ops[i]
+        kind = _name(_core.OPS, op["kind"])
+        acts = {"loss": _core.LOSSES, "metric": _core.METRICS}.get(kind, _core.ACTIVATIONS)
+        has_act = kind in ("dense", "activation", "loss", "metric")
+        targeted = kind in ("loss", "metric")
+        return (
+            str(i),
+            self.op_names[i],
+            kind,
+            _name(acts, op["act"]) if has_act else "",
+            *(self._value(op[k]) for k in ("x", "x2", "y", "z")),
+            *(self._param(op[k]) for k in ("w", "b")),
+            str(op["slot"]) if targeted or kind == "input" else "",
+            str(op["at"]) if targeted or kind == "concat" else "",
+            " ".join(f"{p:g}" for p in op["p"]) if op["p"].any() else "",
+            " ".join(name for name in FLAGS if op["flags"] & getattr(_core, name)),
+        )
+
+
+FLAGS = ("ADD_X", "ADD_X2", "STOP_X", "STOP_X2", "NO_BACKWARD", "ADD_W")
+
+
+def _name(roll: dict, ident: int) -> str:
+    for name, row in roll.items():
+        if (row[0] if isinstance(row, tuple) else row) == ident:
+            return name
+    return f"?{ident}"
+
+
+class Job:
+    """What a machine runs over which rows.
+
+    Attributes
+    ----------
+    inputs : list of arrays [N, width]
+        One for each input slot; any strides, any integer or float dtype of csrc/pynet.h.
+    targets : list of arrays
+        [N] integers where the loss takes class numbers, else [N, width].
+    outputs : list of C-contiguous arrays [rows, width] of the plan's dtype, or None
+        What the OUTPUT stage writes.
+    weight : float64 array [N] or None
+        Weights of the rows; None: 1.
+    order : int64 array [rows] or None
+        Which rows, in which order; None: 0, 1, 2 ...
+    rows : int
+        Length of `order`, or of the arrays.
+    batch : int
+        Rows of one batch; the last may have fewer.
+    stages : int
+        Sum of _core.FORWARD, LOSS, METRIC, BACKWARD, UPDATE, OUTPUT.
+    optimizer : int
+        Id in _core.OPTIMIZERS; `hyper` (float64 [8]) are its constants.
+    rate : float64 array
+        Learning rate of each batch, counted from the `first` of Machine.run.
+    clips : list of (kind id, c)
+        Applied in order before the update.
+    step : int
+        Updates done before batch `first`.
+    sums : float64 array [n_sums]
+        Added to: see Plan.sum_slots.
+    """
+
+    __slots__ = (
+        "batch", "clips", "hyper", "inputs", "optimizer", "order", "outputs", "rate", "rows", "stages", "step", "sums",
+        "targets", "weight"
+    )  # fmt: skip
+
+    def __init__(self, **fields):
+        self.inputs: list = []
+        self.targets: list = []
+        self.outputs = self.weight = self.order = self.rate = self.sums = None
+        self.rows = self.stages = self.optimizer = self.step = 0
+        self.batch = 1
+        self.hyper = np.zeros(8)
+        self.clips: list = []
+        for name, value in fields.items():
+            setattr(self, name, value)
+
+
+def build(model, heads=None, input_gradients: bool = False, keep_outputs: bool = False) -> Plan:
+    """Return the plan of `model`.
+
+    Parameters
+    ----------
+    model : Model
+    heads : list, optional
+        None: a plan that only predicts.  Else parallel to model.outputs; each is None (nothing is computed for that
+        output) or has the attributes `loss` (None, or with .kind, .parameter, .absorbs), `weight` and
+        `metrics`, a list of (metric kind, display name, p0, reads) where reads is "logits" or "output".
+    input_gradients : bool
+        Whether gradients of the inputs are computed as well.
+    keep_outputs : bool
+        Whether a plan with heads computes all outputs, even those only their loss would have needed.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        The network is too large for the tables, or a loss absorbs another activation than the head has.
+    """
+    from .planner import Planner
+
+    return Planner(model, heads, input_gradients, keep_outputs).plan()

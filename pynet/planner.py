@@ -1,0 +1,251 @@
+"""From a graph to a plan.
+
+Four passes: every layer emits its ops; heads add losses and metrics; ops nobody needs are dropped; and one walk down
+the table sets the flags of the backward pass.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import _core
+from .plan import NONE, Plan, leading_dimension
+
+__all__ = ["Planner"]
+
+OP_FIELDS = _core.OP.names
+STOP = _core.STOP_X | _core.STOP_X2
+
+
+class Op:
+    """One op while the plan is being made; the fields are those of pn_op."""
+
+    __slots__ = (*OP_FIELDS, "name")
+
+    def __init__(self, name: str, kind: str, **fields):
+        for field in OP_FIELDS:
+            setattr(self, field, 0)
+        self.x = self.x2 = self.y = self.z = self.w = self.b = NONE
+        self.p = ()
+        self.name, self.kind = name, _core.OPS[kind]
+        for field, value in fields.items():
+            setattr(self, field, value)
+
+    @property
+    def reads(self) -> list[int]:
+        return [v for v in (self.x, self.x2) if v != NONE]
+
+    @property
+    def weights(self) -> list[int]:
+        return [p for p in (self.w, self.b) if p != NONE]
+
+    def record(self) -> tuple:
+        p = (*self.p, 0.0, 0.0, 0.0)[:3]
+        return tuple(p if field == "p" else getattr(self, field) for field in OP_FIELDS)
+
+
+class Planner:
+    """The hand of a layer's `emit`: numbers values, collects ops.
+
+    Layers use `op`, `dense`, `activate`, `parameter`, `width` and `training`.
+    """
+
+    def __init__(self, model, heads=None, input_gradients: bool = False, keep_outputs: bool = False):
+        self.model = model
+        self.training = heads is not None
+        self.heads = list(heads) if self.training else [None] * len(model.outputs)
+        self.input_gradients = input_gradients and self.training
+        self.keep_outputs = keep_outputs or not self.training
+        self.params = model.weights.records.copy()
+        self.ops: list[Op] = []
+        self.widths: list[int] = []  # of each value
+        self.made: dict = {}  # graph value -> value index
+        self.logits: dict = {}  # graph value whose activation a loss absorbs -> index of what the activation reads
+        self.node = None  # graph value whose layer emits now
+        self.absorbed = self._absorbed()
+
+    # ---- what layers use --------------------------------------------------------------------------------------------
+
+    def width(self, value: int) -> int:
+        """Return the width of a value."""
+        return self.widths[value]
+
+    def value(self, width: int) -> int:
+        """Return a new value."""
+        self.widths.append(width)
+        return len(self.widths) - 1
+
+    def parameter(self, layer, suffix: str) -> int:
+        """Return the index of a layer's parameter, NONE if it has no such parameter."""
+        return self.model.weights.index.get((layer, suffix), NONE)
+
+    def op(self, kind: str, width: int | None = None, **fields) -> int:
+        """Add an op; returns the value it writes, a new one of `width` unless y is given."""
+        if width is not None:
+            fields["y"] = self.value(width)
+        self.ops.append(Op(self.model.names[self.node.layer], kind, **fields))
+        return self.ops[-1].y
+
+    def dense(self, x: int, w: int, b: int, width: int, activation) -> int:
+        """Add y = activation(x w + b)."""
+        if self.node in self.absorbed:
+            return self.activate(self.op("dense", width, x=x, w=w, b=b), activation)
+        z = self.value(width) if self.training and activation.needs == "X" else NONE
+        return self.op("dense", width, x=x, w=w, b=b, z=z, act=activation.id, p=activation.parameters)
+
+    def activate(self, x: int, activation) -> int:
+        """Add y = activation(x)."""
+        if self.node in self.absorbed:
+            self.logits[self.node] = x
+        return self.op("activation", self.widths[x], x=x, act=activation.id, p=activation.parameters)
+
+    # ---- the passes -------------------------------------------------------------------------------------------------
+
+    def plan(self) -> Plan:
+        """Run the passes and return the tables."""
+        self._emit_layers()
+        sum_slots, n_targets = self._emit_heads()
+        self._drop_dead_ops()
+        input_gradients = self._set_backward_flags()
+        return self._tables(sum_slots, n_targets, input_gradients)
+
+    def _absorbed(self) -> set:
+        """Return the outputs whose activation stands inside their loss."""
+        result = set()
+        for output, head in zip(self.model.outputs, self.heads, strict=True):
+            loss = head and head.loss
+            if loss and loss.absorbs:
+                if output.activation.name != loss.absorbs:
+                    raise ValueError(
+                        f"the loss of {self.model.names[output.layer]!r} absorbs {loss.absorbs!r}, "
+                        f"but its activation is {output.activation.name!r}"
+                    )
+                result.add(output)
+        return result
+
+    def _emit_layers(self) -> None:
+        for node in sorted(self.model.nodes, key=lambda node: not node.layer.is_input):  # inputs first
+            self.node = node
+            self.made[node] = node.layer.emit(self, [self.made[v] for v in node.inputs])
+
+    def _emit_heads(self) -> tuple[list, int]:
+        """Add losses, then metrics.  A head's target slot is its number among the outputs that have either."""
+        losses, metrics, slots, taken = [], [], [], set()
+        n_targets, n_sums = 0, 2  # sums: penalties, batches
+        self.head_values = []
+        for i, (node, head) in enumerate(zip(self.model.outputs, self.heads, strict=True)):
+            self.node, output, name = node, self.made[node], self.model.names[node.layer]
+            absorbs = head and head.loss and head.loss.absorbs
+            x = self.logits[node] if absorbs else output
+            if head and head.loss:
+                if x in taken:  # a loss stores its gradient: a second one reads a copy
+                    x = self.op("activation", self.widths[x], x=x, act=_core.ACTIVATIONS["identity"][0])
+                taken.add(x)
+                loss, p = head.loss, (head.loss.parameter, head.weight)
+                losses.append(Op(name, "loss", act=_core.LOSSES[loss.kind], x=x, slot=n_targets, at=n_sums, p=p))
+                slots.append(("loss", i, loss.kind, n_sums, 2))
+                n_sums += 2
+            self.head_values.append(x)
+            for kind, shown, p0, reads in head.metrics if head else ():
+                value = output if reads == "output" else x
+                n = 1 + 3 * self.widths[value] if kind == "r2" else 2
+                ident = _core.METRICS[kind]
+                metrics.append(Op(name, "metric", act=ident, x=value, slot=n_targets, at=n_sums, p=(p0,)))
+                slots.append(("metric", i, shown, n_sums, n))
+                n_sums += n
+            n_targets += bool(head and (head.loss or head.metrics))
+        self.n_sums = n_sums
+        self.ops += losses + metrics
+        return slots, n_targets
+
+    def _drop_dead_ops(self) -> None:
+        """Keep inputs, losses, metrics, and what they or the wanted outputs need."""
+        made = [self.made[output] for output in self.model.outputs]
+        live = set(made) if self.keep_outputs else set()
+        kept = []
+        for op in reversed(self.ops):
+            if op.y in live or op.y == NONE or op.kind == _core.OPS["input"]:
+                live.update(op.reads)
+                kept.append(op)
+        self.ops = kept[::-1]
+        there = {op.y for op in self.ops}
+        made = [y if y in there else x for y, x in zip(made, self.head_values, strict=True)]
+        self.outputs = [y for y in made if y in there]
+
+    def _set_backward_flags(self) -> list[int]:
+        """Set the flags of all ops, mark the parameters that get a gradient; return the inputs' gradients."""
+        needs = self._need_gradients()
+        has_gradient: set = set()  # values whose gradient has been written, going down
+        trained: set = set()
+        is_loss, is_input = _core.OPS["loss"], _core.OPS["input"]
+        for op in reversed(self.ops):
+            op.flags = 0
+            if op.kind == is_loss:
+                active = True
+            else:
+                weights = [p for p in op.weights if self._trainable[p]] if op.kind != is_input else []
+                active = op.y in has_gradient and (bool(weights) or any(x in needs for x in op.reads))
+                if active:
+                    op.flags |= _core.ADD_W if any(p in trained for p in weights) else 0
+                    trained.update(weights)
+            if not active:
+                op.flags |= _core.NO_BACKWARD
+                op.z = NONE
+            for x, add, stop in ((op.x, _core.ADD_X, _core.STOP_X), (op.x2, _core.ADD_X2, _core.STOP_X2)):
+                if x == NONE:
+                    continue
+                if not active or x not in needs:
+                    op.flags |= stop
+                else:
+                    op.flags |= add if x in has_gradient else 0
+                    has_gradient.add(x)
+        self.params["flags"] = [_core.TRAINABLE if p in trained else 0 for p in range(len(self.params))]
+        inputs = [self.made[node] for node in self.model.inputs]
+        return [y if y in has_gradient else NONE for y in inputs]
+
+    def _need_gradients(self) -> set:
+        """Return the values that depend on a trainable parameter, or on an input whose gradient is asked for."""
+        self._trainable = [self.training and w.trainable and w.layer.trainable for w in self.model.weights]
+        needs: set = set()
+        for op in self.ops:
+            if op.kind == _core.OPS["input"]:
+                wanted = self.input_gradients
+            else:
+                wanted = any(x in needs for x in op.reads) or any(self._trainable[p] for p in op.weights)
+            if wanted and op.y != NONE:
+                needs.add(op.y)
+        return needs
+
+    def _tables(self, sum_slots: list, n_targets: int, input_gradients: list[int]) -> Plan:
+        """Number what is left, lay out the values and make records of everything."""
+        used = sorted({v for op in self.ops for v in (*op.reads, op.y, op.z)} - {NONE})
+        number = {v: i for i, v in enumerate(used)} | {NONE: NONE}
+        for op in self.ops:
+            op.x, op.x2, op.y, op.z = (number[v] for v in (op.x, op.x2, op.y, op.z))
+        values = np.zeros(len(used), _core.VALUE)
+        values["width"] = [self.widths[v] for v in used]
+        values["ld"] = [leading_dimension(self.widths[v]) for v in used]
+        ends = np.cumsum(values["ld"], dtype=np.uint64)
+        if ends[-1] >= 1 << 32:
+            raise ValueError(f"the model is too large: {ends[-1]} elements a row, the most is {(1 << 32) - 1}")
+        values["column"] = ends - values["ld"]
+        plan = Plan(
+            values=values,
+            params=self.params,
+            ops=np.array([op.record() for op in self.ops], _core.OP),
+            outputs=np.array([number[v] for v in self.outputs], np.uint32),
+            head_values=[number.get(v, NONE) for v in self.head_values],
+            input_values=[number[self.made[node]] for node in self.model.inputs],
+            input_gradients=[number[v] for v in input_gradients],
+            n_inputs=len(self.model.inputs),
+            n_targets=n_targets,
+            n_sums=self.n_sums,
+            row_elems=int(ends[-1]),
+            param_elems=self.model.weights.elems,
+            dtype=self.model.dtype,
+            param_names=[w.name for w in self.model.weights],
+            op_names=[op.name for op in self.ops],
+            sum_slots=sum_slots,
+        )
+        _core.check_plan(plan)
+        return plan

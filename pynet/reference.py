@@ -1,0 +1,245 @@
+"""The NumPy machine: executes a plan step by step, and thereby defines what it means.
+
+Forward walks the table of ops up, backward walks it down; values are plain arrays [B, width], parameters plain
+matrices, in the dtype of the plan. The ops stand in reference_ops.py, losses and metrics in reference_losses.py,
+penalties, clips and optimizers in reference_updates.py. The C machine of ``_core`` has the same interface.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from . import _core, reference_ops, reference_updates
+from .plan import Job, pack, unpack
+from .reference_ops import DOWN, LABELLED, OP, UP, Op
+
+__all__ = ["Machine"]
+
+
+class Machine:
+    """Executes `plan` with NumPy.
+
+    Parameters
+    ----------
+    plan : Plan
+    params : array [plan.param_elems] of plan.dtype
+        The arena of the parameters, in panels; written in place by updates.
+    rows : int
+        Most rows that a batch may have.
+    grads : array like `params`, optional
+        Arena of their gradients; None: this machine only goes forward.
+    slots : sequence of arrays like `params`
+        State of the optimizer.
+    n_threads, isa
+        For the interface of the C machine: NumPy has neither.
+
+    Attributes
+    ----------
+    isa : "numpy"
+    n_threads : 1
+    """
+
+    isa = "numpy"
+    n_threads = 1
+
+    def __init__(self, plan, params, *, rows: int, grads=None, slots=(), n_threads: int = 0, isa: str | None = None):
+        if isa not in (None, "numpy"):
+            raise ValueError(f"isa of the NumPy machine is 'numpy', got {isa!r}")
+        self.plan, self.rows, self.dtype = plan, rows, np.dtype(plan.dtype)
+        self._arena, self._grad_arena, self._slot_arenas = params, grads, list(slots)
+        self.widths = plan.values["width"].tolist()
+        self.trainable = [bool(flags & _core.TRAINABLE) for flags in plan.params["flags"].tolist()]
+        ops = [Op(record) for record in plan.ops]
+        self.ops = [op for op in ops if op.kind in UP]
+        self.losses = [op for op in ops if op.kind == OP["loss"]]
+        self.metrics = [op for op in ops if op.kind == OP["metric"]]
+        self.classes: dict[int, int] = {}  # of each target slot with class numbers: width of its narrowest head
+        for op in ops:
+            if (op.kind, op.act) in LABELLED:
+                self.classes[op.slot] = min(self.widths[op.x], self.classes.get(op.slot, self.widths[op.x]))
+        self.values: list = [None] * len(self.widths)  # of the last batch
+        self.gradients: list = [None] * len(self.widths)
+        self.params: list = []  # plain matrices, while `run` runs
+        self.param_gradients: list = []
+        self.slots: list = []
+        self.targets: list = []  # of the last batch
+        self.weights = np.ones(0)  # of its rows, float64
+        self.batch_rows = 0
+        self.job: Job | None = None
+
+    # ---- used by the ops -----------------------------------------------------------------------------------------
+
+    def gather(self, array: np.ndarray) -> np.ndarray:
+        """Return the rows of this batch."""
+        return array[self._rows]
+
+    def pass_down(self, value: int, gradient: np.ndarray, add: int) -> None:
+        """dx = gradient, or dx += gradient where an op above has already written it."""
+        self.gradients[value] = self.gradients[value] + gradient if add else gradient
+
+    # ---- one batch -----------------------------------------------------------------------------------------------
+
+    def _forward(self, job, first_row: int, scored: bool) -> bool:
+        """Load a batch and walk up; False if a class number is impossible."""
+        stop = min(first_row + job.batch, job.rows)
+        self._rows = slice(first_row, stop) if job.order is None else np.asarray(job.order[first_row:stop])
+        self.batch_rows = stop - first_row
+        if scored and not self._load_targets(job):
+            return False
+        for op in self.ops:
+            UP[op.kind](self, op)
+        return True
+
+    def _load_targets(self, job) -> bool:
+        self.targets = []
+        for slot in range(self.plan.n_targets):
+            target = self.gather(job.targets[slot])
+            if slot in self.classes:
+                target = target.reshape(-1)
+                if not ((target >= 0) & (target < self.classes[slot])).all():
+                    return False
+                self.targets.append(target.astype(np.int64))
+            else:
+                self.targets.append(target.reshape(self.batch_rows, -1).astype(self.dtype))
+        weights = np.ones(self.batch_rows) if job.weight is None else self.gather(job.weight)
+        self.weights = weights.astype(self.dtype).astype(np.float64)
+        return True
+
+    def _score(self, job, sums: np.ndarray) -> bool:
+        """Fill the sums of a batch and the gradients of the predictions; False if the loss is not finite."""
+        total = 0.0
+        if job.stages & _core.LOSS:
+            total = sum(reference_updates.penalty(l1, l2, self.params[p]) for p, l1, l2 in self._penalized())
+            sums[:2] += total, 1
+            for op in self.losses:
+                total += reference_ops.loss_head(self, op, sums)
+        if job.stages & _core.METRIC:
+            for op in self.metrics:
+                reference_ops.metric_head(self, op, sums)
+        return bool(np.isfinite(total))
+
+    def _penalized(self):
+        rows = enumerate(zip(self.plan.params["l1"].tolist(), self.plan.params["l2"].tolist(), strict=True))
+        return [(p, l1, l2) for p, (l1, l2) in rows if self.trainable[p] and (l1 or l2)]
+
+    def _backward(self) -> None:
+        for op in reversed(self.ops):
+            if not op.flags & _core.NO_BACKWARD:
+                DOWN[op.kind](self, op)
+        for p, l1, l2 in self._penalized():
+            extra = reference_updates.penalty_gradient(l1, l2, self.params[p])
+            self.param_gradients[p] = self.param_gradients[p] + extra
+
+    def _update(self, job, step: int, rate: float) -> None:
+        trained = [p for p, trainable in enumerate(self.trainable) if trainable]
+        reference_updates.clip([self.param_gradients[p] for p in trained], job.clips)
+        for p in trained:
+            slots = [slot[p] for slot in self.slots]
+            gradient = self.param_gradients[p]
+            reference_updates.step(job.optimizer, job.hyper, rate, step + 1, self.params[p], gradient, slots)
+
+    # ---- interface -----------------------------------------------------------------------------------------------
+
+    def run(self, job, first: int, count: int, seconds: float = float("inf")) -> tuple[int, str]:
+        """Run batches first .. first+count-1 of `job`, stop early after `seconds`.
+
+        Returns
+        -------
+        done : int
+            Batches that are complete.
+        status : "ok", "not_finite" or "bad_label"
+            Why it stopped; parameters are those before the batch at fault.
+        """
+        end = time.perf_counter() + seconds
+        self._unpack()
+        self.job = job
+        done, status = 0, "ok"
+        with np.errstate(all="ignore"):
+            while done < count and status == "ok":
+                status = self._batch(job, first + done, done)
+                done += status == "ok"
+                if time.perf_counter() >= end:
+                    break
+        self.job = None
+        self._pack(job.stages)
+        return done, status
+
+    def _batch(self, job, number: int, k: int) -> str:
+        """Run the stages of batch `number`, the k-th of this run."""
+        scored = bool(job.stages & (_core.LOSS | _core.METRIC))
+        first_row = number * job.batch
+        rows = min(job.batch, job.rows - first_row)
+        if not 1 <= rows <= self.rows:
+            raise ValueError(f"batch {number} would have {rows} rows, expected 1 to {self.rows}")
+        if job.stages & _core.FORWARD:
+            if not self._forward(job, first_row, scored):
+                return "bad_label"
+        elif self.batch_rows != rows:
+            raise ValueError(f"the machine holds a batch of {self.batch_rows} rows, asked for one of {rows}")
+        sums = np.zeros(self.plan.n_sums)
+        if scored and not self._score(job, sums):
+            return "not_finite"
+        if job.stages & _core.OUTPUT:
+            for output, value in zip(job.outputs, self.plan.outputs, strict=True):
+                if output is not None:
+                    output[first_row : first_row + rows] = self.values[value]
+        if job.stages & _core.BACKWARD:
+            self._backward()
+        if job.stages & _core.UPDATE:
+            self._update(job, job.step + k, job.rate[k])
+        if scored:
+            job.sums += sums
+        return "ok"
+
+    def value(self, index: int, gradient: bool = False) -> np.ndarray:
+        """Return a copy of a value, or of its gradient, as the last batch left it, [B, width]."""
+        array = (self.gradients if gradient else self.values)[index]
+        if array is None:
+            raise ValueError(f"value {index} has no {'gradient' if gradient else 'content'}: run a batch first")
+        return array.copy()
+
+    def set_gradient(self, index: int, array) -> None:
+        """Set the gradient of a value: what a loss of the user's own found, between LOSS and BACKWARD."""
+        expected = (self.batch_rows, self.widths[index])
+        if np.shape(array) != expected:
+            raise ValueError(f"gradient of value {index} must have shape {expected}, got {np.shape(array)}")
+        self.gradients[index] = np.array(array, self.dtype)
+
+    def predict_one(self, x, out=None) -> np.ndarray:
+        """Return all outputs, one after the other, of one row [I] (several inputs: one after the other)."""
+        x = np.asarray(x).reshape(1, -1)
+        widths = {op.slot: self.widths[op.y] for op in self.ops if op.kind == OP["input"]}
+        if x.shape[1] != sum(widths.values()):
+            raise ValueError(f"x must have {sum(widths.values())} elements, got {x.shape[1]}")
+        ends = np.cumsum([widths[slot] for slot in sorted(widths)])[:-1]
+        job = Job(inputs=np.split(x, ends, axis=1), rows=1, stages=_core.FORWARD)
+        self.run(job, 0, 1)
+        row = np.concatenate([self.values[v][0] for v in self.plan.outputs])
+        if out is None:
+            return row
+        out[...] = row
+        return out
+
+    # ---- arenas --------------------------------------------------------------------------------------------------
+
+    def _unpack(self) -> None:
+        def matrices(arena):
+            return [unpack(arena, record) for record in self.plan.params]
+
+        self.params = matrices(self._arena)
+        if self._grad_arena is not None:
+            self.param_gradients = matrices(self._grad_arena)
+            self.slots = [matrices(arena) for arena in self._slot_arenas]
+
+    def _pack(self, stages: int) -> None:
+        """Write back what these stages changed."""
+        updated = bool(stages & _core.UPDATE)
+        pairs = [(self._grad_arena, self.param_gradients)] if stages & (_core.BACKWARD | _core.UPDATE) else []
+        if updated:
+            pairs += [(self._arena, self.params), *zip(self._slot_arenas, self.slots, strict=True)]
+        for arena, matrices in pairs:
+            for record, matrix, trainable in zip(self.plan.params, matrices, self.trainable, strict=True):
+                if trainable:
+                    pack(arena, record, matrix)

@@ -1,0 +1,159 @@
+"""What every op of a plan means: forward, and below it its way back.
+
+Letters: B rows of a batch, I inputs, O outputs; x, y, z are values [B, width], w_io and b_1o parameters, in the dtype
+of the plan; d in front of a name is the gradient of the loss by it. Losses stand in reference_losses.py, activations
+in activations.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import _core, activations, reference_losses
+
+OP = _core.OPS
+NO_ACTIVATION = (OP["input"], OP["add"], OP["concat"], OP["loss"], OP["metric"])
+
+
+class Op:
+    """One record of the plan's table, with None instead of _core.NONE, and its activation."""
+
+    __slots__ = ("act", "activation", "at", "b", "flags", "kind", "p", "slot", "w", "x", "x2", "y", "z")
+
+    def __init__(self, record) -> None:
+        self.kind, self.act, self.flags = int(record["kind"]), int(record["act"]), int(record["flags"])
+        self.slot, self.at, self.p = int(record["slot"]), int(record["at"]), record["p"].tolist()
+        for field in ("x", "x2", "y", "z", "w", "b"):
+            index = int(record[field])
+            setattr(self, field, None if index == _core.NONE else index)
+        self.activation = None if self.kind in NO_ACTIVATION else activations.from_op(self.act, self.p)
+
+
+# ---- forward: from values to a value -----------------------------------------------------------------------------
+
+
+def input_forward(m, op: Op) -> None:
+    """y = (raw - shift) * scale"""
+    y_bi = m.gather(m.job.inputs[op.slot]).astype(m.dtype)
+    if op.b is not None:
+        y_bi = y_bi - m.params[op.b]
+    if op.w is not None:
+        y_bi = y_bi * m.params[op.w]
+    m.values[op.y] = y_bi
+
+
+def dense_forward(m, op: Op) -> None:
+    """y = act(x w + b); z keeps x w + b where the derivative needs it"""
+    z_bo = m.values[op.x] @ m.params[op.w]
+    if op.b is not None:
+        z_bo += m.params[op.b]
+    if op.z is not None:
+        m.values[op.z] = z_bo
+    m.values[op.y] = op.activation(z_bo)
+
+
+def activation_forward(m, op: Op) -> None:
+    """y = act(x)"""
+    m.values[op.y] = op.activation(m.values[op.x])
+
+
+def add_forward(m, op: Op) -> None:
+    """y = x + x2"""
+    m.values[op.y] = m.values[op.x] + m.values[op.x2]
+
+
+def concat_forward(m, op: Op) -> None:
+    """y[:, at : at + width(x)] = x; the pieces of one y follow each other"""
+    x_bi = m.values[op.x]
+    if op.at == 0:
+        m.values[op.y] = np.empty((len(x_bi), m.widths[op.y]), m.dtype)
+    m.values[op.y][:, op.at : op.at + x_bi.shape[1]] = x_bi
+
+
+UP = {
+    OP["input"]: input_forward,
+    OP["dense"]: dense_forward,
+    OP["activation"]: activation_forward,
+    OP["add"]: add_forward,
+    OP["concat"]: concat_forward,
+}
+
+
+# ---- backward: from the gradient of y to those of x and of the parameters ----------------------------------------
+
+
+def input_backward(m, op: Op) -> None:
+    """Nothing is below an input."""
+
+
+def dense_backward(m, op: Op) -> None:
+    """dz = dy act'(z);  dw = x^T dz,  db = sum_b dz,  dx = dz w^T"""
+    v_bo = m.values[op.y if op.activation.needs == "Y" else op.z]
+    dz_bo = op.activation.pull_back(v_bo, m.gradients[op.y])
+    add = op.flags & _core.ADD_W
+    if m.trainable[op.w]:
+        dw_io = m.values[op.x].T @ dz_bo
+        m.param_gradients[op.w] = m.param_gradients[op.w] + dw_io if add else dw_io
+    if op.b is not None and m.trainable[op.b]:
+        db_1o = dz_bo.sum(axis=0, keepdims=True)
+        m.param_gradients[op.b] = m.param_gradients[op.b] + db_1o if add else db_1o
+    if not op.flags & _core.STOP_X:
+        m.pass_down(op.x, dz_bo @ m.params[op.w].T, op.flags & _core.ADD_X)
+
+
+def activation_backward(m, op: Op) -> None:
+    """dx = dy act'(x)"""
+    if not op.flags & _core.STOP_X:
+        v_bo = m.values[op.y if op.activation.needs == "Y" else op.x]
+        m.pass_down(op.x, op.activation.pull_back(v_bo, m.gradients[op.y]), op.flags & _core.ADD_X)
+
+
+def add_backward(m, op: Op) -> None:
+    """dx = dy,  dx2 = dy"""
+    if not op.flags & _core.STOP_X:
+        m.pass_down(op.x, m.gradients[op.y], op.flags & _core.ADD_X)
+    if not op.flags & _core.STOP_X2:
+        m.pass_down(op.x2, m.gradients[op.y], op.flags & _core.ADD_X2)
+
+
+def concat_backward(m, op: Op) -> None:
+    """dx = dy[:, at : at + width(x)]"""
+    if not op.flags & _core.STOP_X:
+        m.pass_down(op.x, m.gradients[op.y][:, op.at : op.at + m.widths[op.x]], op.flags & _core.ADD_X)
+
+
+DOWN = {
+    OP["input"]: input_backward,
+    OP["dense"]: dense_backward,
+    OP["activation"]: activation_backward,
+    OP["add"]: add_backward,
+    OP["concat"]: concat_backward,
+}
+
+
+# ---- heads -------------------------------------------------------------------------------------------------------
+
+
+def loss_head(m, op: Op, sums: np.ndarray) -> float:
+    """sums += [sum w l, sum w];  dx = (head weight) w_b / (sum w) dl_b/dx. Returns the head's share of the loss."""
+    if op.act == _core.LOSSES["external"]:  # the caller computes it, and calls set_gradient
+        return 0.0
+    parameter, head_weight = op.p[:2]
+    l_b, dx_bo = reference_losses.loss(op.act, parameter, m.values[op.x], m.targets[op.slot])
+    loss_sum, weight_sum = float(m.weights @ l_b), float(m.weights.sum())
+    sums[op.at : op.at + 2] += loss_sum, weight_sum
+    if not op.flags & _core.STOP_X:
+        factor_b = head_weight * m.weights / weight_sum if weight_sum > 0 else 0 * m.weights
+        m.gradients[op.x] = factor_b.astype(m.dtype)[:, None] * dx_bo
+    return head_weight * loss_sum / weight_sum if weight_sum > 0 else 0.0
+
+
+def metric_head(m, op: Op, sums: np.ndarray) -> None:
+    """sums += what the metric counts"""
+    more = reference_losses.metric_sums(op.act, op.p[0], m.values[op.x], m.targets[op.slot], m.weights)
+    sums[op.at : op.at + len(more)] += more
+
+
+LABELLED = {(OP["loss"], _core.LOSSES["cross_entropy_index"])} | {
+    (OP["metric"], _core.METRICS[name]) for name in ("accuracy_index", "top_k_index")
+}

@@ -1,0 +1,46 @@
+"""A model as a table for people."""
+
+from __future__ import annotations
+
+__all__ = ["summary_text"]
+
+
+def summary_text(model) -> str:
+    """Return one line a layer (name, kind, width, parameters, what it reads) and the totals."""
+    numbers = dict.fromkeys(model.layers, 0)
+    frozen = 0
+    for weight in model.weights:
+        size = weight.size
+        numbers[weight.layer] += size
+        frozen += 0 if weight.trainable and weight.layer.trainable else size
+    rows = [("layer", "kind", "width", "parameters", "reads")]
+    for layer in model.layers:
+        calls = [node for node in model.nodes if node.layer is layer]
+        kind = type(layer).__name__
+        if layer.activation is not None:
+            kind += f" {layer.activation.name}"
+        count = str(numbers[layer])
+        if numbers[layer] and not layer.is_input and not layer.trainable:
+            count += " frozen"
+        reads = "; ".join(", ".join(model.names[v.layer] for v in node.inputs) for node in calls)
+        rows.append((model.names[layer], kind, str(calls[0].width), count, reads))
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    aligned = [(str.ljust, str.ljust, str.rjust, str.rjust, str.ljust)] * len(rows)
+    lines = [
+        "  ".join(align(cell, w) for align, cell, w in zip(how, row, widths, strict=True)).rstrip()
+        for how, row in zip(aligned, rows, strict=True)
+    ]
+    rule = "-" * max(len(line) for line in lines)
+    total = model.count_params()
+    title = f"{type(model).__name__}{f' {model.name!r}' if model.name else ''}, {model.dtype.name}"
+    size = total * model.dtype.itemsize
+    totals = f"{total} parameters ({_bytes(size)}): {total - frozen} trainable, {frozen} not"
+    return "\n".join([title, rule, lines[0], rule, *lines[1:], rule, totals])
+
+
+def _bytes(n: float) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if n < 1024:
+            return f"{n:.0f} {unit}" if unit == "bytes" else f"{n:.1f} {unit}"
+        n /= 1024
+    return f"{n:.1f} GiB"

@@ -1,0 +1,153 @@
+"""The parameters of a model: one arena, their places in it, their first values, and plain copies in and out.
+
+The layout is a property of the graph, so all plans of a model share the arena; machines read and write it in place.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import _check, _core
+from .plan import pack, param_size, unpack
+
+__all__ = ["Weight", "Weights"]
+
+MAX_ELEMENTS = 1 << 31
+
+
+class Weight:
+    """One parameter: its name in the model, its layer, and what the layer says about it (see layers.Parameter)."""
+
+    __slots__ = ("draw", "layer", "name", "record", "shape", "suffix", "trainable")
+
+    def __init__(self, name: str, layer, parameter, record):
+        self.name, self.layer, self.record = name, layer, record
+        self.suffix, self.shape, self.draw = parameter.suffix, parameter.shape, parameter.draw
+        self.trainable = parameter.trainable
+
+    @property
+    def size(self) -> int:
+        return int(self.record["rows"]) * int(self.record["cols"])
+
+
+class Weights:
+    """All parameters of a model, in the order of its layers.
+
+    Attributes
+    ----------
+    records : array of _core.PARAM
+        Offsets, shapes and penalties; the flags are a plan's business.
+    index : dict
+        (layer, suffix) -> number.
+    elems : int
+        Length of the arena.
+    arena : array of `dtype`
+        The numbers, in panel layout (None until `allocate`).
+    """
+
+    def __init__(self, layers: list, names: dict, dtype: np.dtype):
+        owned = [(layer, parameter) for layer in layers for parameter in layer.parameters()]
+        self.dtype, self.arena = dtype, None
+        self.records = np.zeros(len(owned), _core.PARAM)
+        self.rows: list[Weight] = []
+        self.index: dict = {}
+        offset = 0
+        for i, (layer, parameter) in enumerate(owned):
+            rows, cols = parameter.shape if len(parameter.shape) == 2 else (1, *parameter.shape)
+            record = self.records[i]
+            for field, value in (("offset", offset), ("rows", rows), ("cols", cols)):
+                record[field] = value
+            record["l1"], record["l2"] = parameter.l1, parameter.l2
+            offset += param_size(rows, cols)
+            self.rows.append(Weight(f"{names[layer]}.{parameter.suffix}", layer, parameter, record))
+            self.index[layer, parameter.suffix] = i
+        if offset > MAX_ELEMENTS:
+            raise ValueError(f"the model is too large: {offset} elements of parameters, the most is {MAX_ELEMENTS}")
+        self.elems = offset
+
+    def __iter__(self):
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    # ---- first values -----------------------------------------------------------------------------------------------
+
+    def allocate(self) -> None:
+        """Make the arena, all zero, and tell the layers that their parameters are here now."""
+        self.arena = _core.aligned(self.elems, self.dtype)
+        for weight in self.rows:
+            home = weight.layer.home
+            if home is None or home[0] is not self.arena:
+                weight.layer.home = home = (self.arena, {})
+            home[1][weight.suffix] = weight.record
+
+    def start(self, key: int) -> None:
+        """Allocate; take values from the models that held the layers before, draw those of new layers."""
+        homes = {weight.layer: weight.layer.home for weight in self.rows}
+        fresh = []
+        for i, weight in enumerate(self.rows):
+            if homes[weight.layer] is None:
+                fresh.append((weight, self._draw(i, key)))
+        self.allocate()
+        for weight, array in fresh:
+            pack(self.arena, weight.record, array)
+        for weight in self.rows:
+            if homes[weight.layer] is not None:
+                arena, records = homes[weight.layer]
+                pack(self.arena, weight.record, unpack(arena, records[weight.suffix]))
+
+    def draw(self, key: int) -> None:
+        """Draw all values anew."""
+        arrays = [self._draw(i, key) for i in range(len(self.rows))]
+        for weight, array in zip(self.rows, arrays, strict=True):
+            pack(self.arena, weight.record, array)
+
+    def _draw(self, i: int, key: int) -> np.ndarray:
+        weight = self.rows[i]
+        try:
+            return weight.draw(self.dtype, key, (i,))
+        except ValueError as error:
+            raise ValueError(f"parameter {weight.name!r}: {error}") from None
+
+    # ---- plain copies -----------------------------------------------------------------------------------------------
+
+    def read(self, arena: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Return {name: copy} of the parameters, or of what stands at their places in another arena."""
+        arena = self.arena if arena is None else arena
+        return {weight.name: unpack(arena, weight.record).reshape(weight.shape) for weight in self.rows}
+
+    def write(self, arrays: dict) -> None:
+        """Write all parameters from {name: array}; nothing is written unless all of it is right."""
+        self.check_names(arrays)
+        staged = np.zeros(self.elems, self.dtype)
+        for weight in self.rows:
+            pack(staged, weight.record, self._checked(weight, arrays[weight.name]))
+        self.arena[:] = staged
+
+    def check_names(self, arrays: dict) -> None:
+        """Refuse {name: array} whose names are not exactly those of the parameters, or whose shapes differ."""
+        if not hasattr(arrays, "keys"):
+            raise TypeError(f"a dict of name -> array is expected, got {type(arrays).__name__}")
+        names = {weight.name for weight in self.rows}
+        for name in arrays:
+            if name not in names:
+                raise ValueError(f"the model has no parameter {name!r}{_check.suggest(name, names)}")
+        missing = [weight.name for weight in self.rows if weight.name not in arrays]
+        if missing:
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            raise ValueError(f"parameters are missing: {', '.join(map(repr, missing[:5]))}{more}")
+        for weight in self.rows:
+            shape = np.shape(arrays[weight.name])
+            if shape != weight.shape:
+                raise ValueError(f"parameter {weight.name!r} has shape {weight.shape}, got {shape}")
+
+    def _checked(self, weight: Weight, value) -> np.ndarray:
+        array = np.asarray(value)
+        if array.dtype.kind not in "iuf":
+            raise TypeError(f"parameter {weight.name!r} must be real numbers, got dtype {array.dtype}")
+        with np.errstate(over="ignore"):
+            array = array.astype(self.dtype)
+        if not np.isfinite(array).all():
+            raise ValueError(f"parameter {weight.name!r} must be finite, got NaN or values beyond {self.dtype.name}")
+        return array
