@@ -6,7 +6,7 @@ import numpy as np
 
 from . import _check
 
-__all__ = ["as_inputs", "as_rows"]
+__all__ = ["as_inputs", "as_rows", "check_finite"]
 
 READABLE = {np.dtype(t) for t in ("f4", "f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")}
 
@@ -100,3 +100,16 @@ def _columns(model, X) -> list:
     if len(X) != len(names):
         raise ValueError(f"X must hold {len(names)} arrays, one for each of {names}, got {len(X)}")
     return list(X)
+
+
+def check_finite(name: str, array: np.ndarray) -> None:
+    """Raise ValueError, naming the place, if an array [N, width] of floats holds NaN or infinity."""
+    if array.dtype.kind != "f":
+        return
+    for start in range(0, len(array), 65536):  # pieces: no mask as large as the data
+        good = np.isfinite(array[start : start + 65536])
+        if not good.all():
+            row, column = (int(i) for i in np.argwhere(~good)[0])
+            raise ValueError(
+                f"{name} must be finite, got {array[start + row, column]} in row {start + row}, column {column}"
+            )

@@ -18,10 +18,10 @@ def save(trainer, path) -> None:
     for i, slot in enumerate(trainer._slots):
         for weight, record in zip(weights, weights.records, strict=True):
             tensors[f"optimizer.{i}.{weight.name}"] = unpack(slot, record)
-    run = trainer._run or trainer._pending
+    run = trainer._fit.run if trainer._fit else trainer._pending
     remembered = []
-    if trainer._run:
-        for i, callback in enumerate(trainer._callbacks):
+    if trainer._fit:
+        for i, callback in enumerate(trainer._fit.callbacks):
             values, arrays = callback.state() if hasattr(callback, "state") else ({}, {})
             remembered.append({"kind": type(callback).__name__, "values": values, "arrays": sorted(arrays)})
             tensors.update({f"callback.{i}.{name}": np.asarray(array) for name, array in arrays.items()})
@@ -92,7 +92,7 @@ def _trainer(Trainer, model, state, tensors, loss, learning_rate, backend, n_thr
                 pack(slot, record, tensors[f"optimizer.{i}.{weight.name}"])
     run = state["run"]
     if run is not None:
-        if not {"epochs", "first", "batch_size", "shuffle", "batch", "sums", "print"} <= run.keys():
+        if not {"epochs", "first", "batch_size", "shuffle", "batch", "sums", "print", "stopped"} <= run.keys():
             raise ValueError("the checkpoint's state is damaged: the run is incomplete")
         run["callbacks"] = [
             (c["kind"], c["values"], {name: tensors[f"callback.{i}.{name}"] for name in c["arrays"]})

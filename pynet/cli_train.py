@@ -26,8 +26,8 @@ SETTINGS = ("data", "target", "task", "test", "validation", "seed", "hidden", "a
 def train(options) -> None:
     """Run the command with the options of cli.py."""
     table = data_for(options.data, options.target)
-    settings = _settings(options, table)
     parts = _split(len(table.X), options)
+    settings = _settings(options, table)
     output = options.output or os.path.splitext(os.path.basename(options.data))[0] + ".safetensors"
     checkpoint = os.path.splitext(output)[0] + ".checkpoint.safetensors"
     _try_to_write(output)

@@ -50,13 +50,15 @@ def graph_from_config(config: dict) -> dict:
     keys = ("format_version", "name", "dtype", "layers", "calls", "inputs", "outputs")
     _expect_keys("the graph", config, keys, required=keys)
     if config["format_version"] != FORMAT_VERSION or isinstance(config["format_version"], bool):
-        raise ValueError(f"the graph has format_version {config['format_version']!r}, expected {FORMAT_VERSION}")
+        raise ValueError(
+            f"the graph has format_version {str(config['format_version'])[:20]}, expected {FORMAT_VERSION}"
+        )
     try:
         name = check_name(config["name"], "name of the model")
     except TypeError as error:
         raise ValueError(str(error)) from None
     if config["dtype"] not in ("float32", "float64"):
-        raise ValueError(f"dtype of the graph must be 'float32' or 'float64', got {config['dtype']!r}")
+        raise ValueError(f"dtype of the graph must be 'float32' or 'float64', got {str(config['dtype'])[:60]!r}")
     made = [_layer(i, row) for i, row in enumerate(_list("layers", config["layers"], 1, MAX_LAYERS))]
     _refuse_duplicates(made)
     values = _values(made, config["calls"])
@@ -73,7 +75,7 @@ def _layer(i: int, row) -> layers.Layer:
     _expect_keys(where, row, ("class", "name", "params"), required=("class", "name", "params"))
     kind = layers.KINDS.get(row["class"]) if isinstance(row["class"], str) else None
     if kind is None:
-        raise _check.unknown(f"class of {where}:", row["class"], layers.KINDS)
+        raise _check.unknown(f"class of {where}:", str(row["class"])[:60], layers.KINDS)
     _expect_keys(f"params of {where}", row["params"], kind.options)
     if row["name"] is None:
         raise ValueError(f"{where} has no name")
@@ -139,7 +141,8 @@ def _expect_keys(where: str, entry, known, required=()) -> None:
         raise ValueError(f"{where} must be an object, got {type(entry).__name__}")
     for key in entry:
         if key not in known:
-            raise ValueError(f"{where} has an unknown entry {key!r}{_check.suggest(key, known)}")
+            shown = str(key)[:60]
+            raise ValueError(f"{where} has an unknown entry {shown!r}{_check.suggest(shown, known)}")
     for key in required:
         if key not in entry:
             raise ValueError(f"{where} has no entry {key!r}")
@@ -156,5 +159,5 @@ def _list(where: str, entry, low: int, high: int) -> list:
 def _number(where: str, entry, count: int) -> int:
     if type(entry) is not int or not 0 <= entry < count:
         expected = f"a number in 0..{count - 1}" if count else "nothing, for nothing stands before it"
-        raise ValueError(f"{where} must be {expected}, got {entry!r}")
+        raise ValueError(f"{where} must be {expected}, got {str(entry)[:20]}")
     return entry

@@ -69,7 +69,9 @@ class Heads:
             return [spec.get(name) for name in self.names]
         if isinstance(spec, (list, tuple)):
             if len(spec) != len(self.names):
-                raise ValueError(f"{argument} must have one entry for each of the outputs {self.names}, got {len(spec)}")
+                raise ValueError(
+                    f"{argument} must have one entry for each of the outputs {self.names}, got {len(spec)}"
+                )
             return list(spec)
         if spec is None or (len(self.names) > 1 and not spread):
             if spec is not None:

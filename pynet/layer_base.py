@@ -50,7 +50,7 @@ class Layer:
     kind = "layer"  # stem of automatic names
     options: tuple[str, ...] = ()  # constructor arguments that describe it, besides name
     is_input = False
-    activation = None
+    activation: activations.Activation | None = None
 
     def __init__(self, name: str | None = None, trainable: bool = True):
         self.name = check_name(name)

@@ -94,7 +94,7 @@ class Input(Layer):
     def from_config(cls, options: dict, name: str | None = None) -> Input:
         scale = 1.0 if flag("scale", options.get("scale", False)) else None
         shift = 0.0 if flag("shift", options.get("shift", False)) else None
-        return cls(options["shape"], name=name, scale=scale, shift=shift)  # their numbers are among the tensors
+        return cls(options.get("shape"), name=name, scale=scale, shift=shift)  # their numbers are among the tensors
 
     def _repr(self) -> str:
         return f"{self.shape[0]}, " if self.name else f"{self.shape[0]}"

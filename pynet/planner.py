@@ -20,7 +20,7 @@ STOP = _core.STOP_X | _core.STOP_X2
 class Op:
     """One op while the plan is being made; the fields are those of pn_op."""
 
-    __slots__ = (*OP_FIELDS, "name")
+    __slots__ = ("act", "at", "b", "flags", "kind", "name", "p", "slot", "w", "x", "x2", "y", "z")
 
     def __init__(self, name: str, kind: str, **fields):
         for field in OP_FIELDS:

@@ -1,8 +1,4 @@
-"""The trainer: epochs of batches, run by a machine in slices of about 50 ms.
-
-Between two slices Python lives: progress, callbacks, Ctrl-C.  Everything that decides a result is a function of
-(random_state, epoch, step), so a run that stops anywhere continues with the same bits from its checkpoint.
-"""
+"""The trainer: what trains, evaluates and differentiates a model.  The epochs of a fit stand in fit.py."""
 
 from __future__ import annotations
 
@@ -11,46 +7,17 @@ import warnings
 
 import numpy as np
 
-from . import _check, _core, clip as clips, optimizers, philox
-from .arrays import as_inputs
+from . import _check, _core, optimizers, philox
+from . import clip as clips
+from .arrays import as_inputs, check_finite
+from .fit import Fit, begin, prepare
 from .heads import Heads, check_weights
+from .history import History
 from .plan import Job, build, unpack
 
-__all__ = ["History", "Trainer"]
+__all__ = ["Trainer"]
 
-SLICE_SECONDS = 0.05
 SCORE = _core.FORWARD | _core.LOSS | _core.METRIC
-SPLIT = 1  # purpose of the permutation that cuts off validation rows; 0 is the shuffle
-
-
-class History:
-    """What happened in the epochs of one trainer.
-
-    Attributes
-    ----------
-    history : dict of lists
-        "loss", metrics, and with validation data "val_loss" ...: one entry an epoch.
-    interrupted : bool
-        Whether Ctrl-C ended the last fit.
-    """
-
-    def __init__(self) -> None:
-        self.history: dict[str, list[float]] = {}
-        self.interrupted = False
-
-    def append(self, logs: dict) -> None:
-        """Add the results of one epoch."""
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(float(value))
-
-    @property
-    def epoch(self) -> list[int]:
-        """Numbers of the epochs, from 0."""
-        return list(range(len(self.history.get("loss", ()))))
-
-    def __repr__(self) -> str:
-        last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self.history.items() if values)
-        return f"History({len(self.epoch)} epochs{': ' + last if last else ''})"
 
 
 class Trainer:
@@ -114,22 +81,25 @@ class Trainer:
         self.epoch = self.step = 0
         self.stop_training = False
         self.fit_info: dict = {}
-        self._grads = _core.aligned(model.weights.elems, model.dtype)
-        self._slots = [_core.aligned(model.weights.elems, model.dtype) for _ in range(self.optimizer.n_slots)]
+        (self._grads,) = self._arenas(1)
+        self._slots = self._arenas(self.optimizer.n_slots)
         self._rule = self.optimizer.rule
         self._cache: dict = {}  # purpose -> (key, plan, machine)
-        self._run: dict | None = None  # a fit under way, as far as a checkpoint must know it
+        self._fit: Fit | None = None  # the fit under way
         self._pending: dict | None = None  # the run that a resumed trainer has to finish
-        self._callbacks: list = []
         self._fitting = False
 
     # ---- machines ---------------------------------------------------------------------------------------------------
 
+    def _arenas(self, n: int) -> list:
+        return [_core.aligned(self.model.weights.elems, self.model.dtype) for _ in range(n)]
+
     def _machine(self, purpose: str, heads: list, rows: int, input_gradients: bool = False):
         """Return (plan, machine) for batches of up to `rows`, made anew only when something has changed."""
-        key = (tuple(h and h.key() for h in heads), input_gradients, self.backend, self.n_threads, self._rule,
-               tuple((layer.trainable, layer.l1, layer.l2) if hasattr(layer, "l1") else layer.trainable
-                     for layer in self.model.layers))  # fmt: skip
+        if self.optimizer.rule != self._rule:  # another momentum may mean another rule, with other state
+            self._rule, self._slots = self.optimizer.rule, self._arenas(self.optimizer.n_slots)
+        trainable = tuple(layer.trainable for layer in self.model.layers)
+        key = (tuple(h and h.key() for h in heads), input_gradients, self._rule, trainable)
         known = self._cache.get(purpose)
         if known and known[0] == key and known[3] >= rows:
             return known[1], known[2]
@@ -138,14 +108,12 @@ class Trainer:
             make = _core.Machine
         else:
             from .reference import Machine as make
-        machine = make(plan, self.model.arena, rows=rows, grads=self._grads, slots=self._slots, n_threads=self.n_threads)
+        arenas = {"grads": self._grads, "slots": self._slots}
+        machine = make(plan, self.model.arena, rows=rows, n_threads=self.n_threads, **arenas)
         self._cache[purpose] = (key, plan, machine, rows)
         return plan, machine
 
     def _job(self, plan, inputs: list, targets: list, weight, rows: int, batch: int, stages: int) -> Job:
-        if self.optimizer.rule != self._rule:  # another momentum may mean another rule, with other state
-            self._rule = self.optimizer.rule
-            self._slots = [_core.aligned(plan.param_elems, plan.dtype) for _ in range(self.optimizer.n_slots)]
         used = [t for t in targets if t is not None]
         return Job(
             inputs=inputs, targets=used, weight=weight, rows=rows, batch=batch, stages=stages, step=self.step,
@@ -158,7 +126,7 @@ class Trainer:
         if rows == 0:
             raise ValueError(f"{names[0]} has no rows")
         for array in inputs:
-            _check_finite(names[0], array)
+            check_finite(names[0], array)
         targets = self.heads.targets(y, rows, names[1])
         weight = check_weights(sample_weight, class_weight, targets, rows)
         if weight is not None and self.heads.external:
@@ -240,7 +208,7 @@ class Trainer:
                 job.sums[:] = np.nan
         return self.heads.logs(plan, job.sums)
 
-    # ---- the public calls ---------------------------------------------------------------------------------------------
+    # ---- the public calls -------------------------------------------------------------------------------------------
 
     def evaluate(self, X, y, *, batch_size: int = 256, sample_weight=None) -> dict[str, float]:
         """Return {"loss": ..., metrics ...} over all rows: weighted means, penalties included in the loss.
@@ -345,136 +313,28 @@ class Trainer:
         """
         if self._fitting:
             raise RuntimeError("this trainer is fitting already, in another thread or in a callback")
-        run = self._begin(epochs, batch_size, shuffle)
-        data = self._data(X, y, validation_data, validation_split, sample_weight, class_weight, run)
-        callbacks = sorted(_listed(callbacks), key=lambda c: getattr(c, "order", 0))
-        from .progress import Progress
-
-        progress = Progress(verbose)
-        self._restore_callbacks(callbacks)
-        heads = self.heads.resolve(data["targets"])
-        names = self.heads.log_names(heads)
-        self.fit_info = {
-            "epochs": run["epochs"], "batches": -(-len(data["rows"]) // run["batch_size"]), "rows": len(data["rows"]),
-            "batch_size": run["batch_size"],
-            "metrics": names + ([f"val_{n}" for n in names] if data["validation"] else []),
-        }  # fmt: skip
-        plan, machine = self._machine("train", heads, min(run["batch_size"], len(data["rows"])))
-        self._run, self._pending, self._callbacks = run, None, callbacks
-        self._fitting, self.stop_training, self.history.interrupted = True, False, False
+        run = begin(self, epochs, batch_size, shuffle)
+        data = prepare(self, X, y, validation_data, validation_split, sample_weight, class_weight, run)
+        fit = Fit(self, run, data, callbacks, verbose)
+        self._fitting, self._fit, self._pending = True, fit, None
+        self.stop_training = self.history.interrupted = False
         try:
-            _call(callbacks, "on_fit_begin", self)
-            self._epochs(plan, machine, data, callbacks, progress)
+            fit.go()
         except KeyboardInterrupt:
             self.history.interrupted = True
-            progress.close()
+            fit.progress.close()
             warnings.warn(
                 f"fit interrupted by Ctrl-C in epoch {self.epoch + 1} of {run['epochs']}, after step {self.step}: "
                 "the model keeps its present weights",
                 stacklevel=2,
             )
         finally:
-            progress.close()
-            self._fitting, self._run = False, None
-        _call(callbacks, "on_fit_end", self)
+            fit.progress.close()
+            self._fitting, self._fit = False, None
+        fit.call("on_fit_end")
         return self.history
 
-    # ---- the parts of fit ---------------------------------------------------------------------------------------------
-
-    def _begin(self, epochs, batch_size, shuffle) -> dict:
-        """Return the record of this run: a new one, or the one to be continued."""
-        run = self._pending
-        if run is None:
-            epochs = _check.integer("epochs", 10 if epochs is None else epochs, 0)
-            size = _check.integer("batch_size", 32 if batch_size is None else batch_size, 1, 1 << 30)
-            return {"epochs": self.epoch + epochs, "first": self.epoch, "batch_size": size, "shuffle": bool(shuffle),
-                    "batch": 0, "sums": None, "print": None}  # fmt: skip
-        for name, given, saved in (
-            ("epochs", epochs, run["epochs"] - run["first"]),
-            ("batch_size", batch_size, run["batch_size"]),
-            ("shuffle", bool(shuffle), run["shuffle"]),
-        ):
-            if given is not None and given != saved:
-                raise ValueError(f"{name}={given!r}, but the fit that is resumed here had {name}={saved!r}")
-        return dict(run)
-
-    def _data(self, X, y, validation_data, validation_split, sample_weight, class_weight, run) -> dict:
-        inputs, targets, weight, n = self._prepare(X, y, sample_weight, class_weight)
-        rows = np.arange(n, dtype=np.int64)
-        split = _check.fraction("validation_split", validation_split)
-        validation = None
-        if validation_data is not None:
-            if split:
-                raise ValueError("give validation_data or validation_split, not both")
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-                raise TypeError("validation_data must be (X, y) or (X, y, sample_weight)")
-            validation = self._prepare(*validation_data, names=("validation X", "validation y"))
-        elif split:
-            drawn = philox.permutation(self.random_state, 0, n, SPLIT)
-            cut = n - max(1, round(n * split))
-            if cut < 1:
-                raise ValueError(f"validation_split={split} leaves no rows to train on (N = {n})")
-            rows, held = np.sort(drawn[:cut]), np.sort(drawn[cut:])
-            validation = (
-                [a[held] for a in inputs], [t if t is None else t[held] for t in targets],
-                None if weight is None else weight[held], len(held),
-            )  # fmt: skip
-        mark = _fingerprint(inputs, targets)
-        if run["print"] not in (None, mark):
-            raise ValueError("X and y are not those of the fit that is resumed here")
-        run["print"] = mark
-        return {"inputs": inputs, "targets": targets, "weight": weight, "rows": rows, "validation": validation}
-
-    def _epochs(self, plan, machine, data: dict, callbacks: list, progress) -> None:
-        run = self._run
-        rows, size = data["rows"], min(run["batch_size"], len(data["rows"]))
-        n_batches = -(-len(rows) // size)
-        job = self._job(plan, data["inputs"], data["targets"], data["weight"], len(rows), size, 0)
-        guess = 64  # batches of a slice; the machine stops by the clock, this only bounds the list of rates
-        while self.epoch < run["epochs"] and not self.stop_training and not run.get("stopped"):
-            epoch = self.epoch
-            if run["sums"] is None:
-                _call(callbacks, "on_epoch_begin", self, epoch)
-            progress.epoch_begin(epoch, run["epochs"], len(rows))
-            order = philox.permutation(self.random_state, epoch, len(rows)) if run["shuffle"] else None
-            job.order = rows if order is None else rows[order]
-            job.sums[:] = 0 if run["sums"] is None else run["sums"]
-            k = run["batch"]
-            while k < n_batches:
-                begun = time.perf_counter()
-                done = self._advance(plan, machine, job, k, min(n_batches - k, guess), SLICE_SECONDS)
-                k += done
-                run["batch"], run["sums"] = k, job.sums.tolist()
-                guess = max(1, int(1.5 * done * SLICE_SECONDS / max(time.perf_counter() - begun, 1e-6)))
-                logs = self.heads.logs(plan, job.sums)
-                progress.update(min(k * size, len(rows)), logs)
-                _call(callbacks, "on_slice_end", self, logs)
-                if self.stop_training and k < n_batches:
-                    return
-            logs = self.heads.logs(plan, job.sums)
-            if data["validation"]:
-                scores = self._score(*data["validation"], max(size, 256))
-                logs |= {f"val_{name}": value for name, value in scores.items()}
-            self.history.append(logs)
-            self.epoch += 1
-            run["batch"], run["sums"] = 0, None
-            progress.epoch_end(logs)
-            # every callback hears of the epoch, whichever of them wants to stop
-            run["stopped"] = self.stop_training
-            for callback in callbacks:
-                hook = getattr(callback, "on_epoch_end", None)
-                if hook and hook(self, epoch, logs) is True:
-                    self.stop_training = run["stopped"] = True
-            if run["stopped"]:
-                return
-
-    def _restore_callbacks(self, callbacks: list) -> None:
-        """Give each callback what it remembered when the checkpoint was written."""
-        for callback, (kind, values, arrays) in zip(callbacks, (self._pending or {}).pop("callbacks", ()), strict=False):
-            if type(callback).__name__ == kind and hasattr(callback, "set_state"):
-                callback.set_state(values, arrays)
-
-    # ---- checkpoints ----------------------------------------------------------------------------------------------------
+    # ---- checkpoints ------------------------------------------------------------------------------------------------
 
     def save_checkpoint(self, path) -> None:
         """Write everything that is needed to continue bit for bit; atomic.  See `resume`."""
@@ -504,29 +364,6 @@ class Trainer:
         return load(path, loss, learning_rate, backend, n_threads)
 
 
-# ---- helpers ----------------------------------------------------------------------------------------------------------
-
-
-def _listed(callbacks) -> list:
-    if callbacks is None:
-        return []
-    if not isinstance(callbacks, (list, tuple)):
-        raise TypeError(f"callbacks must be a list, got {type(callbacks).__name__}")
-    for callback in callbacks:
-        if isinstance(callback, type) or not any(
-            hasattr(callback, hook) for hook in ("on_fit_begin", "on_epoch_begin", "on_slice_end", "on_epoch_end", "on_fit_end")
-        ):
-            raise TypeError(f"callbacks: {callback!r} has none of the methods of pn.Callback")
-    return list(callbacks)
-
-
-def _call(callbacks: list, hook: str, *arguments) -> None:
-    for callback in callbacks:
-        method = getattr(callback, hook, None)
-        if method:
-            method(*arguments)
-
-
 def _call_loss(loss, prediction: np.ndarray, target) -> tuple[float, np.ndarray]:
     """Call a loss object of the user's and check what it returns."""
     result = loss.user.value_and_gradient(prediction, target)
@@ -536,26 +373,3 @@ def _call_loss(loss, prediction: np.ndarray, target) -> tuple[float, np.ndarray]
     if gradient.shape != prediction.shape:
         raise ValueError(f"{loss.name}: the gradient must have shape {prediction.shape}, got {gradient.shape}")
     return float(result[0]), gradient
-
-
-def _check_finite(name: str, array: np.ndarray) -> None:
-    if array.dtype.kind != "f":
-        return
-    for start in range(0, len(array), 65536):  # pieces: no mask as large as the data
-        good = np.isfinite(array[start : start + 65536])
-        if not good.all():
-            row, column = (int(i) for i in np.argwhere(~good)[0])
-            raise ValueError(
-                f"{name} must be finite, got {array[start + row, column]} in row {start + row}, column {column}"
-            )
-
-
-def _fingerprint(inputs: list, targets: list) -> str:
-    """Return a mark of the data: shapes, dtypes, and a checksum of up to 256 rows of each array."""
-    import zlib
-
-    marks = []
-    for array in (*inputs, *(t for t in targets if t is not None)):
-        rows = np.ascontiguousarray(array[:: max(1, len(array) // 256)])
-        marks.append(f"{array.shape}{array.dtype}{zlib.crc32(rows.tobytes()):08x}")
-    return " ".join(marks)

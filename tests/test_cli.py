@@ -13,7 +13,7 @@ import pytest
 import pynet as pn
 from pynet import cli, files
 
-SMALL = ["--hidden", "16", "--epochs", "5", "--quiet"]
+SMALL = ["--hidden", "16", "--epochs", "5", "--learning-rate", "0.01", "--quiet"]
 
 
 @pytest.fixture(autouse=True)
@@ -189,7 +189,7 @@ def test_without_test_or_validation_rows(capsys):
 
 
 @pytest.mark.parametrize(
-    "options", [["--dtype", "float64"], ["--backend", "numpy"], ["--optimizer", "sgd"], ["--l2", "1e-3"]]
+    "options", [["--dtype", "float64"], ["--backend", "numpy"], ["--optimizer", "adamw"], ["--l2", "1e-3"]]
 )
 def test_options_reach_the_training(options, capsys):
     assert run("train", "digits", *SMALL, *options) == 0

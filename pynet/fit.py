@@ -1,0 +1,181 @@
+"""One fit: epochs of batches, run by a machine in slices of about 50 ms.
+
+Between two slices Python lives: progress, callbacks, Ctrl-C.  Everything that decides a result is a function of
+(random_state, epoch, step), so a fit that stops anywhere continues with the same bits from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from . import _check, philox
+from .progress import Progress
+
+__all__ = ["Fit", "begin", "prepare"]
+
+SLICE_SECONDS = 0.05
+HOOKS = ("on_fit_begin", "on_epoch_begin", "on_slice_end", "on_epoch_end", "on_fit_end")
+SPLIT = 1  # purpose of the permutation that cuts off validation rows; 0 is the shuffle
+
+
+def begin(trainer, epochs, batch_size, shuffle) -> dict:
+    """Return the record of a run: a new one, or the one that a resumed trainer has to finish.
+
+    It holds what a checkpoint must know of a fit: "epochs" (number of the last one), "first", "batch_size", "shuffle",
+    "batch" (done in this epoch), "sums" of this epoch, "print" of the data, "stopped".
+    """
+    run = trainer._pending
+    if run is None:
+        epochs = _check.integer("epochs", 10 if epochs is None else epochs, 0)
+        size = _check.integer("batch_size", 32 if batch_size is None else batch_size, 1, 1 << 30)
+        return {"epochs": trainer.epoch + epochs, "first": trainer.epoch, "batch_size": size, "shuffle": bool(shuffle),
+                "batch": 0, "sums": None, "print": None, "stopped": False}  # fmt: skip
+    for name, given, saved in (
+        ("epochs", epochs, run["epochs"] - run["first"]),
+        ("batch_size", batch_size, run["batch_size"]),
+        ("shuffle", bool(shuffle), run["shuffle"]),
+    ):
+        if given is not None and given != saved:
+            raise ValueError(f"{name}={given!r}, but the fit that is resumed here had {name}={saved!r}")
+    return dict(run)
+
+
+def prepare(trainer, X, y, validation_data, validation_split, sample_weight, class_weight, run: dict) -> dict:
+    """Check all data of a fit; return inputs, targets, weight, the rows to train on, and the validation data."""
+    inputs, targets, weight, n = trainer._prepare(X, y, sample_weight, class_weight)
+    rows = np.arange(n, dtype=np.int64)
+    split = _check.fraction("validation_split", validation_split)
+    validation = None
+    if validation_data is not None:
+        if split:
+            raise ValueError("give validation_data or validation_split, not both")
+        if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+            raise TypeError("validation_data must be (X, y) or (X, y, sample_weight)")
+        validation = trainer._prepare(*validation_data, names=("validation X", "validation y"))
+    elif split:
+        drawn = philox.permutation(trainer.random_state, 0, n, SPLIT)
+        cut = n - max(1, round(n * split))
+        if cut < 1:
+            raise ValueError(f"validation_split={split} leaves no rows to train on (N = {n})")
+        rows, held = np.sort(drawn[:cut]), np.sort(drawn[cut:])
+        validation = (
+            [a[held] for a in inputs], [t if t is None else t[held] for t in targets],
+            None if weight is None else weight[held], len(held),
+        )  # fmt: skip
+    mark = _fingerprint(inputs, targets)
+    if run["print"] not in (None, mark):
+        raise ValueError("X and y are not those of the fit that is resumed here")
+    run["print"] = mark
+    return {"inputs": inputs, "targets": targets, "weight": weight, "rows": rows, "validation": validation}
+
+
+class Fit:
+    """A fit under way.
+
+    Attributes
+    ----------
+    run : dict
+        See `begin`; always describes the last finished slice.
+    callbacks : list
+    """
+
+    def __init__(self, trainer, run: dict, data: dict, callbacks, verbose: int) -> None:
+        self.trainer, self.run, self.data = trainer, run, data
+        self.callbacks = sorted(_listed(callbacks), key=lambda c: getattr(c, "order", 0))
+        self.progress = Progress(verbose)
+        heads = trainer.heads.resolve(data["targets"])
+        names = trainer.heads.log_names(heads)
+        self.rows, self.size = data["rows"], min(run["batch_size"], len(data["rows"]))
+        self.batches = -(-len(self.rows) // self.size)
+        trainer.fit_info = {
+            "epochs": run["epochs"], "batches": self.batches, "rows": len(self.rows), "batch_size": self.size,
+            "metrics": names + ([f"val_{n}" for n in names] if data["validation"] else []),
+        }  # fmt: skip
+        self.plan, self.machine = trainer._machine("train", heads, self.size)
+        self.job = trainer._job(
+            self.plan, data["inputs"], data["targets"], data["weight"], len(self.rows), self.size, 0
+        )
+        self._guess = 64  # batches of a slice; the machine stops by the clock, this bounds the list of rates
+        for callback, (kind, values, arrays) in zip(self.callbacks, run.pop("callbacks", ()), strict=False):
+            if type(callback).__name__ == kind and hasattr(callback, "set_state"):
+                callback.set_state(values, arrays)  # what it remembered when the checkpoint was written
+
+    def call(self, hook: str, *arguments) -> list:
+        """Call one method of every callback that has it; return what they return."""
+        methods = [getattr(callback, hook, None) for callback in self.callbacks]
+        return [method(self.trainer, *arguments) for method in methods if method]
+
+    def go(self) -> None:
+        """Run all epochs, or until somebody stops."""
+        trainer, run = self.trainer, self.run
+        self.call("on_fit_begin")
+        while trainer.epoch < run["epochs"] and not trainer.stop_training and not run["stopped"]:
+            if not self._epoch(trainer.epoch):
+                return
+
+    def _epoch(self, epoch: int) -> bool:
+        """Run one epoch, or what is left of it; False if it was stopped on the way."""
+        trainer, run, job = self.trainer, self.run, self.job
+        if run["sums"] is None:
+            self.call("on_epoch_begin", epoch)
+        self.progress.epoch_begin(epoch, run["epochs"], len(self.rows))
+        job.order = self.rows
+        if run["shuffle"]:
+            job.order = self.rows[philox.permutation(trainer.random_state, epoch, len(self.rows))]
+        job.sums[:] = 0 if run["sums"] is None else run["sums"]
+        while run["batch"] < self.batches:
+            self._slice()
+            logs = trainer.heads.logs(self.plan, job.sums)
+            self.progress.update(min(run["batch"] * self.size, len(self.rows)), logs)
+            self.call("on_slice_end", logs)
+            if trainer.stop_training and run["batch"] < self.batches:
+                return False
+        logs = trainer.heads.logs(self.plan, job.sums)
+        if self.data["validation"]:
+            scores = trainer._score(*self.data["validation"], max(self.size, 256))
+            logs |= {f"val_{name}": value for name, value in scores.items()}
+        trainer.history.append(logs)
+        trainer.epoch += 1
+        run["batch"], run["sums"], run["stopped"] = 0, None, trainer.stop_training
+        self.progress.epoch_end(logs)
+        for callback in self.callbacks:  # all of them hear of the epoch, whichever wants to stop
+            hook = getattr(callback, "on_epoch_end", None)
+            if hook and hook(trainer, epoch, logs) is True:
+                trainer.stop_training = run["stopped"] = True
+        return True
+
+    def _slice(self) -> None:
+        """Run the batches of some 50 ms."""
+        begun, k = time.perf_counter(), self.run["batch"]
+        done = self.trainer._advance(
+            self.plan, self.machine, self.job, k, min(self.batches - k, self._guess), SLICE_SECONDS
+        )
+        self.run["batch"], self.run["sums"] = k + done, self.job.sums.tolist()
+        self._guess = max(1, int(1.5 * done * SLICE_SECONDS / max(time.perf_counter() - begun, 1e-6)))
+
+
+def _listed(callbacks) -> list:
+    if callbacks is None:
+        return []
+    if not isinstance(callbacks, (list, tuple)):
+        raise TypeError(f"callbacks must be a list, got {type(callbacks).__name__}")
+    for callback in callbacks:
+        if isinstance(callback, type) or not any(
+            hasattr(callback, hook)
+            for hook in ("on_fit_begin", "on_epoch_begin", "on_slice_end", "on_epoch_end", "on_fit_end")
+        ):
+            raise TypeError(f"callbacks: {callback!r} has none of the methods of pn.Callback")
+    return list(callbacks)
+
+
+def _fingerprint(inputs: list, targets: list) -> str:
+    """Return a mark of the data: shapes, dtypes, and a checksum of up to 256 rows of each array."""
+    import zlib
+
+    marks = []
+    for array in (*inputs, *(t for t in targets if t is not None)):
+        rows = np.ascontiguousarray(array[:: max(1, len(array) // 256)])
+        marks.append(f"{array.shape}{array.dtype}{zlib.crc32(rows.tobytes()):08x}")
+    return " ".join(marks)

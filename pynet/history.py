@@ -1,0 +1,35 @@
+"""What happened in the epochs of a trainer."""
+
+from __future__ import annotations
+
+__all__ = ["History"]
+
+
+class History:
+    """What happened in the epochs of one trainer.
+
+    Attributes
+    ----------
+    history : dict of lists
+        "loss", metrics, and with validation data "val_loss" ...: one entry an epoch.
+    interrupted : bool
+        Whether Ctrl-C ended the last fit.
+    """
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.interrupted = False
+
+    def append(self, logs: dict) -> None:
+        """Add the results of one epoch."""
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(float(value))
+
+    @property
+    def epoch(self) -> list[int]:
+        """Numbers of the epochs, from 0."""
+        return list(range(len(self.history.get("loss", ()))))
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self.history.items() if values)
+        return f"History({len(self.epoch)} epochs{': ' + last if last else ''})"

@@ -1,0 +1,81 @@
+"""What users pass as X: taken without a copy, converted without loss, or refused by name."""
+
+import numpy as np
+import pytest
+
+import pynet as pn
+from pynet.arrays import as_inputs
+
+
+def small():
+    return pn.Sequential([pn.Input(4), pn.Dense(3)])
+
+
+def test_rows_are_taken_without_a_copy():
+    model = small()
+    for X in (np.zeros((6, 4)), np.zeros((4, 6), "f4").T, np.zeros((12, 8), np.uint8)[::-2, ::2], np.zeros((0, 4))):
+        (array,), n = as_inputs(model, X)
+        assert n == len(X)
+        assert np.shares_memory(array, X) or X.size == 0
+        assert array.strides == X.strides
+
+
+@pytest.mark.parametrize("dtype", ["?", "e", ">f4", ">i8", "i1", "u2", "f8"])
+def test_every_real_dtype_keeps_its_values(dtype):
+    X = np.array([[0, 1, 1, 0]] * 3).astype(dtype)
+    (array,), _ = as_inputs(small(), X)
+    np.testing.assert_array_equal(array, X)
+    assert array.dtype.isnative
+    assert array.dtype.kind in "iuf"
+
+
+def test_a_misaligned_array_is_copied():
+    X = np.frombuffer(b"\0" + np.arange(8.0).tobytes(), np.uint8)[1:].view(np.float64).reshape(2, 4)
+    (array,), _ = as_inputs(small(), X)
+    assert array.flags.aligned
+    np.testing.assert_array_equal(array, X)
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "text"),
+    [
+        (np.zeros((2, 5)), ValueError, r"X must have shape \[N, 4\], got \(2, 5\)"),
+        (np.zeros(4), ValueError, r"one row: use predict_one\(x\), or X\[None\]"),
+        (np.zeros((3, 2, 2)), ValueError, r"use X.reshape\(-1, 4\)"),
+        (np.zeros((2, 4), complex), TypeError, "dtype complex128"),
+        (np.full((2, 4), "a"), TypeError, r"dtype <U1; convert it"),
+        (np.zeros((2, 4), object), TypeError, "dtype object"),
+        (np.zeros((2, 4), "M8[s]"), TypeError, "dtype datetime64"),
+        (None, TypeError, "dtype object"),
+        ({"input": np.zeros((2, 4))}, ValueError, "unknown input 'input', did you mean 'input_1'"),
+    ],
+)
+def test_data_that_is_refused(X, error, text):
+    with pytest.raises(error, match=text):
+        as_inputs(small(), X)
+
+
+def test_a_single_feature_may_come_as_a_vector():
+    model = pn.Sequential([pn.Input(1), pn.Dense(2)])
+    (array,), n = as_inputs(model, np.arange(5))
+    assert array.shape == (5, 1)
+    assert n == 5
+
+
+def test_several_inputs():
+    a, b = pn.Input(2, name="a"), pn.Input(3, name="b")
+    model = pn.Model([a, b], pn.Concat()([a, b]))
+    A, B = np.zeros((5, 2)), np.ones((5, 3))
+    for X in ([A, B], (A, B), {"b": B, "a": A}):
+        arrays, n = as_inputs(model, X)
+        assert n == 5
+        assert [x.shape[1] for x in arrays] == [2, 3]
+    for X, error, text in [
+        (A, TypeError, "a list of 2 arrays or a dict of"),
+        ([A], ValueError, r"must hold 2 arrays.*got 1"),
+        ({"a": A}, ValueError, "no array for input 'b'"),
+        ([A, B[:4]], ValueError, r"X\['b'\] has 4 rows, but X\['a'\] has 5"),
+        ([B, A], ValueError, r"X\['a'\] must have shape \[N, 2\], got \(5, 3\)"),
+    ]:
+        with pytest.raises(error, match=text):
+            as_inputs(model, X)
