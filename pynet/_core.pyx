@@ -429,7 +429,10 @@ cdef class Machine:
         """Predict one row: x [I] -> [O], both of the model's dtype; `out` is filled and returned if given."""
         cdef Py_buffer vx, vy
         cdef pn_status status
-        PyObject_GetBuffer(x, &vx, PyBUF_FORMAT | PyBUF_STRIDES)
+        try:
+            PyObject_GetBuffer(x, &vx, PyBUF_FORMAT | PyBUF_STRIDES)
+        except (TypeError, ValueError, BufferError):   # a list, or an array of objects
+            return self._convert_one(x, out)
         try:
             if vx.ndim != 1 or vx.shape[0] != self.width_in or vx.itemsize != self.itemsize \
                     or vx.strides[0] != self.itemsize or vx.format[0] != self.code or vx.format[1] != 0:

@@ -25,10 +25,12 @@ MAX_DEPTH = 16  # nesting of JSON
 ALIGNMENT = 64  # of the first tensor byte in the file
 
 DTYPES = {
-    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "U64": "<u8", "I32": "<i4", "U32": "<u4",
-    "I16": "<i2", "U16": "<u2", "I8": "|i1", "U8": "|u1", "BOOL": "|b1",
+    code: np.dtype(text)
+    for code, text in (
+        ("F64", "<f8"), ("F32", "<f4"), ("F16", "<f2"), ("I64", "<i8"), ("U64", "<u8"), ("I32", "<i4"),
+        ("U32", "<u4"), ("I16", "<i2"), ("U16", "<u2"), ("I8", "|i1"), ("U8", "|u1"), ("BOOL", "|b1"),
+    )
 }  # fmt: skip
-DTYPES = {code: np.dtype(text) for code, text in DTYPES.items()}
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
@@ -261,7 +263,8 @@ def write(path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None 
     metadata["crc32"] = checksum(arrays, metadata)
 
     order = sorted(arrays, key=lambda name: -arrays[name].dtype.itemsize)  # stable; every tensor aligned to its size
-    header, position = {"__metadata__": metadata}, 0
+    header: dict[str, dict] = {"__metadata__": metadata}
+    position = 0
     for name in order:
         array = arrays[name]
         header[name] = {
@@ -290,8 +293,8 @@ def _writable_array(name: str, array) -> np.ndarray:
     return np.asarray(array, little, order="C")
 
 
-def _bytes(array: np.ndarray) -> np.ndarray:
-    return array.reshape(-1).view(np.uint8)
+def _bytes(array: np.ndarray) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
 
 
 def checksum(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> str:

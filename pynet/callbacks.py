@@ -253,6 +253,8 @@ class ModelCheckpoint(_Monitor):
             ) from None
 
     def _due(self) -> bool:
+        if self.every_seconds is None:
+            return False
         return self._saved_at is None or time.monotonic() - self._saved_at >= self.every_seconds
 
     def _save(self, trainer, epoch: int, logs: dict) -> None:
@@ -260,7 +262,7 @@ class ModelCheckpoint(_Monitor):
         self._saved_at = time.monotonic()
 
     def on_slice_end(self, trainer, logs) -> None:
-        if self.every_seconds is not None and self._due():
+        if self._due():
             self._save(trainer, trainer.epoch, {})
 
     def on_epoch_end(self, trainer, epoch, logs):

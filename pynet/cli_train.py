@@ -116,7 +116,7 @@ def fingerprint(table) -> str:
 
     crc = 0
     for array in (table.X, table.y):
-        crc = binascii.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), crc)
+        crc = binascii.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, crc)
     return f"{crc:08x}"
 
 

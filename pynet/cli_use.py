@@ -32,26 +32,42 @@ def _data_of(model, options, need_target: bool):
 
 
 def _load(options):
+    """Return the model, its metadata as far as these commands rely on it checked."""
     model = pn.load(options.model)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ValueError(
-            f"{options.model}: {len(model.inputs)} inputs and {len(model.outputs)} outputs, expected 1 and 1"
-        )
+        n = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
+        raise ValueError(f"{options.model}: {n}, expected one of each")
+    known = model.metadata
+    for key, width in (("features", model.inputs[0].width), ("classes", model.outputs[0].width)):
+        names = known.get(key)
+        if names is not None and not (isinstance(names, list) and len(names) == width and all(map(_is_text, names))):
+            raise ValueError(f"{options.model}: the metadata entry {key!r} is not a list of {width} names")
+    if not _is_text(known.get("target", "")):
+        raise ValueError(f"{options.model}: the metadata entry 'target' is not a name")
     return model
+
+
+def _is_text(value) -> bool:
+    return isinstance(value, str)
+
+
+def _rows_held_out(settings, table) -> np.ndarray | None:
+    """Return the rows that `train` with these settings did not train on, if this is the data it had."""
+    if not isinstance(settings, dict) or settings.get("fingerprint") != fingerprint(table) or not settings.get("test"):
+        return None
+    return split_parts(len(table.X), settings["test"], settings.get("validation", 0.0), settings.get("seed", 0))["test"]
 
 
 def evaluate(options) -> None:
     """Print how well a model does."""
     model = _load(options)
     table = _data_of(model, options, True)
-    settings = model.metadata.get("training") or {}
+    held_out = _rows_held_out(model.metadata.get("training"), table)
     rows, which = np.arange(len(table.X)), "all rows"
-    if settings.get("fingerprint") == fingerprint(table) and settings.get("test"):
-        if options.all:
-            which = "all rows, most of which the model was trained on"
-        else:
-            rows = split_parts(len(rows), settings["test"], settings["validation"], settings["seed"])["test"]
-            which = "the rows held out in training"
+    if held_out is not None and options.all:
+        which = "all rows, most of which the model was trained on"
+    elif held_out is not None:
+        rows, which = held_out, "the rows held out in training"
     show("model", f"{options.model}: {describe(model)}")
     show("data", f"{options.data}: {which}")
     report("result", model, table.X[rows], table, rows)
@@ -105,9 +121,9 @@ def info(options) -> None:
             print(f"  {name:<40} {array.dtype.name:<8} {list(array.shape)}")
         return
     document, _ = files.read_document(options.model)
-    model = pn.load(options.model)
+    model = _load(options) if "training" in document["metadata"] else pn.load(options.model)
     show("file", f"{options.model}: {size}, {document['kind']}, written by pynet {document.get('library')}")
-    known = model.metadata
+    known = model.metadata if "training" in model.metadata else {}
     if known.get("target"):
         classes = known.get("classes")
         kind = f"{len(classes)} classes: {_some(classes)}" if classes else "numbers"

@@ -77,13 +77,14 @@ def _layer(i: int, row) -> layers.Layer:
     if kind is None:
         raise _check.unknown(f"class of {where}:", str(row["class"])[:60], layers.KINDS)
     _expect_keys(f"params of {where}", row["params"], kind.options)
-    if row["name"] is None:
+    name = row["name"]
+    if not isinstance(name, str):
         raise ValueError(f"{where} has no name")
     try:
-        layer = kind.from_config(dict(row["params"]), name=row["name"])
+        layer = kind.from_config(dict(row["params"]), name=name)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{where}: {error}") from None
-    stem, _, digits = layer.name.rpartition("_")
+    stem, _, digits = name.rpartition("_")
     layer.name_is_automatic = stem == kind.kind and digits.isdigit()
     return layer
 

@@ -17,7 +17,6 @@ __all__ = ["Fit", "begin", "prepare"]
 
 SLICE_SECONDS = 0.05
 HOOKS = ("on_fit_begin", "on_epoch_begin", "on_slice_end", "on_epoch_end", "on_fit_end")
-SPLIT = 1  # purpose of the permutation that cuts off validation rows; 0 is the shuffle
 
 
 def begin(trainer, epochs, batch_size, shuffle) -> dict:
@@ -55,7 +54,7 @@ def prepare(trainer, X, y, validation_data, validation_split, sample_weight, cla
             raise TypeError("validation_data must be (X, y) or (X, y, sample_weight)")
         validation = trainer._prepare(*validation_data, names=("validation X", "validation y"))
     elif split:
-        drawn = philox.permutation(trainer.random_state, 0, n, SPLIT)
+        drawn = philox.permutation(trainer.random_state, 0, n, philox.SPLIT)
         cut = n - max(1, round(n * split))
         if cut < 1:
             raise ValueError(f"validation_split={split} leaves no rows to train on (N = {n})")

@@ -56,8 +56,8 @@ class Layer:
         self.name = check_name(name)
         self.name_is_automatic = name is None
         self.trainable = flag("trainable", trainable)
-        self.home = None  # (arena, {suffix: param record}) of the last model that holds this layer
-        self._output = None  # weak reference to a value
+        self.home: tuple | None = None  # (arena, {suffix: param record}) of the last model that holds this layer
+        self._output: weakref.ref[Value] | None = None
 
     def __call__(self, inputs) -> Value:
         """Wire the layer behind `inputs`.
@@ -90,7 +90,7 @@ class Layer:
     @property
     def output(self) -> Value:
         """The symbolic value of its first call (in the model built last that holds it)."""
-        value = self._output and self._output()
+        value = self._output() if self._output else None
         if value is None:
             raise ValueError(f"{self!r} has no output: it has not been called, or its graph is gone")
         return value

@@ -72,7 +72,7 @@ class Input(Layer):
     @property
     def output(self) -> Value:
         """The symbolic value of the input."""
-        value = self._output and self._output()
+        value = self._output() if self._output else None
         if value is None:
             value = Value(self, (), self.shape)
             self._output = weakref.ref(value)
@@ -94,7 +94,7 @@ class Input(Layer):
     def from_config(cls, options: dict, name: str | None = None) -> Input:
         scale = 1.0 if flag("scale", options.get("scale", False)) else None
         shift = 0.0 if flag("shift", options.get("shift", False)) else None
-        return cls(options.get("shape"), name=name, scale=scale, shift=shift)  # their numbers are among the tensors
+        return cls(options.get("shape", ()), name=name, scale=scale, shift=shift)  # their numbers are among the tensors
 
     def _repr(self) -> str:
         return f"{self.shape[0]}, " if self.name else f"{self.shape[0]}"

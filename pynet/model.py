@@ -148,7 +148,7 @@ class Model:
         """
         if len(self.inputs) == len(self.outputs) == 1 and not isinstance(x, dict):
             machine = _core.Machine(self.plan, self.arena, rows=1)
-            self.predict_one = machine.predict_one  # type: ignore[method-assign]  # from now on without this detour
+            self.predict_one = machine.predict_one  # from now on without this detour
             return self.predict_one(x, out)
         pairs = x.items() if isinstance(x, dict) else enumerate(x)
         X = {key: np.asarray(row)[None] for key, row in pairs}
@@ -179,8 +179,11 @@ class Model:
         """Run all batches of a job that predicts, on a machine that no other thread uses."""
         job.stages = _core.FORWARD | _core.OUTPUT
         free = self._free.setdefault(backend, [])
-        rows, machine = free.pop() if free else (0, None)
-        if rows < job.batch:
+        try:
+            rows, machine = free.pop()
+        except IndexError:
+            rows, machine = 0, None
+        if machine is None or rows < job.batch:
             rows, machine = job.batch, self._machine(backend, job.batch)
         batches, done = -(-job.rows // job.batch), 0
         while done < batches:

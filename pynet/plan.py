@@ -89,6 +89,23 @@ class Plan:
         "outputs", "param_elems", "param_names", "params", "row_elems", "sum_slots", "values"
     )  # fmt: skip
 
+    values: np.ndarray
+    params: np.ndarray
+    ops: np.ndarray
+    outputs: np.ndarray
+    head_values: list[int]
+    input_values: list[int]
+    input_gradients: list[int]
+    n_inputs: int
+    n_targets: int
+    n_sums: int
+    row_elems: int
+    param_elems: int
+    dtype: np.dtype
+    param_names: list[str]
+    op_names: list[str]
+    sum_slots: list[tuple]
+
     def __init__(self, **tables):
         for name in Plan.__slots__:
             setattr(self, name, tables[name])

@@ -13,9 +13,6 @@ from .plan import NONE, Plan, leading_dimension
 
 __all__ = ["Planner"]
 
-OP_FIELDS = _core.OP.names
-STOP = _core.STOP_X | _core.STOP_X2
-
 
 class Op:
     """One op while the plan is being made; the fields are those of pn_op."""
@@ -23,11 +20,10 @@ class Op:
     __slots__ = ("act", "at", "b", "flags", "kind", "name", "p", "slot", "w", "x", "x2", "y", "z")
 
     def __init__(self, name: str, kind: str, **fields):
-        for field in OP_FIELDS:
-            setattr(self, field, 0)
-        self.x = self.x2 = self.y = self.z = self.w = self.b = NONE
-        self.p = ()
         self.name, self.kind = name, _core.OPS[kind]
+        self.act = self.flags = self.slot = self.at = 0
+        self.x = self.x2 = self.y = self.z = self.w = self.b = NONE
+        self.p: tuple[float, ...] = ()
         for field, value in fields.items():
             setattr(self, field, value)
 
@@ -41,7 +37,7 @@ class Op:
 
     def record(self) -> tuple:
         p = (*self.p, 0.0, 0.0, 0.0)[:3]
-        return tuple(p if field == "p" else getattr(self, field) for field in OP_FIELDS)
+        return tuple(p if field == "p" else getattr(self, field) for field in _core.OP.names)
 
 
 class Planner:
@@ -61,7 +57,7 @@ class Planner:
         self.widths: list[int] = []  # of each value
         self.made: dict = {}  # graph value -> value index
         self.logits: dict = {}  # graph value whose activation a loss absorbs -> index of what the activation reads
-        self.node = None  # graph value whose layer emits now
+        self.node = model.nodes[0]  # graph value whose layer emits now
         self.absorbed = self._absorbed()
 
     # ---- what layers use --------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 __all__ = ["Progress"]
 
@@ -37,13 +38,13 @@ class Progress:
         self.stream = stream or (sys.stdout if notebook else sys.stderr)
         self._silent = verbose == 0 or self.stream is None  # pythonw has no streams
         self._live = not self._silent and verbose == 1 and (notebook or _is_terminal(self.stream))
-        self._tqdm = _tqdm(notebook) if self._live else None
+        self._tqdm: Any = _tqdm(notebook) if self._live else None
         self._live = self._live and (self._tqdm is not None or not notebook)
-        self._bar = None  # of tqdm
+        self._bar: Any = None  # of tqdm
         self._width = 0  # of the live line that stands there now
         self._pending = ""  # line of a quick epoch, shown if it was the last
         self._start = self._kept = self._shown = 0.0
-        self._first = None  # epoch this fit began with
+        self._first: int | None = None  # epoch this fit began with
 
     def epoch_begin(self, epoch: int, epochs: int, rows: int) -> None:
         """Start epoch number `epoch` (from 0) of `epochs`, which visits `rows` rows."""
@@ -60,9 +61,9 @@ class Progress:
                 self._bar = self._tqdm(
                     total=rows, file=self.stream, leave=False, unit="row", unit_scale=True, dynamic_ncols=True
                 )
-            else:
-                self._bar.reset(total=rows)
             self._bar.set_description(self._count(), refresh=False)
+            self._bar.set_postfix_str("", refresh=False)
+            self._bar.reset(total=rows)
 
     def update(self, rows_done: int, logs: dict) -> None:
         """Show that `rows_done` rows of this epoch are done, with the means so far."""
@@ -79,7 +80,7 @@ class Progress:
             self._bar.update(rows_done - self._bar.n)
             return
         part = min(rows_done / self._rows, 1.0) if self._rows else 1.0
-        epochs_done = self._epoch - self._first + part
+        epochs_done = self._epoch - (self._first or 0) + part
         left = (now - self._began) / epochs_done * (self._epochs - self._epoch - part) if epochs_done else 0.0
         filled = int(part * 20)
         bar = "#" * filled + "." * (20 - filled)

@@ -161,16 +161,17 @@ def _read_lines(path: str, lines, target, features, need_target: bool) -> Table:
     if all(parse_number(cell) is not None for cell in names):
         waiting = (lines.line_num, cells)
         names = [f"column_{k + 1}" for k in range(len(names))]
-    for k, name in enumerate(names):
-        if name in names[:k]:
-            raise ValueError(f"{path}: two columns are called {name!r}")
+    if len(set(names)) != len(names):
+        twice = next(name for k, name in enumerate(names) if name in names[:k])
+        raise ValueError(f"{path}: two columns are called {twice!r}")
 
     if target is None and need_target:
         target = names[-1]
-    target_at = None if target is None else _column(path, names, target, need_target)
+    there = target in names or need_target
+    target_at = _column(path, names, target) if target is not None and there else None
     columns = [k for k in range(len(names)) if k != target_at]
     if features is not None:
-        columns = [_column(path, names, name, True) for name in features]
+        columns = [_column(path, names, name) for name in features]
     if not columns:
         raise ValueError(f"{path}: no column is left to predict {target!r} from")
 
@@ -183,7 +184,7 @@ def _read_lines(path: str, lines, target, features, need_target: bool) -> Table:
         if None in row:
             k = columns[row.index(None)]
             raise ValueError(f"{path}, line {line}, column {names[k]!r}: {_fault(cells[k])}")
-        numbers.extend(row)
+        numbers.extend(row)  # type: ignore[arg-type]
         if target_at is not None:
             cell = cells[target_at].strip()
             if not cell:
@@ -225,11 +226,9 @@ def _target(cells: list[str]) -> np.ndarray:
     return np.array(cells) if None in numbers else np.array(numbers, np.float64)
 
 
-def _column(path: str, names: list[str], name: str, needed: bool) -> int | None:
+def _column(path: str, names: list[str], name: str) -> int:
     if name in names:
         return names.index(name)
-    if not needed:
-        return None
     shown = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
     raise ValueError(f"{path}: there is no column {name!r}{suggest(name, names)} (columns: {shown})")
 
@@ -290,7 +289,7 @@ def _from_arrays(path: str, arrays: dict, target, features, need_target: bool) -
             raise ValueError(f"no array X, so name the column to predict with a target (arrays: {known})")
         names = features or [name for name in columns if name != target]
         for name in names:
-            _column(path, list(columns), name, True)
+            _column(path, list(columns), name)
         if not names or len({len(columns[name]) for name in names}) != 1:
             raise ValueError("expected an array X [N, features], or one array [N] for each column, all of one length")
         for name in names:
@@ -305,7 +304,7 @@ def _from_arrays(path: str, arrays: dict, target, features, need_target: bool) -
 
     if target not in arrays:
         if need_target:
-            _column(path, list(arrays), target, True)
+            _column(path, list(arrays), target)
         return Table(X, names, None, None)
     y = arrays[target]
     if y.ndim == 2 and y.shape[1] == 1:

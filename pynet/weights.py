@@ -42,12 +42,13 @@ class Weights:
     elems : int
         Length of the arena.
     arena : array of `dtype`
-        The numbers, in panel layout (None until `allocate`).
+        The numbers, in panel layout (empty until `allocate`).
     """
 
     def __init__(self, layers: list, names: dict, dtype: np.dtype):
         owned = [(layer, parameter) for layer in layers for parameter in layer.parameters()]
-        self.dtype, self.arena = dtype, None
+        self.dtype = dtype
+        self.arena: np.ndarray = np.zeros(0, dtype)
         self.records = np.zeros(len(owned), _core.PARAM)
         self.rows: list[Weight] = []
         self.index: dict = {}

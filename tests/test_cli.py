@@ -223,6 +223,30 @@ def test_info_of_other_files(capsys):
     assert "weight" in out
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"features": 3},
+        {"features": ["a"]},
+        {"features": [None] * 64},
+        {"classes": {"a": 1}},
+        {"classes": ["a"] * 9},
+        {"target": ["digit"]},
+    ],
+)
+def test_hostile_metadata(metadata, capsys):
+    model = pn.Sequential([pn.Input(64), pn.Dense(10, activation="softmax")])
+    model.metadata = {**metadata, "training": {}}
+    model.save("m.safetensors")
+    for command in (
+        ["evaluate", "m.safetensors", "digits"],
+        ["predict", "m.safetensors", "digits"],
+        ["info", "m.safetensors"],
+    ):
+        assert run(*command) == 2
+        assert "m.safetensors: the metadata entry" in capsys.readouterr().err
+
+
 # ---- help --------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,59 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+VALUE: np.dtype
+PARAM: np.dtype
+OP: np.dtype
+NONE: int
+PANEL: int
+FORWARD: int
+LOSS: int
+METRIC: int
+BACKWARD: int
+UPDATE: int
+OUTPUT: int
+ADD_X: int
+ADD_X2: int
+STOP_X: int
+STOP_X2: int
+NO_BACKWARD: int
+ADD_W: int
+TRAINABLE: int
+OPS: dict[str, int]
+LOSSES: dict[str, int]
+METRICS: dict[str, int]
+OPTIMIZERS: dict[str, tuple[int, int]]
+CLIPS: dict[str, int]
+ACTIVATIONS: dict[str, tuple[int, str]]
+version: str
+
+def isas() -> dict[str, bool]: ...
+def default_isa() -> str: ...
+def set_num_threads(n: int) -> None: ...
+def get_num_threads() -> int: ...
+def available_cpus() -> int: ...
+def aligned(n: int, dtype: Any) -> np.ndarray: ...
+def check_plan(plan: Any) -> None: ...
+
+class Machine:
+    def __init__(
+        self,
+        plan: Any,
+        params: np.ndarray,
+        *,
+        rows: int,
+        grads: np.ndarray | None = None,
+        slots: Sequence[np.ndarray] = (),
+        n_threads: int = 0,
+        isa: str | None = None,
+    ) -> None: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def n_threads(self) -> int: ...
+    def run(self, job: Any, first: int, count: int, seconds: float = ...) -> tuple[int, str]: ...
+    def predict_one(self, x: Any, out: np.ndarray | None = None) -> np.ndarray: ...
+    def value(self, index: int, gradient: bool = False) -> np.ndarray: ...
+    def set_gradient(self, index: int, gradient: Any) -> None: ...
