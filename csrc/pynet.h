@@ -47,7 +47,7 @@ typedef struct pn_param {
 
 enum { PN_TRAINABLE = 1 };
 
-/* One operation.  Forward walks the table up, backward walks it down. */
+/* One operation.  Forward reads the table from first to last (up), backward from last to first (down). */
 typedef struct pn_op {
     uint8_t kind;      /* ops.def */
     uint8_t act;       /* activations.def; LOSS: losses in ops.def; METRIC: metrics in ops.def */

@@ -33,7 +33,7 @@ class Record:
         return hash((type(self), tuple(getattr(self, field) for field in self.fields)))
 
 
-def lookup(kind: str, spec, base: type, table: dict, aliases: dict | None = None):
+def lookup(kind: str, spec, base: type[Record], table: dict, aliases: dict | None = None):
     """Return the record that `spec` means: a record itself, its class, its name, or what ``config()`` returned.
 
     Raises

@@ -233,8 +233,8 @@ def _no_slope(y):
 
 
 Softmax = _row("Softmax", "softmax", _softmax, _no_slope, "exp(x_o) / sum of exp(x) over the row.", nonnegative=True)
-Softmax.pull_back = lambda self, y, dy: y * (dy - (dy * y).sum(axis=-1, keepdims=True))  # type: ignore[method-assign]
-Identity.pull_back = lambda self, y, dy: dy  # type: ignore[method-assign]
+Softmax.pull_back = lambda self, y, dy: y * (dy - (dy * y).sum(axis=-1, keepdims=True))  # type: ignore[method-assign, assignment]
+Identity.pull_back = lambda self, y, dy: dy  # type: ignore[method-assign, assignment]
 
 
 # ---- use ---------------------------------------------------------------------------------------------------------

@@ -6,9 +6,17 @@ import numpy as np
 
 from . import _check
 
-__all__ = ["as_inputs", "as_rows", "check_finite"]
+__all__ = ["as_array", "as_inputs", "as_rows", "check_finite"]
 
 READABLE = {np.dtype(t) for t in ("f4", "f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")}
+
+
+def as_array(name: str, X) -> np.ndarray:
+    """Return np.asarray(X); its ValueError (rows of different lengths) says `name`."""
+    try:
+        return np.asarray(X)
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be made an array: {error}") from None
 
 
 def as_rows(name: str, X, width: int) -> np.ndarray:
@@ -29,7 +37,7 @@ def as_rows(name: str, X, width: int) -> np.ndarray:
     ValueError
         Another shape.
     """
-    array = np.asarray(X)
+    array = as_array(name, X)
     if array.dtype not in READABLE or not array.dtype.isnative:
         array = _readable(name, array)
     if array.ndim == 1 and width == 1:

@@ -18,6 +18,8 @@ def save(trainer, path) -> None:
     for i, slot in enumerate(trainer._slots):
         for weight, record in zip(weights, weights.records, strict=True):
             tensors[f"optimizer.{i}.{weight.name}"] = unpack(slot, record)
+    for name, values in trainer.history.history.items():
+        tensors[f"history.{name}"] = np.array(values, np.float64)
     run = trainer._fit.run if trainer._fit else trainer._pending
     remembered = []
     if trainer._fit:
@@ -39,7 +41,7 @@ def save(trainer, path) -> None:
         "trainable": [layer.trainable for layer in trainer.model.layers],
         "epoch": trainer.epoch,
         "step": trainer.step,
-        "history": {name: [repr(v) for v in values] for name, values in trainer.history.history.items()},
+        "history": list(trainer.history.history),
         "run": {k: v for k, v in run.items() if k != "callbacks"} if run else None,
         "callbacks": remembered,
     }
@@ -85,7 +87,7 @@ def _trainer(Trainer, model, state, tensors, loss, learning_rate, backend, n_thr
         random_state=state["random_state"],
     )
     trainer.epoch, trainer.step = int(state["epoch"]), int(state["step"])
-    trainer.history.history = {name: [float(v) for v in values] for name, values in state["history"].items()}
+    trainer.history.history = {name: tensors[f"history.{name}"].tolist() for name in state["history"]}
     if state["rule"] == trainer._rule:
         for i, slot in enumerate(trainer._slots):
             for weight, record in zip(model.weights, model.weights.records, strict=True):

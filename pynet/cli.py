@@ -274,7 +274,3 @@ def _run_cpu(arguments) -> None:
     from .cli_use import cpu
 
     cpu(arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -99,7 +99,10 @@ class Fit:
         self._guess = 64  # batches of a slice; the machine stops by the clock, this bounds the list of rates
         for callback, (kind, values, arrays) in zip(self.callbacks, run.pop("callbacks", ()), strict=False):
             if type(callback).__name__ == kind and hasattr(callback, "set_state"):
-                callback.set_state(values, arrays)  # what it remembered when the checkpoint was written
+                try:  # what it remembered when the checkpoint was written
+                    callback.set_state(values, arrays)
+                except (KeyError, TypeError) as error:
+                    raise ValueError(f"the checkpoint's state of {kind} is damaged: {error}") from error
 
     def call(self, hook: str, *arguments) -> list:
         """Call one method of every callback that has it; return what they return."""

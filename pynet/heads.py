@@ -6,6 +6,7 @@ import numpy as np
 
 from . import losses, metrics
 from ._check import number, unknown
+from .arrays import as_array
 from .losses import LossSpec
 
 __all__ = ["Head", "Heads", "check_weights"]
@@ -174,7 +175,10 @@ def check_weights(sample_weight, class_weight, targets: list, n_rows: int) -> np
     """
     weight = None
     if sample_weight is not None:
-        weight = np.array(sample_weight, dtype=np.float64)
+        weight = as_array("sample_weight", sample_weight)
+        if weight.dtype.kind not in "biuf":
+            raise TypeError(f"sample_weight must be real numbers, got dtype {weight.dtype}")
+        weight = weight.astype(np.float64)
         if weight.shape != (n_rows,):
             raise ValueError(f"sample_weight must have shape ({n_rows},), one number for each row, got {weight.shape}")
         bad = ~(np.isfinite(weight) & (weight >= 0))

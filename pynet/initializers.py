@@ -64,7 +64,7 @@ class VarianceScaling(Initializer):
     """
 
     name = "variance_scaling"
-    fields = ("scale", "mode", "distribution")
+    fields: tuple[str, ...] = ("scale", "mode", "distribution")
 
     def __init__(self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "uniform") -> None:
         self.scale = number("scale", scale, 0.0, low_open=True)
@@ -191,7 +191,7 @@ class Constant(Initializer):
     """
 
     name = "constant"
-    fields = ("value", "allow_symmetric")
+    fields: tuple[str, ...] = ("value", "allow_symmetric")
 
     def __init__(self, value: float = 0.0, allow_symmetric: bool = False) -> None:
         self.value = number("value", value)

@@ -14,7 +14,7 @@ import numpy as np
 from . import activations
 from ._check import number
 from ._record import Record, lookup
-from .arrays import as_rows
+from .arrays import as_array, as_rows
 
 
 class LossSpec:
@@ -199,7 +199,7 @@ class CrossEntropy(Loss):
     def check_target(self, target, width, n_rows=None, name="y"):
         """Return class numbers [N] as int32 or int64, or rows of weights [N, O]; see `Loss.check_target`."""
         _refuse_one_class(width)
-        array = np.asarray(target)
+        array = as_array(name, target)
         if array.ndim == 2 and array.shape[1] == width:
             rows = _real_rows(array, width, n_rows, name)
             _refuse(rows < 0, rows, name, "loss 'cross_entropy' needs rows of weights >= 0")
@@ -222,7 +222,7 @@ class External(Loss):
         return LossSpec("external")
 
     def check_target(self, target, width, n_rows=None, name="y"):
-        array = np.asarray(target)
+        array = as_array(name, target)
         if array.ndim == 0:
             raise ValueError(f"{name} must have one row for each row of X, got a scalar")
         _check_length(array, n_rows, name)
@@ -287,7 +287,7 @@ def _refuse(bad: np.ndarray, array: np.ndarray, name: str, expected: str) -> Non
 
 def _real_rows(target, width: int, n_rows: int | None, name: str) -> np.ndarray:
     """Return finite real targets [N, width]."""
-    array = np.asarray(target)
+    array = as_array(name, target)
     if not (array.ndim == 2 and array.shape[1] == width) and not (array.ndim == 1 and width == 1):
         raise ValueError(f"{name} must have shape [N, {width}], as wide as the head, got shape {array.shape}")
     rows = as_rows(name, array, width)

@@ -37,7 +37,7 @@ class Op:
 
     def record(self) -> tuple:
         p = (*self.p, 0.0, 0.0, 0.0)[:3]
-        return tuple(p if field == "p" else getattr(self, field) for field in _core.OP.names)
+        return tuple(p if field == "p" else getattr(self, field) for field in _core.OP.names or ())
 
 
 class Planner:

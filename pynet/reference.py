@@ -156,18 +156,21 @@ class Machine:
         self._unpack()
         self.job = job
         done, status = 0, "ok"
+        total = np.array(job.sums, np.float64)
         with np.errstate(all="ignore"):
             while done < count and status == "ok":
-                status = self._batch(job, first + done, done)
+                status = self._batch(job, first + done, done, total)
                 done += status == "ok"
                 if time.perf_counter() >= end:
                     break
         self.job = None
-        self._pack(job.stages)
+        self._pack(job.stages)  # an exception (Ctrl-C) on the way leaves arenas and sums as they were
+        if done and job.sums is not None:
+            job.sums[:] = total
         return done, status
 
-    def _batch(self, job, number: int, k: int) -> str:
-        """Run the stages of batch `number`, the k-th of this run."""
+    def _batch(self, job, number: int, k: int, total: np.ndarray) -> str:
+        """Run the stages of batch `number`, the k-th of this run; `total` += its sums."""
         scored = bool(job.stages & (_core.LOSS | _core.METRIC))
         first_row = number * job.batch
         rows = min(job.batch, job.rows - first_row)
@@ -190,7 +193,7 @@ class Machine:
         if job.stages & _core.UPDATE:
             self._update(job, job.step + k, job.rate[k])
         if scored:
-            job.sums += sums
+            total += sums
         return "ok"
 
     def value(self, index: int, gradient: bool = False) -> np.ndarray:

@@ -7,6 +7,8 @@ in activations.py.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from . import _core, activations, reference_losses
@@ -19,6 +21,13 @@ class Op:
     """One record of the plan's table, with None instead of _core.NONE, and its activation."""
 
     __slots__ = ("act", "activation", "at", "b", "flags", "kind", "p", "slot", "w", "x", "x2", "y", "z")
+    activation: Any  # an Activation, of the ops that have one
+    x: Any  # index, or None; likewise the others
+    x2: Any
+    y: Any
+    z: Any
+    w: Any
+    b: Any
 
     def __init__(self, record) -> None:
         self.kind, self.act, self.flags = int(record["kind"]), int(record["act"]), int(record["flags"])

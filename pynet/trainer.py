@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 import warnings
+from typing import Any
 
 import numpy as np
 
 from . import _check, _core, optimizers, philox
 from . import clip as clips
 from .arrays import as_inputs, check_finite
-from .fit import Fit, begin, prepare
+from .fit import SLICE_SECONDS, Fit, begin, prepare
 from .heads import Heads, check_weights
 from .history import History
 from .plan import Job, build, unpack
@@ -84,6 +85,7 @@ class Trainer:
         (self._grads,) = self._arenas(1)
         self._slots = self._arenas(self.optimizer.n_slots)
         self._rule = self.optimizer.rule
+        self._purpose = ""  # of the machine that ran last
         self._cache: dict = {}  # purpose -> (key, plan, machine)
         self._fit: Fit | None = None  # the fit under way
         self._pending: dict | None = None  # the run that a resumed trainer has to finish
@@ -100,14 +102,19 @@ class Trainer:
             self._rule, self._slots = self.optimizer.rule, self._arenas(self.optimizer.n_slots)
         trainable = tuple(layer.trainable for layer in self.model.layers)
         key = (tuple(h and h.key() for h in heads), input_gradients, self._rule, trainable)
+        if purpose != self._purpose:  # ClipNorm must not see what another machine left for parameters now frozen
+            self._purpose = purpose
+            self._grads[:] = 0
         known = self._cache.get(purpose)
         if known and known[0] == key and known[3] >= rows:
             return known[1], known[2]
         plan = build(self.model, heads, input_gradients=input_gradients)
         if self.backend == "c":
-            make = _core.Machine
+            make: Any = _core.Machine
         else:
-            from .reference import Machine as make
+            from .reference import Machine
+
+            make = Machine
         arenas = {"grads": self._grads, "slots": self._slots}
         machine = make(plan, self.model.arena, rows=rows, n_threads=self.n_threads, **arenas)
         self._cache[purpose] = (key, plan, machine, rows)
@@ -150,8 +157,12 @@ class Trainer:
                 self.step += 1
             return done
         job.stages = SCORE | _core.BACKWARD | _core.UPDATE
-        done, status = machine.run(job, first, count, seconds)
-        self.step += done
+        before = job.sums[1]
+        try:
+            _, status = machine.run(job, first, count, seconds)
+        finally:  # Ctrl-C strikes as the machine returns, before its answer arrives; the sums count batches, too
+            done = int(job.sums[1] - before)
+            self.step += done
         if status != "ok":
             self._fail(status, first + done)
         return done
@@ -201,9 +212,12 @@ class Trainer:
             for k in range(n):
                 self._external_batch(plan, machine, job, k, 0)
         else:
-            _, status = machine.run(job, 0, n)
+            done, status = 0, "ok"
+            while done < n and status == "ok":  # in slices, for Ctrl-C
+                count, status = machine.run(job, done, n - done, SLICE_SECONDS)
+                done += count
             if status == "bad_label":
-                self._fail(status, 0)
+                self._fail(status, done)
             if status != "ok":  # a model that diverged has a score all the same
                 job.sums[:] = np.nan
         return self.heads.logs(plan, job.sums)
