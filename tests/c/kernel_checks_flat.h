@@ -1,0 +1,309 @@
+/* kernel_checks_flat.h: the second half of kernel_checks.c: moving rows, losses, and flat loops over an arena. */
+
+/* ---- moving rows -------------------------------------------------------------------------------------------------- */
+
+static void check_add(const kernels *k) {
+    EACH_PAIR(B, O) {
+        AT("add B %d O %d, case %d", B, O, c);
+        const int64_t lda = lead(c, O), ldb = lead(c + 1, O), ldy = lead(c + 2, O);
+        const real *a = matrix(B, pad(O), lda, -1, 1, NAN), *b = matrix(B, pad(O), ldb, -1, 1, NAN);
+        output *y = output_of(B * ldy);
+        int64_t m0, m1, p0, p1;
+        part(c / 4 % 4, B, &m0, &m1);
+        part(c % 4, pad(O) / 16, &p0, &p1);
+        k->add(a, lda, b, ldb, y->at, ldy, m0, m1, p0, p1);
+        for (int64_t m = m0; m < m1; m++)
+            for (int64_t i = p0 * 16; i < p1 * 16; i++) expect_bits(y, m * ldy + i, a[m * lda + i] + b[m * ldb + i]);
+        bits = finish(y, bits);
+    }
+}
+
+static void check_copy(const kernels *k) {
+    EACH_PAIR(B, n) {
+        AT("copy B %d n %d, case %d", B, n, c);
+        const int64_t ldx = lead(c, n), ldy = lead(c + 1, n), cleared = c % 4 < 2 ? pad(n) : n;
+        const int add = c % 2;
+        const real *x = matrix(B, n, ldx, -1, 1, NAN);
+        output *y = output_of(B * ldy);
+        if (add)
+            for (int64_t i = 0; i < B * ldy; i++) y->at[i] = (real)uniform(-1, 1);
+        ready(y);
+        int64_t m0, m1;
+        part(c / 4 % 4, B, &m0, &m1);
+        k->copy(x, ldx, y->at, ldy, m0, m1, n, cleared, add);
+        for (int64_t m = m0; m < m1; m++)
+            for (int64_t i = 0; i < cleared; i++)
+                expect_bits(y, m * ldy + i, i < n ? x[m * ldx + i] + (add ? was(y, m * ldy + i) : 0) : 0);
+        bits = finish(y, bits);
+    }
+}
+
+/* A random element of a type, extremes among them: stored at `to`, its value returned. */
+static double random_element(int type, void *to) {
+    const int shift = below(64);
+    const uint64_t u = random_bits() >> shift;
+    const int64_t i = (int64_t)(random_bits() >> shift) * (below(2) ? 1 : -1) - below(2);
+    const double x = uniform(-1000, 1000);
+    switch (type) {
+#define ELEMENT(id, ctype, from)                                                                                       \
+    case id: {                                                                                                         \
+        const ctype e = (ctype)(from);                                                                                 \
+        memcpy(to, &e, sizeof e);                                                                                      \
+        return (double)e;                                                                                              \
+    }
+        ELEMENT(PN_FLOAT32, float, x)
+        ELEMENT(PN_FLOAT64, double, x)
+        ELEMENT(PN_INT8, int8_t, i)
+        ELEMENT(PN_UINT8, uint8_t, u)
+        ELEMENT(PN_INT16, int16_t, i)
+        ELEMENT(PN_UINT16, uint16_t, u)
+        ELEMENT(PN_INT32, int32_t, i)
+        ELEMENT(PN_UINT32, uint32_t, u)
+        ELEMENT(PN_INT64, int64_t, i)
+        ELEMENT(PN_UINT64, uint64_t, u)
+    default: abort();
+    }
+}
+
+static void check_gather(const kernels *k) {
+    static const int sizes[PN_N_TYPES] = {4, 8, 1, 1, 2, 2, 4, 4, 8, 8};
+    for (int type = 0; type < PN_N_TYPES; type++)
+        EACH_PAIR(B, n) {
+            AT("gather of type %d, B %d n %d, case %d", type, B, n, c);
+            const int64_t rows = 120, row0 = c % 7, size = sizes[type], ldy = lead(c, n);
+            const int64_t along = size * (c % 3 == 0 ? 1 : c % 3 == 1 ? 3 : -1), across = (llabs(along) * n + 2 * size);
+            char *block = keep((size_t)(across * rows));
+            double *value = keep((size_t)(rows * n) * sizeof *value);
+            pn_array array = {block, across, along, (uint32_t)n, (uint32_t)type};
+            if (along < 0) array.base = (char *)array.base - along * (n - 1);
+            if (c % 2) array.base = (char *)array.base + across * (rows - 1), array.row_stride = -across;
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t i = 0; i < n; i++)
+                    value[r * n + i] =
+                        random_element(type, (char *)array.base + r * array.row_stride + i * array.col_stride);
+            int64_t *order = c % 4 < 2 ? keep((size_t)rows * sizeof *order) : NULL;
+            for (int64_t r = 0; order && r < rows; r++) order[r] = below((int)rows);
+            const real *scale = c % 5 ? filled(n, 0.5, 2) : NULL, *shift = c % 5 != 2 ? filled(n, -9, 9) : NULL;
+            output *y = output_of(B * ldy);
+            int64_t m0, m1;
+            part(c / 4 % 4, B, &m0, &m1);
+            k->gather(&array, order, row0, scale, shift, y->at, ldy, m0, m1);
+            for (int64_t m = m0; m < m1; m++)
+                for (int64_t i = 0; i < pad(n); i++) {
+                    double v = 0, size_of_v = 0;
+                    if (i < n) {
+                        const double s = scale ? (double)scale[i] : 1, t = shift ? (double)shift[i] : 0;
+                        v = value[(order ? order[row0 + m] : row0 + m) * n + i];
+                        size_of_v = (fabs(v) + fabs(t)) * s;
+                        v = (v - t) * s;
+                    }
+                    expect(y, m * ldy + i, v, 2 * EPS * size_of_v);
+                }
+            bits = finish(y, bits);
+        }
+}
+
+/* ---- losses -------------------------------------------------------------------------------------------------------- */
+
+static double sign(double x) { return (x > 0) - (x < 0); }
+
+/* Of one output: the loss, and its derivative by y in *g. */
+static double loss_term(int loss, double y, double t, double c, double *g) {
+    const double d = y - t;
+    switch (loss) {
+    case PN_LOSS_mse: *g = 2 * d; return d * d;
+    case PN_LOSS_mae: *g = sign(d); return fabs(d);
+    case PN_LOSS_huber: *g = fmax(-c, fmin(c, d)); return fabs(d) <= c ? d * d / 2 : c * (fabs(d) - c / 2);
+    case PN_LOSS_log_cosh: *g = tanh(d); return log(cosh(d));
+    case PN_LOSS_poisson: *g = 1 - t / (y + 1e-7); return y - t * log(y + 1e-7);
+    case PN_LOSS_quantile: *g = d < 0 ? -c : d > 0 ? 1 - c : 0; return d < 0 ? -c * d : (1 - c) * d;
+    case PN_LOSS_binary_cross_entropy:
+        *g = 1 / (1 + exp(-y)) - t;
+        return fmax(y, 0) - y * t + log1p(exp(-fabs(y)));
+    default: FAIL("no formula for loss %d", loss); return NAN;
+    }
+}
+
+/* A whole row in double; g[0..O) receives the derivatives. */
+static double loss_row(int loss, const real *x, const real *t, int label, double c, int64_t O, double *g) {
+    double top = -INFINITY, sum = 0, total = 0, mass = 0;
+    if (loss != PN_LOSS_cross_entropy_index && loss != PN_LOSS_cross_entropy_dense) {
+        for (int64_t o = 0; o < O; o++) {
+            total += loss_term(loss, (double)x[o], (double)t[o], c, &g[o]) / (double)O;
+            g[o] /= (double)O;
+        }
+        return total;
+    }
+    for (int64_t o = 0; o < O; o++) top = fmax(top, (double)x[o]);
+    for (int64_t o = 0; o < O; o++) sum += exp((double)x[o] - top);
+    for (int64_t o = 0; o < O; o++) {
+        const double to = t ? (double)t[o] : o == label;
+        mass += to;
+        total += to * (top + log(sum) - (double)x[o]);
+    }
+    for (int64_t o = 0; o < O; o++)
+        g[o] = mass * exp((double)x[o] - top) / sum - (t ? (double)t[o] : o == label);
+    return total;
+}
+
+static void check_loss(const kernels *k) {
+    static const int ids[] = {PN_LOSS_mse, PN_LOSS_mae, PN_LOSS_huber, PN_LOSS_log_cosh, PN_LOSS_poisson, PN_LOSS_quantile,
+                              PN_LOSS_cross_entropy_index, PN_LOSS_cross_entropy_dense, PN_LOSS_binary_cross_entropy};
+    for (int l = 0; l < (int)(sizeof ids / sizeof ids[0]); l++)
+        EACH_PAIR(B, O) {
+            const int loss = ids[l], positive = loss == PN_LOSS_poisson, index = loss == PN_LOSS_cross_entropy_index;
+            const int shares = loss == PN_LOSS_cross_entropy_dense || loss == PN_LOSS_binary_cross_entropy;
+            AT("loss %d, B %d O %d, case %d", loss, B, O, c);
+            const int64_t ldx = lead(c, O), lddx = lead(c + 1, O), ldt = pad(O);
+            const double c0 = 0.3, factor = 0.7, low = positive ? 0.1 : -4;
+            const real *x = matrix(B, O, ldx, low, 4, 0), *weight = filled(B, 0, 2);
+            real *t = index ? NULL : matrix(B, O, ldt, positive || shares ? 0 : -4, shares ? 1 : 4, 0);
+            for (int64_t m = 0; t && !shares && m < B; m++) t[m * ldt + O / 2] = x[m * ldx + O / 2];   /* no error at all */
+            int32_t *label = keep((size_t)B * sizeof *label);
+            for (int64_t m = 0; m < B; m++) label[m] = below(O);
+            output *rows = output_of(B), *dx = output_of(B * lddx);
+            double g[128];
+            int64_t m0, m1;
+            part(c % 4, B, &m0, &m1);
+            k->loss(loss, c0, x, ldx, t, ldt, index ? label : NULL, weight, factor, rows->at, dx->at, lddx, m0, m1, O);
+            for (int64_t m = m0; m < m1; m++) {
+                const double w = factor * (double)weight[m];
+                const double value = loss_row(loss, x + m * ldx, t ? t + m * ldt : NULL, label[m], c0, O, g);
+                expect(rows, m, value, (shares ? O + 4 : 64) * 8 * EPS * (1 + fabs(value)));
+                for (int64_t o = 0; o < pad(O); o++)
+                    expect(dx, m * lddx + o, o < O ? w * g[o] : 0, o < O ? 64 * EPS * w * (1. / O + fabs(g[o])) : 0);
+            }
+            bits = finish(dx, finish(rows, bits));
+        }
+    AT("loss external");   /* the caller supplies dx */
+    const real *x = filled(4 * 16, -1, 1), *weight = filled(4, 0, 2);
+    output *rows = output_of(4), *dx = output_of(4 * 16);
+    k->loss(PN_LOSS_external, 0, x, 16, x, 16, NULL, weight, 1, rows->at, dx->at, 16, 0, 4, 10);
+    for (int m = 0; m < 4; m++) expect_bits(rows, m, 0);
+    bits = finish(dx, finish(rows, bits));
+    drop_all();
+}
+
+/* ---- optimizers ------------------------------------------------------------------------------------------------------ */
+
+/* One element in double: the textbook, with the names of kernels/update.h. */
+static void textbook(int optimizer, const double *h, double rate, double step, double *p, double g, double *s0, double *s1) {
+    if (h[7] != 0 && optimizer != PN_OPTIMIZER_adamw) g += h[7] * *p;
+    switch (optimizer) {
+    case PN_OPTIMIZER_sgd: *p -= rate * g; break;
+    case PN_OPTIMIZER_momentum: *s0 = h[0] * *s0 + g, *p -= rate * *s0; break;
+    case PN_OPTIMIZER_nesterov: *s0 = h[0] * *s0 + g, *p -= rate * (g + h[0] * *s0); break;
+    case PN_OPTIMIZER_adamw: *p -= rate * h[7] * *p; /* fall through */
+    case PN_OPTIMIZER_adam:
+        *s0 = h[0] * *s0 + (1 - h[0]) * g;
+        *s1 = h[1] * *s1 + (1 - h[1]) * g * g;
+        *p -= rate * (*s0 / (1 - pow(h[0], step))) / (sqrt(*s1 / (1 - pow(h[1], step))) + h[2]);
+        break;
+    case PN_OPTIMIZER_rmsprop: *s0 = h[0] * *s0 + (1 - h[0]) * g * g, *p -= rate * g / (sqrt(*s0) + h[2]); break;
+    case PN_OPTIMIZER_adagrad: *s0 += g * g, *p -= rate * g / (sqrt(*s0) + h[2]); break;
+    case PN_OPTIMIZER_rprop: {
+        const double turn = sign(g) * sign(*s0), size = *s1 != 0 ? *s1 : rate;
+        *s1 = turn > 0 ? fmin(size * h[1], h[3]) : turn < 0 ? fmax(size * h[0], h[2]) : size;
+        *s0 = turn < 0 ? 0 : g;
+        *p -= sign(*s0) * *s1;
+        break;
+    }
+    default: FAIL("no formula for optimizer %d", optimizer);
+    }
+}
+
+static void check_update(const kernels *k) {
+    static const double rprop[8] = {0.5, 1.2, 1e-6, 0.05}, others[8] = {0.9, 0.999, 1e-8};
+    static const int64_t lengths[] = {16, 32, 48, 112, 1600};
+    for (int id = 0; id < 32; id++)
+        for (int c = 0; c < 10 && pn_optimizer_slots(id) >= 0; c++, drop_all()) {
+            const int64_t n = lengths[c % 5];
+            const int slots = pn_optimizer_slots(id);
+            double h[8];
+            memcpy(h, id == PN_OPTIMIZER_rprop ? rprop : others, sizeof h);
+            h[7] = c < 5 ? 0 : 0.1;
+            output *p = output_of(n), *s[2] = {output_of(n), output_of(n)}, *g = output_of(n);
+            for (int64_t i = 0; i < n; i++) p->at[i] = (real)uniform(-1, 1), s[0]->at[i] = s[1]->at[i] = 0;
+            for (int step = 1; step <= 4; step++) {   /* the next one starts from what the kernel left */
+                AT("update of optimizer %d, n %d, decay %g, step %d", id, (int)n, h[7], step);
+                for (int64_t i = 0; i < n; i++) g->at[i] = (real)(i % 7 == 3 ? 0 : uniform(-1, 1));
+                ready(p), ready(g), ready(s[0]), ready(s[1]);
+                k->update(id, h, 0.01, step, p->at, g->at, slots > 0 ? s[0]->at : NULL, slots > 1 ? s[1]->at : NULL, n);
+                for (int64_t i = 0; i < n; i++) {
+                    double x = (double)was(p, i), s0 = (double)was(s[0], i), s1 = (double)was(s[1], i);
+                    const double x_old = fabs(x), s0_old = fabs(s0), gi = (double)was(g, i);
+                    textbook(id, h, 0.01, step, &x, gi, &s0, &s1);
+                    expect(p, i, x, 8 * EPS * (x_old + 0.2));
+                    if (slots > 0) expect(s[0], i, s0, 8 * EPS * (s0_old + fabs(gi) + h[7]));
+                    if (slots > 1) expect(s[1], i, s1, 8 * EPS * fabs(s1));
+                }
+                bits = finish(g, finish(s[1], finish(s[0], finish(p, bits))));
+            }
+        }
+}
+
+/* ---- penalties, norms and clipping ------------------------------------------------------------------------------------- */
+
+#define EACH_LENGTH(n) for (int64_t n = 16; n <= 1600; n = n < 112 ? n + 16 : n * 5 / 80 * 16 + 16, drop_all())
+
+static void check_penalty(const kernels *k) {
+    EACH_LENGTH(n) {
+        AT("penalty n %d", (int)n);
+        real *w = filled(n, -1, 1);
+        output *g = output_of(n);
+        w[1] = 0;
+        for (int64_t i = 0; i < n; i++) g->at[i] = (real)uniform(-1, 1);
+        ready(g);
+        k->penalty(0.1, 0.2, w, g->at, n);
+        for (int64_t i = 0; i < n; i++)
+            expect(g, i, (double)was(g, i) + 0.1 * sign((double)w[i]) + 2 * 0.2 * (double)w[i], 8 * EPS);
+        bits = finish(g, bits);
+    }
+}
+
+static void near_sum(double got, double want) {   /* sums are double in both dtypes */
+    checks++;
+    if (!(fabs(got - want) <= 1e-13 * fabs(want))) FAIL("the sum is %.17g, expected %.17g", got, want);
+    bits = add_bits(bits, &got, sizeof got);
+}
+static void check_penalty_value(const kernels *k) {
+    EACH_LENGTH(n) {
+        AT("penalty_value n %d", (int)n);
+        const real *w = filled(n, -1, 1);
+        double sum = 0.5, want = 0.5;
+        for (int64_t i = 0; i < n; i++) want += 0.1 * fabs((double)w[i]) + 0.2 * (double)w[i] * (double)w[i];
+        k->penalty_value(0.1, 0.2, w, n, &sum);
+        near_sum(sum, want);
+    }
+}
+static void check_sum_squares(const kernels *k) {
+    EACH_LENGTH(n) {
+        AT("sum_squares n %d", (int)n);
+        real *g = filled(n, -1, 1);
+        g[3] = (real)1e25;   /* its square is no float */
+        double sum = 0.5, want = 0.5;
+        for (int64_t i = 0; i < n; i++) want += (double)g[i] * (double)g[i];
+        k->sum_squares(g, n, &sum);
+        near_sum(sum, want);
+    }
+}
+
+/* g before and after one of the clippings, which differ only in what they make of an element */
+#define CLIPPING(NAME, call, formula)                                                                                  \
+    static void check_##NAME(const kernels *k) {                                                                       \
+        EACH_LENGTH(n) {                                                                                               \
+            AT(#NAME " n %d", (int)n);                                                                                 \
+            output *g = output_of(n);                                                                                  \
+            for (int64_t i = 0; i < n; i++) g->at[i] = (real)(i % 9 == 4 ? 0 : uniform(-1, 1));                        \
+            ready(g);                                                                                                  \
+            call;                                                                                                      \
+            for (int64_t i = 0; i < n; i++) {                                                                          \
+                const double x = (double)was(g, i);                                                                    \
+                expect(g, i, formula, EPS);                                                                            \
+            }                                                                                                          \
+            bits = finish(g, bits);                                                                                    \
+        }                                                                                                              \
+    }
+CLIPPING(scale, k->scale(g->at, 0.3, n), 0.3 * x)
+CLIPPING(clip_value, k->clip_value(g->at, 0.25, n), fmin(0.25, fmax(-0.25, x)))
+CLIPPING(clip_sign, k->clip_sign(g->at, n), sign(x))
