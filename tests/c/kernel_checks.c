@@ -337,7 +337,8 @@ static void check_softmax_backward(const kernels *k) {
                 dot += product;
                 size += fabs(product);
             }
-            for (int64_t o = 0; o < pad(O); o++) {
+            for (int64_t o = O; o < pad(O); o++) expect_zero(dx, m * lddx + o);
+            for (int64_t o = 0; o < O; o++) {
                 const double p = (double)y[m * ldy + o], d = (double)dy[m * lddy + o];
                 const double old = add ? (double)was(dx, m * lddx + o) : 0;
                 expect(dx, m * lddx + o, old + p * (d - dot), EPS * (2 * fabs(old) + p * (4 * fabs(d) + (O + 4) * size)));
