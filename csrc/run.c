@@ -298,8 +298,8 @@ pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int
     run r = {.m = m, .job = job, .k = m->kernels};
     const double start = count > 1 ? pn_now() : 0;
     for (int64_t b = 0; b < count; b++) {
+        if (first + b > (job->rows - 1) / job->batch) return PN_BAD_ARGUMENT;   /* before the product can overflow */
         r.row0 = (first + b) * job->batch;
-        if (r.row0 >= job->rows) return PN_BAD_ARGUMENT;
         r.B = job->rows - r.row0 < job->batch ? job->rows - r.row0 : job->batch;
         if (job->stages & PN_FORWARD) {
             m->rows = r.B;

@@ -66,8 +66,8 @@ def cpu_info() -> dict:
 
 
 def set_num_threads(n: int) -> None:
-    """Set how many threads one fit or predict uses at most, 1 to 1024.  Results do not depend on it."""
-    _core.set_num_threads(_check.integer("n", n, 1, 1024))
+    """Set how many threads one fit or predict uses at most, 1 to 255.  Results do not depend on it."""
+    _core.set_num_threads(_check.integer("n", n, 1, 255))
 
 
 def get_num_threads() -> int:

@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -28,6 +28,7 @@ OPTIMIZERS: dict[str, tuple[int, int]]
 CLIPS: dict[str, int]
 ACTIVATIONS: dict[str, tuple[int, str]]
 version: str
+__test__: dict[str, str]
 
 def isas() -> dict[str, bool]: ...
 def default_isa() -> str: ...
@@ -37,6 +38,7 @@ def available_cpus() -> int: ...
 def aligned(n: int, dtype: Any) -> np.ndarray: ...
 def check_plan(plan: Any) -> None: ...
 
+@final
 class Machine:
     def __init__(
         self,

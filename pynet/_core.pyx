@@ -1,10 +1,12 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=True, freethreading_compatible=True
+# cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=True
+# cython: auto_pickle=False, freethreading_compatible=True
 """The binding: records as NumPy dtypes, the roll-calls, and the C machine.
 
 Nothing is decided here.  Arrays enter as buffers (no NumPy C-API, so one abi3 wheel serves every Python from
 3.11 on); a status becomes an exception.
 """
 
+cimport cython as _cython
 from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer)
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
@@ -92,8 +94,10 @@ cdef extern from "core.h":
 
 # ---- records and roll-calls ------------------------------------------------------------------------------
 
+
 cdef object _record(names, formats, offsets, size):
     return _np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
+
 
 cdef object _records():
     cdef pn_value v
@@ -116,6 +120,7 @@ cdef object _records():
                  sizeof(pn_op))
     return value, param, op
 
+
 VALUE, PARAM, OP = _records()
 NONE = 0xffffffff
 PANEL = 16
@@ -124,6 +129,7 @@ ADD_X, ADD_X2, STOP_X, STOP_X2 = PN_ADD_X, PN_ADD_X2, PN_STOP_X, PN_STOP_X2
 NO_BACKWARD, ADD_W, TRAINABLE = PN_NO_BACKWARD, PN_ADD_W, PN_TRAINABLE
 
 OPS, LOSSES, METRICS, OPTIMIZERS, CLIPS, ACTIVATIONS = {}, {}, {}, {}, {}, {}
+
 
 cdef void _fill_rolls():
     cdef int i = 0
@@ -138,10 +144,12 @@ cdef void _fill_rolls():
             lists[kind][name] = pn_roll[i].id
         i += 1
 
+
 _fill_rolls()
 version = pn_version().decode()
 
 # ---- instruction sets and threads --------------------------------------------------------------------------
+
 
 def isas():
     """Return {name: usable on this CPU} of the instruction sets that were built."""
@@ -155,25 +163,33 @@ def isas():
         found[name.decode()] = bool(pn_isa_usable(name))
         i += 1
 
+
+def _usable():
+    return ", ".join(name for name, usable in isas().items() if usable)
+
+
 def default_isa():
     """Return the name of the instruction set in use: the best of this CPU, or what PYNET_ISA names."""
     cdef const char *name = NULL
     if pn_isa_default(&name) != PN_OK:
         import os
-        usable = ", ".join(n for n, ok in isas().items() if ok)
-        raise ValueError(f"PYNET_ISA={os.environ.get('PYNET_ISA')!r} is not available here (usable: {usable})")
+        raise ValueError(f"PYNET_ISA={os.environ.get('PYNET_ISA')!r} is not available here (usable: {_usable()})")
     return name.decode()
+
 
 def set_num_threads(int n):
     pn_set_num_threads(n)
 
+
 def get_num_threads():
     return pn_get_num_threads()
+
 
 def available_cpus():
     return pn_available_cpus()
 
 # ---- buffers ---------------------------------------------------------------------------------------------------
+
 
 def aligned(n, dtype):
     """Return a zeroed 1-D array of `n` elements that begins at a multiple of 64 bytes."""
@@ -181,6 +197,7 @@ def aligned(n, dtype):
     raw = _np.zeros(int(n) * dtype.itemsize + 64, _np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start:start + int(n) * dtype.itemsize].view(dtype)
+
 
 cdef int _type(Py_buffer *view) except -1:
     cdef const char *f = view.format
@@ -201,6 +218,7 @@ cdef int _type(Py_buffer *view) except -1:
         if c in b"BHILQ":
             return {1: PN_UINT8, 2: PN_UINT16, 4: PN_UINT32, 8: PN_UINT64}[size]
     raise TypeError(f"element type {view.format.decode()!r} cannot be used by the machine")
+
 
 cdef class _Buffers:
     """Buffers held for the length of one call."""
@@ -240,6 +258,7 @@ cdef class _Buffers:
         a.type = _type(v)
         return a
 
+
 cdef class _Plan:
     """pn_plan over the arrays of a pynet.plan.Plan, which it keeps alive."""
     cdef pn_plan c
@@ -249,7 +268,6 @@ cdef class _Plan:
     def __init__(self, plan):
         self.plan = plan
         self.buffers = _Buffers()
-        cdef Py_buffer *v
         for name, dtype in (("values", VALUE), ("params", PARAM), ("ops", OP), ("outputs", _np.dtype("u4"))):
             table = getattr(plan, name)
             if table.dtype != dtype or table.ndim != 1 or not table.flags.c_contiguous:
@@ -268,12 +286,15 @@ cdef class _Plan:
         if pn_plan_check(&self.c, text, sizeof(text)) != PN_OK:
             raise ValueError(f"invalid plan: {text.decode()}")
 
+
 def check_plan(plan):
     """Raise ValueError, naming table, row and number, if `plan` is not one that a machine may run."""
     (<_Plan>_Plan(plan)).check()
 
 # ---- the machine -------------------------------------------------------------------------------------------------
 
+
+@_cython.final
 cdef class Machine:
     """The C machine: executes a plan over arenas.  Same interface as ``pynet.reference.Machine``.
 
@@ -313,7 +334,7 @@ cdef class Machine:
             raise ValueError(f"slots: at most 2 arenas, got {len(slots)}")
         isa = default_isa() if isa is None else isa
         if not isas().get(isa):
-            raise ValueError(f"isa {isa!r} is not available here (usable: {', '.join(n for n, ok in isas().items() if ok)})")
+            raise ValueError(f"isa {isa!r} is not available here (usable: {_usable()})")
         cdef pn_arenas arenas
         memset(&arenas, 0, sizeof(arenas))
         arenas.params = self.arena(params, "params")
@@ -390,7 +411,8 @@ cdef class Machine:
                         (METRICS["accuracy_index"], METRICS["top_k_index"])
                     want = 1 if op["act"] in index else self.plan.plan.values["width"][op["x"]]
                     if targets[op["slot"]].width != int(want):
-                        raise ValueError(f"target {op['slot']}: expected {want} columns, got {targets[op['slot']].width}")
+                        got = targets[op["slot"]].width
+                        raise ValueError(f"target {op['slot']}: expected {want} columns, got {got}")
             c.targets = targets
             c.sums = <double *>held.vector(job.sums, 8, p.n_sums, 1, "job.sums")
         if c.stages & PN_OUTPUT:
@@ -422,8 +444,8 @@ cdef class Machine:
             return done, "not_finite"
         if status == PN_BAD_LABEL:
             return done, "bad_label"
-        raise ValueError(f"machine: {pn_status_text(status).decode()} (batches {first}..{first + count - 1} of {c.batch} rows"
-                         f" out of {c.rows}, stages {c.stages})")
+        raise ValueError(f"machine: {pn_status_text(status).decode()} (batches {first}..{first + count - 1} of {c.batch} "
+                         f"rows out of {c.rows}, stages {c.stages})")
 
     def predict_one(self, x, out=None):
         """Predict one row: x [I] -> [O], both of the model's dtype; `out` is filled and returned if given."""

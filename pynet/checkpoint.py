@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from . import clip, files, optimizers
+from ._check import integer
 from .losses import External
 from .plan import pack, unpack
 
 __all__ = ["load", "save"]
+
+MAX_COUNT = 1 << 62  # epochs, steps
 
 
 def save(trainer, path) -> None:
@@ -63,6 +66,8 @@ def load(path, loss=None, learning_rate=None, backend=None, n_threads=None):
         return _trainer(Trainer, model, state, tensors, loss, learning_rate, backend, n_threads)
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"{path}: the checkpoint's state is damaged ({type(error).__name__}: {error})") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _trainer(Trainer, model, state, tensors, loss, learning_rate, backend, n_threads):
@@ -86,19 +91,41 @@ def _trainer(Trainer, model, state, tensors, loss, learning_rate, backend, n_thr
         n_threads=n_threads or state["n_threads"] or None,
         random_state=state["random_state"],
     )
-    trainer.epoch, trainer.step = int(state["epoch"]), int(state["step"])
-    trainer.history.history = {name: tensors[f"history.{name}"].tolist() for name in state["history"]}
+    trainer.epoch, trainer.step = (integer(name, state[name], 0, MAX_COUNT) for name in ("epoch", "step"))
+    for name in state["history"]:
+        values = tensors[f"history.{name}"]
+        if values.ndim != 1 or len(values) > trainer.epoch:
+            raise ValueError(f"tensor 'history.{name}' has shape {values.shape} after {trainer.epoch} epochs")
+        trainer.history.history[name] = values.tolist()
     if state["rule"] == trainer._rule:
         for i, slot in enumerate(trainer._slots):
             for weight, record in zip(model.weights, model.weights.records, strict=True):
-                pack(slot, record, tensors[f"optimizer.{i}.{weight.name}"])
+                name, shape = f"optimizer.{i}.{weight.name}", (int(record["rows"]), int(record["cols"]))
+                if tensors[name].shape != shape:
+                    raise ValueError(f"tensor {name!r} must have shape {shape}, got {tensors[name].shape}")
+                pack(slot, record, tensors[name])
     run = state["run"]
     if run is not None:
-        if not {"epochs", "first", "batch_size", "shuffle", "batch", "sums", "print", "stopped"} <= run.keys():
-            raise ValueError("the checkpoint's state is damaged: the run is incomplete")
+        _check_run(run)
         run["callbacks"] = [
             (c["kind"], c["values"], {name: tensors[f"callback.{i}.{name}"] for name in c["arrays"]})
             for i, c in enumerate(state["callbacks"])
         ]
         trainer._pending = run
     return trainer
+
+
+def _check_run(run: dict) -> None:
+    """Refuse a run (see fit.begin) that no fit can have written."""
+    first = integer("first", run["first"], 0, MAX_COUNT)
+    integer("epochs", run["epochs"], first, MAX_COUNT)
+    integer("batch_size", run["batch_size"], 1, 1 << 30)
+    batch, sums = integer("batch", run["batch"], 0, MAX_COUNT), run["sums"]
+    if not isinstance(sums, list) and (sums is not None or batch):
+        raise TypeError(f"sums must be a list, got {sums!r}")
+    for value in sums or ():
+        if type(value) not in (int, float):
+            raise TypeError(f"sums must be numbers, got {value!r}")
+    for name, kinds in (("shuffle", bool), ("stopped", bool), ("print", (str, type(None)))):
+        if not isinstance(run[name], kinds):
+            raise TypeError(f"{name} is {run[name]!r}")

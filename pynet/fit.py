@@ -96,6 +96,8 @@ class Fit:
         self.job = trainer._job(
             self.plan, data["inputs"], data["targets"], data["weight"], len(self.rows), self.size, 0
         )
+        if run["batch"] > self.batches or len(run["sums"] or self.job.sums) != self.plan.n_sums:
+            raise ValueError(f"the checkpoint's state is damaged: batch={run['batch']}, sums={run['sums']}")
         self._guess = 64  # batches of a slice; the machine stops by the clock, this bounds the list of rates
         for callback, (kind, values, arrays) in zip(self.callbacks, run.pop("callbacks", ()), strict=False):
             if type(callback).__name__ == kind and hasattr(callback, "set_state"):

@@ -58,6 +58,8 @@ RULES = {
     "rprop": pn.Rprop(0.01),
 }
 
+SIGNED = ("adam", "adamw", "rmsprop", "adagrad", "rprop")  # the first step is lr * sign(g), however small g is
+
 # ---- graphs -------------------------------------------------------------------------------------------------------
 
 

@@ -310,7 +310,7 @@ static void check_softmax_forward(const kernels *k) {
             for (int64_t o = 0; o < O; o++) sum += exp((double)x[m * ldx + o] - top);
             for (int64_t o = 0; o < pad(O); o++) {   /* the rounding of x - top is in the exponent */
                 const double p = o < O ? exp((double)x[m * ldx + o] - top) / sum : 0;
-                expect(y, m * ldy + o, p, p * EPS * (16 + 2 * range) + (double)FLT_MIN);
+                expect(y, m * ldy + o, p, p * EPS * (16 + 2 * range) + 2 * (double)FLT_MIN);
                 expect_bits(in_place, m * ldx + o, y->at[m * ldy + o]);
             }
         }

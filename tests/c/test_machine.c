@@ -1,0 +1,377 @@
+/* test_machine.c: the machine as its callers see it: bits that do not depend on threads, steps that do not allocate,
+ * memory that runs out, forks, callers in several threads, arguments that are refused. */
+#define _GNU_SOURCE
+#include "check.h"
+#include "nets.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+CHECK_PROGRAM
+
+#if defined(__SANITIZE_THREAD__)
+#define THREAD_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZER
+#endif
+#endif
+#ifdef THREAD_SANITIZER
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) { return "die_after_fork=0"; }   /* the child starts threads: that is the test */
+#endif
+
+/* ---- the allocator, counted, and failing when told (linked with --wrap) -------------------------------------- */
+
+static atomic_long allocations, frees, fail_at;   /* fail_at: the how-manieth allocation from now; 0: none */
+#ifdef COUNT_ALLOCATIONS
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *block, size_t size);
+void __real_free(void *block);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *block, size_t size);
+void __wrap_free(void *block);
+static int granted(void) {
+    allocations++;
+    return atomic_load(&fail_at) == 0 || atomic_fetch_sub(&fail_at, 1) != 1;
+}
+static void *counted(void *block) {
+    if (!block) allocations--;
+    return block;
+}
+void *__wrap_malloc(size_t size) { return counted(granted() ? __real_malloc(size) : NULL); }
+void *__wrap_calloc(size_t n, size_t size) { return counted(granted() ? __real_calloc(n, size) : NULL); }
+void *__wrap_realloc(void *block, size_t size) { return counted(granted() ? __real_realloc(block, size) : NULL); }
+void __wrap_free(void *block) {
+    frees += block != NULL;
+    __real_free(block);
+}
+#endif
+
+/* ---- training the net of nets.h ---------------------------------------------------------------------------------- */
+
+enum { INPUTS = 20, STEPS = 200 };
+static net the_net;
+static float data[SAMPLES][INPUTS], wanted[SAMPLES][2];
+static uint8_t labels[SAMPLES];
+static int64_t order[SAMPLES];
+static double rates[STEPS], row_weights[SAMPLES];
+
+static void make_data(void) {
+    the_net = make_net();
+    link_plan(&the_net);
+    for (int r = 0; r < SAMPLES; r++) {
+        double sum = 0;
+        for (int i = 0; i < INPUTS; i++) sum += (double)(data[r][i] = (float)uniform(-1, 1));
+        labels[r] = sum < -1 ? 0 : sum < 1 ? 1 : 2;
+        wanted[r][0] = data[r][0] * data[r][1];
+        wanted[r][1] = (float)(sum / 10);
+        order[r] = (r * 77) % SAMPLES;
+        row_weights[r] = r % 5 ? 1 : 0.5;
+    }
+    for (int i = 0; i < STEPS; i++) rates[i] = 0.002;
+}
+
+static const pn_array inputs[] = {{data, sizeof data[0], sizeof data[0][0], INPUTS, PN_FLOAT32}};
+static const pn_array targets[] = {{labels, 1, 1, 1, PN_UINT8}, {wanted, sizeof wanted[0], sizeof wanted[0][0], 2, PN_FLOAT32}};
+static const pn_clip clips[] = {{PN_CLIP_norm, 0, 0.5}};
+
+static pn_job training_job(double *sums) {
+    return (pn_job){.inputs = inputs, .targets = targets, .weight = row_weights, .order = order, .rows = SAMPLES,
+                    .batch = ROWS, .stages = PN_FORWARD | PN_LOSS | PN_METRIC | PN_BACKWARD | PN_UPDATE,
+                    .optimizer = PN_OPTIMIZER_adamw, .hyper = {0.9, 0.999, 1e-8, 0, 0, 0, 0, 0.01}, .rate = rates,
+                    .clips = clips, .n_clips = 1, .sums = sums};
+}
+
+/* Runs steps from `from` to `to`: batches 0..3 of every epoch, the last one shorter than the others. */
+static pn_status train(pn_machine *machine, pn_job *job, int from, int to) {
+    pn_status status = PN_OK;
+    for (int step = from; status == PN_OK && step < to; step++) {
+        int64_t done = 0;
+        job->step = step;
+        status = pn_run(machine, job, step % 4, 1, 1e9, &done);
+        if (status == PN_OK && done != 1) FAIL("step %d: %d batches done", step, (int)done);
+    }
+    return status;
+}
+
+/* A name for the bits of the weights after some steps; *late: (de)allocations after the first of them. */
+static uint64_t trained(pn_dtype dtype, const char *isa, int n_threads, int steps, double *loss, long *late) {
+    const pn_arenas arenas = make_arenas(the_net.plan.param_elems, dtype);
+    initialise(&the_net, arenas, dtype);
+    const size_t size = the_net.plan.param_elems * (dtype == PN_F64 ? 8 : 4);
+    const uint64_t untrained = add_bits(NO_BITS, arenas.params, size);
+    double sums[N_SUMS] = {0};
+    pn_machine *machine;
+    pn_job job = training_job(sums);
+    CHECK(pn_machine_open(&machine, &the_net.plan, dtype, ROWS, &arenas, isa, n_threads) == PN_OK);
+    CHECK(train(machine, &job, 0, 4) == PN_OK);
+    if (loss) loss[0] = sums[2] / sums[3];
+    const long before = allocations + frees;
+    CHECK(train(machine, &job, 4, steps - 4) == PN_OK);
+    memset(sums, 0, sizeof sums);
+    CHECK(train(machine, &job, steps - 4, steps) == PN_OK);
+    if (late) *late = allocations + frees - before;
+    if (loss) loss[1] = sums[2] / sums[3];
+    pn_machine_close(machine);
+    const uint64_t bits = add_bits(NO_BITS, arenas.params, size);
+    CHECK(bits != untrained);
+    drop_arenas(arenas);
+    return bits;
+}
+
+static void check_bits(void) {
+    static const int threads[] = {1, 2, 3, 7};
+    uint64_t fma[2] = {0, 0};
+    for (int i = 0; pn_isa_name(i); i++)
+        for (int dtype = PN_F32; dtype <= PN_F64; dtype++) {
+            const char *isa = pn_isa_name(i);
+            if (!pn_isa_usable(isa)) continue;
+            const int steps = dtype == PN_F32 && strcmp(isa, "scalar") != 0 ? STEPS : STEPS / 10;
+            uint64_t first = 0;
+            for (int t = 0; t < 4; t++) {
+                AT("%s, f%d, %d threads", isa, dtype ? 64 : 32, threads[t]);
+                double loss[2];
+                long late = 0;
+                const long before = allocations;
+                const uint64_t bits = trained(dtype, isa, threads[t], steps, loss, &late);
+                if (t == 0) first = bits;
+                CHECK(bits == first);
+                CHECK(loss[1] < loss[0] / 2);
+                CHECK(late == 0);   /* not one allocation per step, nor per hundred */
+#ifdef COUNT_ALLOCATIONS
+                CHECK(allocations - before >= 2);   /* the counter counts: the machine and its block */
+#else
+                (void)before;
+#endif
+            }
+            if (strcmp(isa, "scalar") == 0) continue;
+            if (!fma[dtype]) printf("bits f%d trained          %016llx\n", dtype ? 64 : 32, (unsigned long long)first);
+            if (!fma[dtype]) fma[dtype] = first;
+            CHECK(first == fma[dtype]);
+        }
+}
+
+/* ---- memory that runs out ------------------------------------------------------------------------------------------- */
+
+static void check_out_of_memory(void) {
+#ifdef COUNT_ALLOCATIONS
+    const pn_arenas arenas = make_arenas(the_net.plan.param_elems, PN_F32);
+    pn_machine *machine = NULL;
+    pn_status status = PN_NO_MEMORY;
+    int failed = 0;
+    while (status == PN_NO_MEMORY && failed < 100) {
+        AT("pn_machine_open, allocation %d fails", failed + 1);
+        const long before = allocations - frees;
+        fail_at = failed + 1;
+        status = pn_machine_open(&machine, &the_net.plan, PN_F32, ROWS, &arenas, NULL, 1);
+        const int reached = atomic_exchange(&fail_at, 0) <= 0;
+        if (!reached) break;
+        failed++;
+        CHECK(status == PN_NO_MEMORY && !machine && allocations - frees == before);
+    }
+    CHECK(failed == 2 && status == PN_OK && machine);   /* the machine and its block */
+    pn_machine_close(machine);
+    drop_arenas(arenas);
+#else
+    printf("test_machine: SKIPPED: failing allocations (this linker has no --wrap)\n");
+#endif
+}
+
+/* ---- forks: the child has no threads, and makes some -------------------------------------------------------------------- */
+
+static int in_child(int (*body)(void)) {   /* its exit status; a child that hangs is killed */
+    fflush(NULL);
+    const pid_t child = fork();
+    if (child == 0) {
+        alarm(300);
+        _exit(body());
+    }
+    int status = -1;
+    return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static uint64_t parents_bits;
+static int same_bits(void) { return trained(PN_F32, NULL, 3, 8, NULL, NULL) == parents_bits && failures == 0 ? 0 : 1; }
+
+/* A pool that cannot be made or cannot grow: fewer threads, the same bits. */
+static int starved(void) {
+    for (int fails = 1; fails <= 12; fails++) {
+        const pn_arenas arenas = make_arenas(the_net.plan.param_elems, PN_F32);
+        initialise(&the_net, arenas, PN_F32);
+        double sums[N_SUMS] = {0};
+        pn_machine *machine;
+        pn_job job = training_job(sums);
+        if (pn_machine_open(&machine, &the_net.plan, PN_F32, ROWS, &arenas, NULL, 7) != PN_OK) return 2;
+        for (int step = 0; step < 8; step++) {
+            fail_at = step < 7 ? fails : 0;   /* at another place of the first steps each time */
+            if (train(machine, &job, step, step + 1) != PN_OK) return 3;
+        }
+        fail_at = 0;
+        pn_machine_close(machine);
+        const uint64_t bits = add_bits(NO_BITS, arenas.params, the_net.plan.param_elems * 4);
+        drop_arenas(arenas);
+        if (bits != parents_bits) return 4;
+    }
+    return 0;
+}
+
+static void check_forks(void) {
+    AT("fork");
+    parents_bits = trained(PN_F32, NULL, 3, 8, NULL, NULL);
+    CHECK(in_child(same_bits) == 0);
+    CHECK(in_child(same_bits) == 0);
+    for (int i = 0; i < 5; i++) CHECK(in_child(starved) == 0);
+    CHECK(trained(PN_F32, NULL, 3, 8, NULL, NULL) == parents_bits);   /* and the parent's threads still work */
+}
+
+/* ---- callers in several threads -------------------------------------------------------------------------------------------- */
+
+enum { CALLERS = 4, CALLS = 60 };
+typedef struct caller {
+    pthread_t thread;
+    pn_machine *machine;      /* NULL: opens one of its own */
+    pn_arenas arenas;
+    int ok, busy, wrong;
+} caller;
+static float right_answer[SAMPLES][CLASSES], right_second[SAMPLES][2];
+
+/* All samples with every thread; rows of the last, shorter batch too. */
+static pn_status predict(pn_machine *machine, float (*l)[CLASSES], float (*m)[2]) {
+    pn_array outputs[] = {{l, sizeof l[0], sizeof(float), CLASSES, PN_FLOAT32}, {m, sizeof m[0], sizeof(float), 2, PN_FLOAT32}};
+    const pn_job job = {.inputs = inputs, .outputs = outputs, .rows = SAMPLES, .batch = ROWS, .stages = PN_FORWARD | PN_OUTPUT};
+    int64_t done;
+    return pn_run(machine, &job, 0, (SAMPLES + ROWS - 1) / ROWS, 1e9, &done);
+}
+
+static void *call(void *argument) {
+    caller *c = argument;
+    static _Thread_local float l[SAMPLES][CLASSES], m[SAMPLES][2];
+    pn_machine *machine = c->machine;
+    if (!machine && pn_machine_open(&machine, &the_net.plan, PN_F32, ROWS, &c->arenas, NULL, 0) != PN_OK) return NULL;
+    for (int i = 0; i < CALLS; i++) {
+        const pn_status status = predict(machine, l, m);
+        if (status == PN_BUSY) c->busy++;
+        else if (status == PN_OK && memcmp(l, right_answer, sizeof l) == 0 && memcmp(m, right_second, sizeof m) == 0) c->ok++;
+        else c->wrong++;
+    }
+    if (!c->machine) pn_machine_close(machine);
+    return NULL;
+}
+
+static void check_callers(void) {
+    pn_arenas arenas = make_arenas(the_net.plan.param_elems, PN_F32);
+    initialise(&the_net, arenas, PN_F32);
+    const pn_arenas reading = {arenas.params, NULL, {NULL, NULL}};
+    pn_machine *shared;
+    AT("callers in several threads");
+    CHECK(pn_machine_open(&shared, &the_net.plan, PN_F32, ROWS, &reading, NULL, 2) == PN_OK);
+    CHECK(predict(shared, right_answer, right_second) == PN_OK);
+    pn_set_num_threads(3);
+    for (int one_machine = 0; one_machine <= 1; one_machine++) {
+        caller callers[CALLERS];
+        int ok = 0, busy = 0, wrong = 0;
+        for (int i = 0; i < CALLERS; i++) callers[i] = (caller){.machine = one_machine ? shared : NULL, .arenas = reading};
+        for (int i = 0; i < CALLERS; i++) CHECK(pthread_create(&callers[i].thread, NULL, call, &callers[i]) == 0);
+        for (int i = 0; i < CALLERS; i++) {
+            pthread_join(callers[i].thread, NULL);
+            ok += callers[i].ok, busy += callers[i].busy, wrong += callers[i].wrong;
+        }
+        printf("test_machine: %s: %d calls right, %d found it busy, %d wrong\n",
+               one_machine ? "one machine" : "a machine each", ok, busy, wrong);
+        CHECK(wrong == 0 && ok > 0 && ok + busy == CALLERS * CALLS && (one_machine || busy == 0));
+    }
+    pn_set_num_threads(0);
+    CHECK(pn_get_num_threads() >= 1);
+    pn_machine_close(shared);
+    drop_arenas(arenas);
+}
+
+/* ---- arguments that are refused ----------------------------------------------------------------------------------------------- */
+
+static void check_doors(void) {
+    const pn_arenas arenas = make_arenas(the_net.plan.param_elems, PN_F32);
+    initialise(&the_net, arenas, PN_F32);
+    pn_machine *m;
+    const pn_plan *plan = &the_net.plan;
+    AT("pn_machine_open");
+    CHECK(pn_machine_open(&m, plan, PN_F32, 0, &arenas, NULL, 1) == PN_BAD_ARGUMENT && !m);
+    CHECK(pn_machine_open(&m, plan, PN_F32, 4, &arenas, NULL, -1) == PN_BAD_ARGUMENT);
+    CHECK(pn_machine_open(&m, plan, (pn_dtype)2, 4, &arenas, NULL, 1) == PN_BAD_ARGUMENT);
+    CHECK(pn_machine_open(&m, plan, PN_F32, 4, &(pn_arenas){NULL, arenas.grads, {0}}, NULL, 1) == PN_BAD_ARGUMENT);
+    CHECK(pn_machine_open(&m, plan, PN_F32, 4, &arenas, "avx9", 1) == PN_NO_ISA && !m);
+    pn_plan headless = *plan;
+    headless.n_ops = OP_LOSS_L, headless.n_targets = 0;
+    for (int shift = 20; shift < 63; shift++) {   /* sizes beyond 2^62 are no sizes, whatever they wrap to */
+        const double need = (double)plan->row_elems * 4 * ldexp(1, shift);
+        const size_t told = pn_machine_bytes(&headless, PN_F32, (int64_t)1 << shift, 0);
+        CHECK(need < ldexp(1, 61) ? (double)told >= need : told == 0 || (double)told >= need);
+        AT("pn_machine_open of 2^%d rows", shift);
+        if (need < ldexp(1, 62)) continue;
+        CHECK(told == 0 && pn_machine_open(&m, &headless, PN_F32, (int64_t)1 << shift, &arenas, NULL, 1) == PN_NO_MEMORY);
+    }
+    setenv("PYNET_ISA", "avx9", 1);
+    CHECK(pn_machine_open(&m, plan, PN_F32, 4, &arenas, NULL, 1) == PN_NO_ISA && !m);
+    unsetenv("PYNET_ISA");
+
+    AT("pn_run");
+    CHECK(pn_machine_open(&m, plan, PN_F32, ROWS, &arenas, NULL, 100000) == PN_OK);
+    double sums[N_SUMS] = {0};
+    const pn_job good = training_job(sums);
+    int64_t done;
+#define REFUSED(change, first, count)                                                                                  \
+    do {                                                                                                               \
+        pn_job job = good;                                                                                             \
+        change;                                                                                                        \
+        CHECK(pn_run(m, &job, first, count, 1e9, &done) == PN_BAD_ARGUMENT && done == 0);                              \
+    } while (0)
+    REFUSED((void)job, -1, 1);
+    REFUSED((void)job, 0, -1);
+    REFUSED((void)job, 4, 1);   /* there are batches 0..3 */
+    REFUSED((void)job, INT64_MAX, 1);
+    REFUSED((void)job, INT64_MAX / ROWS + 1, 1);
+    REFUSED(job.batch = ROWS + 1, 0, 1);
+    REFUSED(job.batch = 0, 0, 1);
+    REFUSED(job.rows = 0, 0, 1);
+    REFUSED(job.inputs = NULL, 0, 1);
+    REFUSED(job.targets = NULL, 0, 1);
+    REFUSED(job.sums = NULL, 0, 1);
+    REFUSED(job.rate = NULL, 0, 1);
+    REFUSED(job.clips = NULL, 0, 1);
+    REFUSED(job.optimizer = 99, 0, 1);
+    REFUSED(job.stages = PN_OUTPUT, 0, 1);
+    REFUSED(job.stages = PN_BACKWARD, 0, 1);   /* of a batch that was never run forward */
+    CHECK(pn_predict_one(m, data, sums) == PN_BAD_ARGUMENT);   /* two outputs */
+
+    AT("a batch that fails leaves the parameters as they were");
+    const uint64_t bits = add_bits(NO_BITS, arenas.params, plan->param_elems * 4);
+    const uint8_t label = labels[order[3]];
+    const float x = data[order[3]][0];
+    pn_job job = good;
+    labels[order[3]] = CLASSES;
+    CHECK(pn_run(m, &job, 0, 1, 1e9, &done) == PN_BAD_LABEL && done == 0);
+    labels[order[3]] = label;
+    data[order[3]][0] = NAN;
+    CHECK(pn_run(m, &job, 0, 1, 1e9, &done) == PN_NOT_FINITE && done == 0);
+    data[order[3]][0] = x;
+    CHECK(add_bits(NO_BITS, arenas.params, plan->param_elems * 4) == bits && sums[1] == 0);
+    CHECK(pn_run(m, &job, 0, 4, 1e9, &done) == PN_OK && done == 4 && sums[1] == 4);
+    CHECK(pn_run(m, &job, 0, 4, 0, &done) == PN_OK && done == 1);   /* time is up after one batch */
+    pn_machine_close(m);
+    drop_arenas(arenas);
+}
+
+int main(void) {
+    make_data();
+    check_doors();
+    check_out_of_memory();
+    check_bits();
+    check_forks();
+    check_callers();
+    return verdict("test_machine", 150);
+}

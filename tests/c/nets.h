@@ -1,0 +1,103 @@
+/* nets.h: a plan with every op in it, and all that is needed to train it.
+ *
+ *   x[20] -tanh-> a[240] -gelu-> b[240]    s = a + b    c = concat(s, x)    r = relu(c)
+ *   l[3] = r w (cross-entropy with labels, accuracy)      m[2] = tanh(s w) (mse, weight 0.5)
+ *
+ * a -> b is wide enough for every thread of the tests: the gate is passed 7 times over. */
+#ifndef PN_NETS_H
+#define PN_NETS_H
+
+#include "check.h"
+#include "core.h"
+
+#include <string.h>
+
+enum { VALUE_X, VALUE_A, VALUE_B, VALUE_Z, VALUE_S, VALUE_C, VALUE_R, VALUE_L, VALUE_M, VALUE_SPARE, N_VALUES };
+enum { WA, BA, WB, BB, WL, BL, WM, BM, N_PARAMS };
+enum { OP_INPUT, OP_A, OP_B, OP_S, OP_CS, OP_CX, OP_R, OP_L, OP_M, OP_LOSS_L, OP_LOSS_M, OP_ACCURACY, N_OPS };
+enum { ROWS = 64, SAMPLES = 200, CLASSES = 3, N_SUMS = 8, ROOM = 16 };
+
+typedef struct net {   /* tables with room for what a malformed count would read */
+    pn_value values[ROOM];
+    pn_param params[ROOM];
+    pn_op ops[ROOM];
+    uint32_t outputs[ROOM];
+    pn_plan plan;
+} net;
+
+static inline void link_plan(net *n) {   /* after a copy */
+    n->plan.values = n->values;
+    n->plan.params = n->params;
+    n->plan.ops = n->ops;
+    n->plan.outputs = n->outputs;
+}
+
+static inline net make_net(void) {
+    static const uint32_t widths[N_VALUES] = {20, 240, 240, 240, 240, 260, 260, 3, 2, 240};
+    static const uint32_t shapes[N_PARAMS][2] = {{20, 240}, {1, 240}, {240, 240}, {1, 240}, {260, 3}, {1, 3}, {240, 2}, {1, 2}};
+    net n = {.outputs = {VALUE_L, VALUE_M},
+             .plan = {.n_values = N_VALUES, .n_params = N_PARAMS, .n_ops = N_OPS, .n_outputs = 2, .n_inputs = 1,
+                      .n_targets = 2, .n_sums = N_SUMS}};
+    for (int i = 0; i < N_VALUES; i++) {
+        const uint32_t ld = (uint32_t)pn_pad(widths[i]);
+        n.values[i] = (pn_value){widths[i], ld, n.plan.row_elems, 0};
+        n.plan.row_elems += ld;
+    }
+    for (int i = 0; i < N_PARAMS; i++) {
+        n.params[i] = (pn_param){n.plan.param_elems, shapes[i][0], shapes[i][1], PN_TRAINABLE, 0, 0, 0};
+        n.plan.param_elems += pn_param_size(&n.params[i]);
+    }
+    n.params[WA].l1 = 1e-5;
+    n.params[WB].l2 = 1e-4;
+#define ROW(...) (pn_op){__VA_ARGS__}
+    n.ops[OP_INPUT] = ROW(.kind = PN_OP_input, .y = VALUE_X, .w = PN_NONE, .b = PN_NONE);
+    n.ops[OP_A] = ROW(.kind = PN_OP_dense, .act = PN_ACT_tanh, .x = VALUE_X, .y = VALUE_A, .z = PN_NONE, .w = WA, .b = BA,
+                      .flags = PN_STOP_X);
+    n.ops[OP_B] = ROW(.kind = PN_OP_dense, .act = PN_ACT_gelu, .x = VALUE_A, .y = VALUE_B, .z = VALUE_Z, .w = WB, .b = BB,
+                      .flags = PN_ADD_X);
+    n.ops[OP_S] = ROW(.kind = PN_OP_add, .x = VALUE_A, .x2 = VALUE_B, .y = VALUE_S);
+    n.ops[OP_CS] = ROW(.kind = PN_OP_concat, .x = VALUE_S, .y = VALUE_C, .at = 0, .flags = PN_ADD_X);
+    n.ops[OP_CX] = ROW(.kind = PN_OP_concat, .x = VALUE_X, .y = VALUE_C, .at = 240, .flags = PN_STOP_X);
+    n.ops[OP_R] = ROW(.kind = PN_OP_activation, .act = PN_ACT_relu, .x = VALUE_C, .y = VALUE_R);
+    n.ops[OP_L] = ROW(.kind = PN_OP_dense, .x = VALUE_R, .y = VALUE_L, .z = PN_NONE, .w = WL, .b = BL);
+    n.ops[OP_M] = ROW(.kind = PN_OP_dense, .act = PN_ACT_tanh, .x = VALUE_S, .y = VALUE_M, .z = PN_NONE, .w = WM, .b = BM);
+    n.ops[OP_LOSS_L] = ROW(.kind = PN_OP_loss, .act = PN_LOSS_cross_entropy_index, .x = VALUE_L, .slot = 0, .at = 2, .p = {0, 1});
+    n.ops[OP_LOSS_M] = ROW(.kind = PN_OP_loss, .act = PN_LOSS_mse, .x = VALUE_M, .slot = 1, .at = 4, .p = {0, 0.5});
+    n.ops[OP_ACCURACY] = ROW(.kind = PN_OP_metric, .act = PN_METRIC_accuracy_index, .x = VALUE_L, .slot = 0, .at = 6);
+#undef ROW
+    return n;
+}
+
+/* Arenas of a plan, in one dtype. */
+static inline pn_arenas make_arenas(uint64_t elems, pn_dtype dtype) {
+    const size_t size = ((size_t)elems + 1) * (dtype == PN_F64 ? 8 : 4), rounded = (size + 63) / 64 * 64;
+    void *part[4];
+    for (int i = 0; i < 4; i++) {
+        part[i] = aligned_alloc(64, rounded);
+        if (!part[i]) abort();
+        memset(part[i], 0, rounded);
+    }
+    return (pn_arenas){part[0], part[1], {part[2], part[3]}};
+}
+static inline void drop_arenas(pn_arenas a) {
+    free(a.params);
+    free(a.grads);
+    free(a.slots[0]);
+    free(a.slots[1]);
+}
+
+/* Weights in +-sqrt(3 / I), the same numbers in both dtypes; vectors and padding stay 0. */
+static inline void initialise(const net *n, pn_arenas a, pn_dtype dtype) {
+    random_state = 7;
+    for (uint32_t k = 0; k < n->plan.n_params; k++) {
+        const pn_param *p = &n->params[k];
+        for (uint32_t i = 0; p->rows > 1 && i < p->rows; i++)
+            for (uint32_t o = 0; o < p->cols; o++) {
+                const uint64_t at = p->offset + (o / PN_PANEL * p->rows + i) * PN_PANEL + o % PN_PANEL;
+                const float w = (float)uniform(-1, 1) * (p->rows > 100 ? 0.11f : 0.39f);
+                if (dtype == PN_F64) ((double *)a.params)[at] = (double)w;
+                else ((float *)a.params)[at] = w;
+            }
+    }
+}
+#endif
