@@ -27,9 +27,9 @@ typedef float real;
 
 typedef struct pn_entry {
     const char *list, *name;
-    int id, extra;   /* optimizers: slots; activations: 'X', 'Y' */
+    int id, extra; /* optimizers: slots; activations: 'X', 'Y' */
 } pn_entry;
-extern const pn_entry pn_roll[];   /* ends with list == NULL */
+extern const pn_entry pn_roll[]; /* ends with list == NULL */
 
 #define OP(id, NAME) PN_OP_##NAME = id,
 enum {
@@ -62,7 +62,7 @@ enum { PN_N_ACTS = 65 };
 
 int pn_activation_known(int id);
 int pn_activation_needs_x(int id);
-int pn_optimizer_slots(int id);   /* -1: unknown */
+int pn_optimizer_slots(int id); /* -1: unknown */
 
 static inline uint64_t pn_pad(uint64_t n) { return (n + PN_PANEL - 1) / PN_PANEL * PN_PANEL; }
 static inline uint32_t pn_panels(uint32_t cols) { return (cols + PN_PANEL - 1) / PN_PANEL; }
@@ -71,6 +71,7 @@ static inline uint64_t pn_param_size(const pn_param *p) { return pn_pad(p->cols)
 /* ---- kernels --------------------------------------------------------------------------------- *
  * KERNEL(name, (arguments)).  Ranges are [m0,m1) rows and [p0,p1) panels of 16 columns; work is divided
  * only among outputs, so a result does not depend on how.  Kernels never fail, allocate or print.      */
+/* clang-format off */
 #define PN_KERNELS(KERNEL)                                                                                             \
     /* y_bo = x_bi w_io + b_o, then act; z keeps the sum where it is not NULL */                                       \
     KERNEL(dense_forward, (const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,  \
@@ -117,6 +118,7 @@ static inline uint64_t pn_param_size(const pn_param *p) { return pn_pad(p->cols)
     KERNEL(scale, (real *g, double factor, int64_t n))                                                                 \
     KERNEL(clip_value, (real *g, double c, int64_t n))                                                                 \
     KERNEL(clip_sign, (real *g, int64_t n))
+/* clang-format on */
 
 #define PN_FIELD(name, args) void(*name) args;
 typedef struct pn_kernels {
@@ -129,9 +131,9 @@ typedef struct pn_kernels {
 typedef struct pn_isa {
     const char *name;
     int (*usable)(void);
-    const void *kernels[2];   /* pn_kernels of f32 and f64 */
+    const void *kernels[2]; /* pn_kernels of f32 and f64 */
 } pn_isa;
-const pn_isa *pn_isa_find(const char *name);   /* NULL: not built or not usable */
+const pn_isa *pn_isa_find(const char *name); /* NULL: not built or not usable */
 
 /* ---- threads (pool.c) -------------------------------------------------------------------------- */
 
@@ -144,30 +146,30 @@ int pn_available_cpus(void);
 /* ---- the machine (machine.c) -------------------------------------------------------------------- */
 
 struct pn_machine {
-    pn_plan plan;             /* its tables are copies inside `block` */
+    pn_plan plan; /* its tables are copies inside `block` */
     pn_dtype dtype;
     const void *kernels;
     const char *isa;
     int n_threads;
     int training;
-    int64_t capacity;         /* rows */
-    int64_t rows;             /* rows of the batch now in `values` */
+    int64_t capacity; /* rows */
+    int64_t rows;     /* rows of the batch now in `values` */
     pn_arenas arenas;
     void *values, *dvalues, *transposed, *targets, *weights, *row_loss;
     int32_t *labels;
-    double *partial;          /* sums of squares, one per block of the gradient arena */
-    double *batch_sums;       /* [n_sums] */
-    uint64_t *wt_offset;      /* [n_params] into transposed; UINT64_MAX: not kept */
-    uint64_t *target_column;  /* [n_targets] column (x rows) into targets */
-    uint32_t *target_width;   /* [n_targets]; 0: class labels */
+    double *partial;         /* sums of squares, one per block of the gradient arena */
+    double *batch_sums;      /* [n_sums] */
+    uint64_t *wt_offset;     /* [n_params] into transposed; UINT64_MAX: not kept */
+    uint64_t *target_column; /* [n_targets] column (x rows) into targets */
+    uint32_t *target_width;  /* [n_targets]; 0: class labels */
     double weight_sum;
     int running;
-    void *block;              /* the one allocation */
+    void *block; /* the one allocation */
 };
 
 /* run.c, once per dtype */
 pn_status pn_run_f32(pn_machine *m, const pn_job *job, int64_t first, int64_t count, double seconds, int64_t *done);
 pn_status pn_run_f64(pn_machine *m, const pn_job *job, int64_t first, int64_t count, double seconds, int64_t *done);
-double pn_now(void);          /* seconds, monotonic */
+double pn_now(void); /* seconds, monotonic */
 
 #endif

@@ -39,7 +39,7 @@ static const pn_param params[N_PARAMS] = {
 enum { PARAM_ELEMS = 192 };
 
 static const pn_op ops[] = {
-    {.kind = OP_INPUT, .y = X, .w = PN_NONE, .b = PN_NONE, .slot = 0},   /* rows of inputs[0], as they are */
+    {.kind = OP_INPUT, .y = X, .w = PN_NONE, .b = PN_NONE, .slot = 0}, /* rows of inputs[0], as they are */
     {.kind = OP_DENSE, .act = ACT_TANH, .x = X, .y = H, .z = PN_NONE, .w = W1, .b = B1, .flags = PN_STOP_X},
     {.kind = OP_DENSE, .act = ACT_IDENTITY, .x = H, .y = Z, .z = PN_NONE, .w = W2, .b = B2},
     /* p[1] is the weight of this head; sums[2] collects its loss and sums[3] the weights of the rows */
@@ -48,11 +48,19 @@ static const pn_op ops[] = {
 
 static const uint32_t outputs[] = {Z};
 static const pn_plan plan = {
-    .values = values, .n_values = N_VALUES,
-    .params = params, .n_params = N_PARAMS, .param_elems = PARAM_ELEMS,
-    .ops = ops, .n_ops = sizeof ops / sizeof ops[0],
-    .outputs = outputs, .n_outputs = 1,
-    .n_inputs = 1, .n_targets = 1, .n_sums = 4, .row_elems = 48,
+    .values = values,
+    .n_values = N_VALUES,
+    .params = params,
+    .n_params = N_PARAMS,
+    .param_elems = PARAM_ELEMS,
+    .ops = ops,
+    .n_ops = sizeof ops / sizeof ops[0],
+    .outputs = outputs,
+    .n_outputs = 1,
+    .n_inputs = 1,
+    .n_targets = 1,
+    .n_sums = 4,
+    .row_elems = 48,
 };
 
 /* ---- 2. The arenas: yours, 64-byte aligned, one offset for everything that belongs to a parameter ----------- */
@@ -92,20 +100,26 @@ int main(void) {
     if (status != PN_OK) return give_up("pn_machine_open", pn_status_text(status));
 
     /* ---- 4. Training: describe the job once, run it often ---------------------------------------------------- */
-    static uint8_t x[4][2] = {{0, 0}, {0, 1}, {1, 0}, {1, 1}};   /* any number type: rows are converted on the way */
+    static uint8_t x[4][2] = {{0, 0}, {0, 1}, {1, 0}, {1, 1}}; /* any number type: rows are converted on the way */
     static uint8_t target[4] = {0, 1, 1, 0};
     const pn_array inputs[] = {{.base = x, .row_stride = 2, .col_stride = 1, .width = 2, .type = PN_UINT8}};
     const pn_array targets[] = {{.base = target, .row_stride = 1, .col_stride = 1, .width = 1, .type = PN_UINT8}};
     const double rate[] = {0.05};
     double sums[4];
     pn_job job = {
-        .inputs = inputs, .targets = targets, .rows = 4, .batch = 4, .sums = sums,
+        .inputs = inputs,
+        .targets = targets,
+        .rows = 4,
+        .batch = 4,
+        .sums = sums,
         .stages = PN_FORWARD | PN_LOSS | PN_BACKWARD | PN_UPDATE,
-        .optimizer = OPTIMIZER_ADAM, .hyper = {0.9, 0.999, 1e-8}, .rate = rate,
+        .optimizer = OPTIMIZER_ADAM,
+        .hyper = {0.9, 0.999, 1e-8},
+        .rate = rate,
     };
-    for (job.step = 0; job.step < 300; job.step++) {   /* the step is Adam's clock */
+    for (job.step = 0; job.step < 300; job.step++) { /* the step is Adam's clock */
         int64_t done;
-        for (int i = 0; i < 4; i++) sums[i] = 0;   /* sums are added to */
+        for (int i = 0; i < 4; i++) sums[i] = 0; /* sums are added to */
         status = pn_run(machine, &job, 0, 1, 1e9, &done);
         if (status != PN_OK) return give_up("pn_run", pn_status_text(status));
         if (job.step % 50 == 0) printf("step %3d   loss %.5f\n", (int)job.step, sums[2] / sums[3]);

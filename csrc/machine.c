@@ -67,9 +67,9 @@ static pn_status lay_out(pn_machine *m, carver *c, const pn_plan *plan, int64_t 
     m->labels = carve(c, B * plan->n_targets, sizeof(int32_t));
     m->wt_offset = carve(c, plan->n_params, sizeof(uint64_t));
 
-    uint64_t columns = 0;   /* one padded row per dense target */
+    uint64_t columns = 0; /* one padded row per dense target */
     for (uint32_t t = 0; t < plan->n_targets; t++) {
-        uint32_t width = UINT32_MAX;   /* of this slot: 0 for labels */
+        uint32_t width = UINT32_MAX; /* of this slot: 0 for labels */
         for (uint32_t i = 0; i < plan->n_ops; i++) {
             const pn_op *op = &plan->ops[i];
             if ((op->kind != PN_OP_loss && op->kind != PN_OP_metric) || op->slot != t) continue;
@@ -121,7 +121,7 @@ pn_status pn_machine_open(pn_machine **machine, const pn_plan *plan, pn_dtype dt
     carver c = {0};
     status = lay_out(m, &c, plan, rows);
     if (status == PN_OK) {
-        m->block = calloc(1, c.used + LINE);   /* zeros: padding of every value starts at 0 */
+        m->block = calloc(1, c.used + LINE); /* zeros: padding of every value starts at 0 */
         if (!m->block) status = PN_NO_MEMORY;
     }
     if (status == PN_OK) {
@@ -155,7 +155,8 @@ static int covers(const pn_job *job, const pn_machine *m) {
     const uint32_t down = PN_BACKWARD | PN_UPDATE;
     if (job->rows < 1 || job->batch < 1 || job->batch > m->capacity) return 0;
     if ((job->stages & PN_FORWARD) && !job->inputs) return 0;
-    if ((job->stages & PN_FORWARD) && (job->stages & (PN_LOSS | PN_METRIC)) && plan->n_targets && !job->targets) return 0;
+    if ((job->stages & PN_FORWARD) && (job->stages & (PN_LOSS | PN_METRIC)) && plan->n_targets && !job->targets)
+        return 0;
     if ((job->stages & (PN_LOSS | PN_METRIC)) && (!job->sums || plan->n_sums < 2)) return 0;
     if ((job->stages & (down | PN_LOSS)) && !m->training) return 0;
     if ((job->stages & PN_OUTPUT) && !job->outputs) return 0;

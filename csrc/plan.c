@@ -72,12 +72,12 @@ static int check_values(const pn_plan *plan, fault *f) {
         if (v->width < 1 || v->width > MAX_WIDTH)
             return refuse(f, "value %u: width %u, expected 1..%d", i, v->width, MAX_WIDTH);
         if (v->ld < v->width || v->ld % PN_PANEL || v->ld % 512 == 0 || v->ld > 2u * MAX_WIDTH)
-            return refuse(f, "value %u: ld %u, expected a multiple of 16 but not of 512, at least the width %u", i, v->ld,
-                          v->width);
+            return refuse(f, "value %u: ld %u, expected a multiple of 16 but not of 512, at least the width %u", i,
+                          v->ld, v->width);
         if (v->column % PN_PANEL || (uint64_t)v->column + v->ld > plan->row_elems)
             return refuse(f, "value %u: columns %u..%llu, expected a multiple of 16 inside 0..%u", i, v->column,
                           (unsigned long long)v->column + v->ld, plan->row_elems);
-        for (uint32_t j = 0; j < i; j++) {   /* tables are short; overlap would be silent corruption */
+        for (uint32_t j = 0; j < i; j++) { /* tables are short; overlap would be silent corruption */
             const pn_value *u = &plan->values[j];
             if (v->column < u->column + u->ld && u->column < v->column + v->ld)
                 return refuse(f, "values %u and %u overlap", j, i);
@@ -94,7 +94,8 @@ static int check_params(const pn_plan *plan, fault *f) {
         uint64_t size = pn_param_size(p);
         if (p->offset % PN_PANEL || p->offset > plan->param_elems || size > plan->param_elems - p->offset)
             return refuse(f, "param %u: offset %llu and size %llu leave the arena of %llu", i,
-                          (unsigned long long)p->offset, (unsigned long long)size, (unsigned long long)plan->param_elems);
+                          (unsigned long long)p->offset, (unsigned long long)size,
+                          (unsigned long long)plan->param_elems);
         if (i && p->offset < plan->params[i - 1].offset + pn_param_size(&plan->params[i - 1]))
             return refuse(f, "param %u: offset %llu overlaps param %u (offsets ascend)", i,
                           (unsigned long long)p->offset, i - 1);
@@ -108,7 +109,7 @@ static int check_params(const pn_plan *plan, fault *f) {
 typedef struct walk {
     const pn_plan *plan;
     fault *f;
-    uint32_t i;      /* the op */
+    uint32_t i; /* the op */
     const pn_op *op;
 } walk;
 
@@ -125,8 +126,7 @@ static int value_ok(const walk *w, const char *field, uint32_t v, int written_be
     }
     if (written_before && !written)
         return refuse(w->f, "op %u: %s = %u is read before any op writes it", w->i, field, v);
-    if (!written_before && written == 1)
-        return refuse(w->f, "op %u: %s = %u is written twice", w->i, field, v);
+    if (!written_before && written == 1) return refuse(w->f, "op %u: %s = %u is written twice", w->i, field, v);
     return 1;
 }
 
@@ -135,8 +135,8 @@ static int param_ok(const walk *w, const char *field, uint32_t p, uint32_t rows,
         return refuse(w->f, "op %u: %s = %u, but there are %u params", w->i, field, p, w->plan->n_params);
     const pn_param *q = &w->plan->params[p];
     if (q->rows != rows || q->cols != cols)
-        return refuse(w->f, "op %u: %s = %u has shape %u x %u, expected %u x %u", w->i, field, p, q->rows, q->cols, rows,
-                      cols);
+        return refuse(w->f, "op %u: %s = %u has shape %u x %u, expected %u x %u", w->i, field, p, q->rows, q->cols,
+                      rows, cols);
     return 1;
 }
 
@@ -171,7 +171,8 @@ static int check_op(const walk *w) {
                 return refuse(w->f, "op %u: activation %d needs z to be kept for backward", w->i, op->act);
             return 1;
         }
-        if (op->z == op->y || !value_ok(w, "z", op->z, 0)) return refuse(w->f, "op %u: z = %u is not free", w->i, op->z);
+        if (op->z == op->y || !value_ok(w, "z", op->z, 0))
+            return refuse(w->f, "op %u: z = %u is not free", w->i, op->z);
         if (v[op->z].width != v[op->y].width)
             return refuse(w->f, "op %u: z has width %u, expected %u", w->i, v[op->z].width, v[op->y].width);
         return 1;
@@ -198,7 +199,8 @@ static int check_op(const walk *w) {
     case PN_OP_metric:
         if (!find("metric", op->act)) return refuse(w->f, "op %u: unknown metric %d", w->i, op->act);
         return sums_ok(w, op->act == PN_METRIC_r2 ? 1 + 3 * v[op->x].width : 2);
-    default: return refuse(w->f, "op %u: unknown kind %d", w->i, op->kind);
+    default:
+        return refuse(w->f, "op %u: unknown kind %d", w->i, op->kind);
     }
 }
 
@@ -217,9 +219,9 @@ static int check_ops(const pn_plan *plan, fault *f) {
 pn_status pn_plan_check(const pn_plan *plan, char *text, size_t size) {
     fault f = {text, size};
     if (size) text[0] = '\0';
-    if (plan->n_values > MAX_TABLE || plan->n_params > MAX_TABLE || plan->n_ops > MAX_TABLE || plan->n_sums > MAX_WIDTH * 4u ||
-        plan->n_inputs < 1 || plan->n_inputs > plan->n_ops || plan->n_targets > plan->n_ops ||
-        plan->n_outputs > plan->n_values || plan->param_elems > (uint64_t)1 << 40)
+    if (plan->n_values > MAX_TABLE || plan->n_params > MAX_TABLE || plan->n_ops > MAX_TABLE ||
+        plan->n_sums > MAX_WIDTH * 4u || plan->n_inputs < 1 || plan->n_inputs > plan->n_ops ||
+        plan->n_targets > plan->n_ops || plan->n_outputs > plan->n_values || plan->param_elems > (uint64_t)1 << 40)
         return refuse(&f, "the counts of the plan are out of range"), PN_BAD_PLAN;
     return check_values(plan, &f) && check_params(plan, &f) && check_ops(plan, &f) ? PN_OK : PN_BAD_PLAN;
 }

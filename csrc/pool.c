@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int chosen_threads;   /* 0: not chosen */
+static int chosen_threads; /* 0: not chosen */
 
 #if defined(_WIN32)
 int pn_available_cpus(void) { return 1; }
@@ -38,8 +38,8 @@ enum { MAX_WORKERS = 255, SPIN = 1500 };
 
 typedef struct pool {
     atomic_flag taken;
-    _Atomic uint64_t ticket;      /* generation << 16 | tasks: one word, so that a late worker never mixes two calls */
-    atomic_int pending;           /* workers that have not finished this ticket */
+    _Atomic uint64_t ticket; /* generation << 16 | tasks: one word, so that a late worker never mixes two calls */
+    atomic_int pending;      /* workers that have not finished this ticket */
     atomic_int sleepers;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
@@ -55,7 +55,7 @@ typedef struct seat {
 
 static _Atomic(pool *) the_pool;
 
-static void forget_pool(void) { atomic_store(&the_pool, NULL); }   /* in the forked child: one store, no lock */
+static void forget_pool(void) { atomic_store(&the_pool, NULL); } /* in the forked child: one store, no lock */
 
 static uint64_t next_ticket(pool *p, uint64_t seen) {
     uint64_t t;
@@ -140,8 +140,10 @@ void pn_parallel(pn_work *work, void *argument, int n) {
     work(argument, 0, n);
     for (int i = helpers + 1; i < n; i++) work(argument, i, n);
     for (int spins = 0; atomic_load_explicit(&p->pending, memory_order_acquire); spins++)
-        if (spins < SPIN) PAUSE();
-        else sched_yield();
+        if (spins < SPIN)
+            PAUSE();
+        else
+            sched_yield();
     atomic_flag_clear_explicit(&p->taken, memory_order_release);
 }
 
@@ -150,7 +152,7 @@ int pn_available_cpus(void) {
 #if defined(__linux__)
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) n = CPU_COUNT(&set);
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r");   /* "quota period" in microseconds, or "max period" */
+    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r"); /* "quota period" in microseconds, or "max period" */
     long quota, period;
     if (f) {
         if (fscanf(f, "%ld %ld", &quota, &period) == 2 && quota > 0 && period > 0) {

@@ -23,8 +23,8 @@ extern "C" {
 #define PN_API __attribute__((visibility("default")))
 #endif
 
-#define PN_NONE 0xffffffffu   /* no such value, parameter or slot */
-#define PN_PANEL 16u          /* columns of a weight panel; rows of values are padded to it */
+#define PN_NONE  0xffffffffu /* no such value, parameter or slot */
+#define PN_PANEL 16u         /* columns of a weight panel; rows of values are padded to it */
 
 /* ---- the plan ------------------------------------------------------------------------------ */
 
@@ -39,60 +39,60 @@ typedef struct pn_value {
  * with zeros, at the same offset (in elements) of every arena: parameters, gradients, optimizer slots. */
 typedef struct pn_param {
     uint64_t offset;
-    uint32_t rows, cols;   /* I, O */
-    uint32_t flags;        /* PN_TRAINABLE */
+    uint32_t rows, cols; /* I, O */
+    uint32_t flags;      /* PN_TRAINABLE */
     uint32_t reserved;
-    double l1, l2;         /* loss += l1 sum|w| + l2 sum w^2 */
+    double l1, l2; /* loss += l1 sum|w| + l2 sum w^2 */
 } pn_param;
 
 enum { PN_TRAINABLE = 1 };
 
 /* One operation.  Forward reads the table from first to last (up), backward from last to first (down). */
 typedef struct pn_op {
-    uint8_t kind;      /* ops.def */
-    uint8_t act;       /* activations.def; LOSS: losses in ops.def; METRIC: metrics in ops.def */
-    uint16_t flags;    /* PN_ADD_X ... */
-    uint32_t x, x2;    /* values read */
-    uint32_t y;        /* value written */
-    uint32_t z;        /* DENSE: value that keeps the pre-activation, where backward needs it */
-    uint32_t w, b;     /* params.  INPUT: scale and shift */
-    uint32_t slot;     /* INPUT: which input array; LOSS, METRIC: which target array */
-    uint32_t at;       /* CONCAT: first column in y; LOSS, METRIC: index of the first sum */
+    uint8_t kind;   /* ops.def */
+    uint8_t act;    /* activations.def; LOSS: losses in ops.def; METRIC: metrics in ops.def */
+    uint16_t flags; /* PN_ADD_X ... */
+    uint32_t x, x2; /* values read */
+    uint32_t y;     /* value written */
+    uint32_t z;     /* DENSE: value that keeps the pre-activation, where backward needs it */
+    uint32_t w, b;  /* params.  INPUT: scale and shift */
+    uint32_t slot;  /* INPUT: which input array; LOSS, METRIC: which target array */
+    uint32_t at;    /* CONCAT: first column in y; LOSS, METRIC: index of the first sum */
     uint32_t reserved;
-    double p[3];       /* activation parameters; LOSS: p[0] its parameter, p[1] weight of the head */
+    double p[3]; /* activation parameters; LOSS: p[0] its parameter, p[1] weight of the head */
 } pn_op;
 
-enum {                    /* pn_op.flags, all set by the planner and all about the way down */
-    PN_ADD_X = 1,         /* dx += instead of dx =  : a later op has already written it */
-    PN_ADD_X2 = 2,
-    PN_STOP_X = 4,        /* nobody needs dx */
-    PN_STOP_X2 = 8,
-    PN_NO_BACKWARD = 16,  /* no loss depends on this op */
-    PN_ADD_W = 32         /* dw, db += : the layer is called more than once */
+enum {               /* pn_op.flags, all set by the planner and all about the way down */
+       PN_ADD_X = 1, /* dx += instead of dx =  : a later op has already written it */
+       PN_ADD_X2 = 2,
+       PN_STOP_X = 4, /* nobody needs dx */
+       PN_STOP_X2 = 8,
+       PN_NO_BACKWARD = 16, /* no loss depends on this op */
+       PN_ADD_W = 32        /* dw, db += : the layer is called more than once */
 };
 
 typedef struct pn_plan {
     const pn_value *values;
     const pn_param *params;
     const pn_op *ops;
-    const uint32_t *outputs;   /* values that are the outputs of the network */
+    const uint32_t *outputs; /* values that are the outputs of the network */
     uint32_t n_values, n_params, n_ops, n_outputs;
     uint32_t n_inputs, n_targets, n_sums;
-    uint32_t row_elems;        /* sum of ld: scratch elements per row */
-    uint64_t param_elems;      /* length of the parameter arena */
+    uint32_t row_elems;   /* sum of ld: scratch elements per row */
+    uint64_t param_elems; /* length of the parameter arena */
 } pn_plan;
 
 /* ---- status -------------------------------------------------------------------------------- */
 
 typedef enum pn_status {
     PN_OK = 0,
-    PN_BAD_PLAN,       /* the text names table, row, what came and what was expected */
+    PN_BAD_PLAN, /* the text names table, row, what came and what was expected */
     PN_BAD_ARGUMENT,
     PN_NO_MEMORY,
-    PN_NO_ISA,         /* unknown instruction set, or this CPU has not got it */
-    PN_NOT_FINITE,     /* the loss became NaN or infinite; parameters are those before that batch */
-    PN_BAD_LABEL,      /* a class label outside 0..classes-1; parameters are those before that batch */
-    PN_BUSY            /* the machine is running in another thread */
+    PN_NO_ISA,     /* unknown instruction set, or this CPU has not got it */
+    PN_NOT_FINITE, /* the loss became NaN or infinite; parameters are those before that batch */
+    PN_BAD_LABEL,  /* a class label outside 0..classes-1; parameters are those before that batch */
+    PN_BUSY        /* the machine is running in another thread */
 } pn_status;
 
 PN_API const char *pn_status_text(pn_status status);
@@ -105,9 +105,9 @@ PN_API pn_status pn_plan_check(const pn_plan *plan, char *text, size_t size);
 /* ---- instruction sets ---------------------------------------------------------------------- */
 
 /* "scalar", "avx2", "avx512", "neon".  NULL: the best of this CPU, or the one that PYNET_ISA names. */
-PN_API const char *pn_isa_name(int index);             /* built ones, NULL past the end */
+PN_API const char *pn_isa_name(int index); /* built ones, NULL past the end */
 PN_API int pn_isa_usable(const char *name);
-PN_API pn_status pn_isa_default(const char **name);    /* PN_NO_ISA if PYNET_ISA asks for the impossible */
+PN_API pn_status pn_isa_default(const char **name); /* PN_NO_ISA if PYNET_ISA asks for the impossible */
 
 /* ---- the machine --------------------------------------------------------------------------- */
 
@@ -115,47 +115,65 @@ typedef enum pn_dtype { PN_F32 = 0, PN_F64 = 1 } pn_dtype;
 
 /* Element types that input and target arrays may have; converted while rows are gathered. */
 typedef enum pn_type {
-    PN_FLOAT32 = 0, PN_FLOAT64, PN_INT8, PN_UINT8, PN_INT16, PN_UINT16, PN_INT32, PN_UINT32, PN_INT64, PN_UINT64,
+    PN_FLOAT32 = 0,
+    PN_FLOAT64,
+    PN_INT8,
+    PN_UINT8,
+    PN_INT16,
+    PN_UINT16,
+    PN_INT32,
+    PN_UINT32,
+    PN_INT64,
+    PN_UINT64,
     PN_N_TYPES
 } pn_type;
 
-typedef struct pn_array {      /* [rows, width] of any layout; strides in bytes, may be negative */
+typedef struct pn_array { /* [rows, width] of any layout; strides in bytes, may be negative */
     void *base;
     int64_t row_stride, col_stride;
     uint32_t width;
-    uint32_t type;             /* pn_type */
+    uint32_t type; /* pn_type */
 } pn_array;
 
-enum {                         /* pn_job.stages */
-    PN_FORWARD = 1, PN_LOSS = 2, PN_METRIC = 4, PN_BACKWARD = 8, PN_UPDATE = 16, PN_OUTPUT = 32
+enum { /* pn_job.stages */
+       PN_FORWARD = 1,
+       PN_LOSS = 2,
+       PN_METRIC = 4,
+       PN_BACKWARD = 8,
+       PN_UPDATE = 16,
+       PN_OUTPUT = 32
 };
 
-typedef struct pn_clip { int32_t kind; int32_t reserved; double c; } pn_clip;   /* kinds in ops.def */
+typedef struct pn_clip {
+    int32_t kind;
+    int32_t reserved;
+    double c;
+} pn_clip; /* kinds in ops.def */
 
 /* What to run over which rows.  Batch k is rows k*batch .. of order (or of the arrays themselves). */
 typedef struct pn_job {
     const pn_array *inputs, *targets;
-    pn_array *outputs;             /* written by PN_OUTPUT: model dtype, row by row in order */
-    const double *weight;          /* one per row of the arrays, or NULL: 1 */
-    const int64_t *order;          /* row numbers, or NULL: 0, 1, 2 ... */
-    int64_t rows;                  /* length of order, or of the arrays */
+    pn_array *outputs;    /* written by PN_OUTPUT: model dtype, row by row in order */
+    const double *weight; /* one per row of the arrays, or NULL: 1 */
+    const int64_t *order; /* row numbers, or NULL: 0, 1, 2 ... */
+    int64_t rows;         /* length of order, or of the arrays */
     int64_t batch;
     uint32_t stages;
-    int32_t optimizer;             /* optimizers in ops.def */
-    double hyper[8];               /* its constants, meaning in kernels/update.h */
-    const double *rate;            /* learning rate of each batch, counted from `first` of pn_run */
+    int32_t optimizer;  /* optimizers in ops.def */
+    double hyper[8];    /* its constants, meaning in kernels/update.h */
+    const double *rate; /* learning rate of each batch, counted from `first` of pn_run */
     const pn_clip *clips;
     int64_t n_clips;
-    int64_t step;                  /* updates done before batch `first` */
-    double *sums;                  /* [n_sums], added to: [0] penalties, [1] batches, then losses and metrics */
+    int64_t step; /* updates done before batch `first` */
+    double *sums; /* [n_sums], added to: [0] penalties, [1] batches, then losses and metrics */
 } pn_job;
 
 typedef struct pn_machine pn_machine;
 
-typedef struct pn_arenas {         /* each [param_elems] of the machine's dtype, 64-byte aligned, the caller's */
+typedef struct pn_arenas { /* each [param_elems] of the machine's dtype, 64-byte aligned, the caller's */
     void *params;
-    void *grads;                   /* NULL: this machine only predicts */
-    void *slots[2];                /* optimizer state; NULL where the optimizer has none */
+    void *grads;    /* NULL: this machine only predicts */
+    void *slots[2]; /* optimizer state; NULL where the optimizer has none */
 } pn_arenas;
 
 /* Bytes that pn_machine_open will allocate for batches of up to `rows`; 0 if that overflows. */

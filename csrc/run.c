@@ -14,17 +14,21 @@ typedef struct run {
     pn_machine *m;
     const pn_job *job;
     const kernels *k;
-    int64_t B;        /* rows of this batch */
-    int64_t row0;     /* its first row, counted in the order */
+    int64_t B;    /* rows of this batch */
+    int64_t row0; /* its first row, counted in the order */
     const pn_op *op;
     int64_t step;
     double rate;
-    int64_t begin, end;   /* range of the arena for update tasks */
+    int64_t begin, end; /* range of the arena for update tasks */
     int by_rows;
 } run;
 
-static real *value(const run *r, uint32_t v) { return (real *)r->m->values + (size_t)r->m->plan.values[v].column * (size_t)r->B; }
-static real *dvalue(const run *r, uint32_t v) { return (real *)r->m->dvalues + (size_t)r->m->plan.values[v].column * (size_t)r->B; }
+static real *value(const run *r, uint32_t v) {
+    return (real *)r->m->values + (size_t)r->m->plan.values[v].column * (size_t)r->B;
+}
+static real *dvalue(const run *r, uint32_t v) {
+    return (real *)r->m->dvalues + (size_t)r->m->plan.values[v].column * (size_t)r->B;
+}
 static int64_t ld(const run *r, uint32_t v) { return r->m->plan.values[v].ld; }
 static int64_t width(const run *r, uint32_t v) { return r->m->plan.values[v].width; }
 static int64_t panels(const run *r, uint32_t v) { return pn_panels(r->m->plan.values[v].width); }
@@ -42,8 +46,10 @@ static void divide(run *r, pn_work *work, int64_t multiply_adds, int64_t units) 
     int64_t n = 1 + multiply_adds / GATE;
     if (n > r->m->n_threads) n = r->m->n_threads;
     if (n > units) n = units;
-    if (n <= 1) work(r, 0, 1);
-    else pn_parallel(work, r, (int)n);
+    if (n <= 1)
+        work(r, 0, 1);
+    else
+        pn_parallel(work, r, (int)n);
 }
 static void share(int64_t total, int i, int n, int64_t *from, int64_t *to) {
     *from = total * i / n;
@@ -52,8 +58,10 @@ static void share(int64_t total, int i, int n, int64_t *from, int64_t *to) {
 /* Output [rows, panels]: by panels where each task gets some (its weights stay in its cache), else by rows. */
 static void cut(const run *r, int64_t rows, int64_t n_panels, int i, int n, int64_t m[2], int64_t p[2]) {
     m[0] = p[0] = 0, m[1] = rows, p[1] = n_panels;
-    if (r->by_rows) share(rows, i, n, &m[0], &m[1]);
-    else share(n_panels, i, n, &p[0], &p[1]);
+    if (r->by_rows)
+        share(rows, i, n, &m[0], &m[1]);
+    else
+        share(n_panels, i, n, &p[0], &p[1]);
 }
 static int prefer_rows(const run *r, int64_t rows, int64_t n_panels) {
     return n_panels < 2 * r->m->n_threads && rows >= 2 * r->m->n_threads;
@@ -88,9 +96,10 @@ static void activation_task(void *argument, int i, int n) {
     const pn_op *op = r->op;
     int64_t m0, m1;
     share(r->B, i, n, &m0, &m1);
-    if (op->act == PN_ACT_softmax)   /* of a dense op: in place */
-        r->k->softmax_forward(value(r, op->kind == PN_OP_dense ? op->y : op->x), ld(r, op->kind == PN_OP_dense ? op->y : op->x),
-                              value(r, op->y), ld(r, op->y), m0, m1, width(r, op->y));
+    if (op->act == PN_ACT_softmax) /* of a dense op: in place */
+        r->k->softmax_forward(value(r, op->kind == PN_OP_dense ? op->y : op->x),
+                              ld(r, op->kind == PN_OP_dense ? op->y : op->x), value(r, op->y), ld(r, op->y), m0, m1,
+                              width(r, op->y));
     else
         r->k->act_forward(op->act, op->p, value(r, op->x), ld(r, op->x), value(r, op->y), ld(r, op->y), m0, m1, 0,
                           panels(r, op->y));
@@ -101,24 +110,29 @@ static void forward(run *r) {
     for (uint32_t i = 0; i < plan->n_ops; i++) {
         const pn_op *op = r->op = &plan->ops[i];
         switch (op->kind) {
-        case PN_OP_input: divide(r, input_task, r->B * width(r, op->y) * 4, r->B); break;
+        case PN_OP_input:
+            divide(r, input_task, r->B * width(r, op->y) * 4, r->B);
+            break;
         case PN_OP_dense:
             r->by_rows = prefer_rows(r, r->B, panels(r, op->y));
             divide(r, dense_task, r->B * width(r, op->x) * width(r, op->y), r->by_rows ? r->B : panels(r, op->y));
             if (op->act == PN_ACT_softmax) divide(r, activation_task, r->B * width(r, op->y) * 16, r->B);
             break;
-        case PN_OP_activation: divide(r, activation_task, r->B * width(r, op->y) * 16, r->B); break;
+        case PN_OP_activation:
+            divide(r, activation_task, r->B * width(r, op->y) * 16, r->B);
+            break;
         case PN_OP_add:
             r->k->add(value(r, op->x), ld(r, op->x), value(r, op->x2), ld(r, op->x2), value(r, op->y), ld(r, op->y), 0,
                       r->B, 0, panels(r, op->y));
             break;
         case PN_OP_concat: {
-            const int64_t w = width(r, op->x), end = op->at + w;   /* the last piece clears the padding */
+            const int64_t w = width(r, op->x), end = op->at + w; /* the last piece clears the padding */
             const int64_t pad = end == width(r, op->y) ? (int64_t)pn_pad((uint64_t)end) - op->at : w;
             r->k->copy(value(r, op->x), ld(r, op->x), value(r, op->y) + op->at, ld(r, op->y), 0, r->B, w, pad, 0);
             break;
         }
-        default: break;
+        default:
+            break;
         }
     }
 }
@@ -128,7 +142,7 @@ static void forward(run *r) {
 static void act_back_task(void *argument, int i, int n) {
     const run *r = argument;
     const pn_op *op = r->op;
-    const int dense = op->kind == PN_OP_dense;      /* in place on dy, which becomes dz */
+    const int dense = op->kind == PN_OP_dense; /* in place on dy, which becomes dz */
     const uint32_t to = dense ? op->y : op->x;
     const int add = !dense && op->flags & PN_ADD_X;
     int64_t m0, m1;
@@ -196,7 +210,9 @@ static void backward(run *r) {
         const pn_op *op = r->op = &plan->ops[i];
         if (op->flags & PN_NO_BACKWARD) continue;
         switch (op->kind) {
-        case PN_OP_dense: dense_backward(r, op); break;
+        case PN_OP_dense:
+            dense_backward(r, op);
+            break;
         case PN_OP_activation:
             if (!(op->flags & PN_STOP_X)) divide(r, act_back_task, r->B * width(r, op->y) * 8, r->B);
             break;
@@ -210,7 +226,8 @@ static void backward(run *r) {
             if (!(op->flags & PN_STOP_X))
                 pass_down(r, op->x, dvalue(r, op->y) + op->at, ld(r, op->y), width(r, op->x), op->flags & PN_ADD_X);
             break;
-        default: break;
+        default:
+            break;
         }
     }
     for (uint32_t p = 0; p < plan->n_params; p++) {
@@ -223,7 +240,7 @@ static void backward(run *r) {
 
 /* ---- clipping and update: flat loops over the arena ------------------------------------------------------- */
 
-enum { BLOCK = 16384 };   /* a multiple of 16; sums of squares are added block by block, whoever made them */
+enum { BLOCK = 16384 }; /* a multiple of 16; sums of squares are added block by block, whoever made them */
 
 static void squares_task(void *argument, int i, int n) {
     const run *r = argument;
@@ -298,7 +315,7 @@ pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int
     run r = {.m = m, .job = job, .k = m->kernels};
     const double start = count > 1 ? pn_now() : 0;
     for (int64_t b = 0; b < count; b++) {
-        if (first + b > (job->rows - 1) / job->batch) return PN_BAD_ARGUMENT;   /* before the product can overflow */
+        if (first + b > (job->rows - 1) / job->batch) return PN_BAD_ARGUMENT; /* before the product can overflow */
         r.row0 = (first + b) * job->batch;
         r.B = job->rows - r.row0 < job->batch ? job->rows - r.row0 : job->batch;
         if (job->stages & PN_FORWARD) {
@@ -309,7 +326,7 @@ pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int
             }
             forward(&r);
         } else if (m->rows != r.B) {
-            return PN_BAD_ARGUMENT;   /* there is no such batch in memory */
+            return PN_BAD_ARGUMENT; /* there is no such batch in memory */
         }
         if (job->stages & (PN_LOSS | PN_METRIC)) {
             if (!score(&r)) return PN_NOT_FINITE;

@@ -444,8 +444,8 @@ cdef class Machine:
             return done, "not_finite"
         if status == PN_BAD_LABEL:
             return done, "bad_label"
-        raise ValueError(f"machine: {pn_status_text(status).decode()} (batches {first}..{first + count - 1} of {c.batch} "
-                         f"rows out of {c.rows}, stages {c.stages})")
+        raise ValueError(f"machine: {pn_status_text(status).decode()} (batches {first}..{first + count - 1} of "
+                         f"{c.batch} rows out of {c.rows}, stages {c.stages})")
 
     def predict_one(self, x, out=None):
         """Predict one row: x [I] -> [O], both of the model's dtype; `out` is filled and returned if given."""

@@ -20,7 +20,9 @@ SCRIPT = """
 import hashlib, json, sys
 import numpy as np
 import pynet as pn
+import pynet.fit
 
+pynet.fit.SLICE_SECONDS = 0.002  # many checkpoints an epoch
 path, setting, mode = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
 rng = np.random.default_rng(0)
 X = rng.normal(size=(setting["rows"], 32)).astype("f4")
@@ -54,7 +56,7 @@ print(json.dumps({
 """
 
 BASE = {
-    "rows": 40001, "hidden": 384, "batch": 16, "epochs": 6, "dtype": "float32", "optimizer": "'adam'",
+    "rows": 20001, "hidden": 128, "batch": 16, "epochs": 6, "dtype": "float32", "optimizer": "'adam'",
     "patience": 1000, "every_seconds": 0.0, "backend": "c",
 }  # fmt: skip
 SETTINGS = {

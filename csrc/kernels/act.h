@@ -6,7 +6,10 @@
 /* ---- formulas too long for a row --------------------------------------------------------------------- */
 
 PN_INLINE vec vinside(vec x, vec y) { return vsel(vle(vabs(x), vset(1)), y, vset(0)); }
-PN_INLINE vec vlecun_tanh_grad(vec x, vec a) { vec t = vtanh(x); return vadd(vfnma(t, t, vset(1)), a); }
+PN_INLINE vec vlecun_tanh_grad(vec x, vec a) {
+    vec t = vtanh(x);
+    return vadd(vfnma(t, t, vset(1)), a);
+}
 #define SELU_SCALE R(1.0507009873554804934)
 #define SELU_ALPHA R(1.6732632423543772848)
 PN_INLINE vec vselu(vec x) {
@@ -26,7 +29,10 @@ PN_INLINE vec vmish_n(vec x) { /* tanh(log(1+e)) = n/(n+2), n = e (e + 2); beyon
     vec e = vexp(vmin(vset(20), x));
     return vmul(e, vadd(e, vset(2)));
 }
-PN_INLINE vec vmish(vec x) { vec n = vmish_n(x); return vmul(x, vdiv(n, vadd(n, vset(2)))); }
+PN_INLINE vec vmish(vec x) {
+    vec n = vmish_n(x);
+    return vmul(x, vdiv(n, vadd(n, vset(2))));
+}
 PN_INLINE vec vmish_grad(vec x) { /* t + x (1 - t^2) sigmoid(x), 1 - t^2 = 4 (n + 1)/(n + 2)^2 */
     vec n = vmish_n(x), d = vdiv(vset(1), vadd(n, vset(2)));
     vec one_t2 = vmul(vmul(vset(4), vadd(n, vset(1))), vmul(d, d));
@@ -52,7 +58,10 @@ PN_INLINE vec visru_grad(vec y, vec a) {
     vec s = vmax(vset(0), vfnma(vmul(a, y), y, vset(1)));
     return vmul(s, vsqrt(s));
 }
-PN_INLINE vec vtricube_base(vec x) { vec t = vabs(x); return vfnma(vmul(t, t), t, vset(1)); } /* 1 - |x|^3 */
+PN_INLINE vec vtricube_base(vec x) {
+    vec t = vabs(x);
+    return vfnma(vmul(t, t), t, vset(1));
+} /* 1 - |x|^3 */
 PN_INLINE vec vtricube(vec x) {
     vec b = vtricube_base(x);
     return vmul(vset(R(70) / R(81)), vmul(vmul(b, b), b));

@@ -16,7 +16,7 @@ typedef struct operands {
     int64_t sm, sk;
     const real *b;
     int64_t sb, bp;
-    const real *bias;   /* the sum starts here (NULL: at 0, or at c itself with `add`) */
+    const real *bias; /* the sum starts here (NULL: at 0, or at c itself with `add`) */
     real *c;
     int64_t sc, cp;
     int64_t K;
@@ -33,9 +33,7 @@ PN_INLINE void tile(const int mr, const int nv, const operands *o, const int64_t
     for (int m = 0; m < mr; m++)
 #pragma GCC unroll 4
         for (int j = 0; j < nv; j++)
-            acc[m][j] = o->add    ? vload(o->c + m * o->sc + AT(o->cp, j))
-                        : o->bias ? vload(o->bias + j * VLEN)
-                                  : vset(0);
+            acc[m][j] = o->add ? vload(o->c + m * o->sc + AT(o->cp, j)) : o->bias ? vload(o->bias + j * VLEN) : vset(0);
     for (int64_t k = o->K; k > 0; k--) {
         vec bv[TILE_VECS];
 #pragma GCC unroll 4
@@ -71,7 +69,7 @@ PN_INLINE void tile(const int mr, const int nv, const operands *o, const int64_t
 EACH_TILE(TILE)
 typedef void tile_function(const operands *o);
 typedef struct tile_set {
-    tile_function *wide, *narrow;   /* TILE_VECS vectors, and one */
+    tile_function *wide, *narrow; /* TILE_VECS vectors, and one */
 } tile_set;
 #define ROWS(mr) [mr] = {rows_##mr, rows1_##mr},
 #define COLS(mr) [mr] = {cols_##mr, cols1_##mr},
@@ -79,9 +77,9 @@ static const tile_set row_tiles[TILE_ROWS + 1] = {EACH_TILE(ROWS)}, col_tiles[TI
 
 /* What follows a tile while it is in the first-level cache. */
 typedef struct epilogue {
-    act_loop *loop;      /* NULL: nothing */
+    act_loop *loop; /* NULL: nothing */
     const double *p;
-    real *y;             /* where act(c) goes: c itself, or beside it where c (= z) is kept */
+    real *y; /* where act(c) goes: c itself, or beside it where c (= z) is kept */
     int64_t ldy;
 } epilogue;
 
@@ -117,8 +115,17 @@ static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const
     real *sum = z_bo ? z_bo : y_bo;
     const int64_t ld = z_bo ? ldz : ldy;
     /* y[m, 16p..] = b + sum_i x[m,i] w[p][i][0..16) */
-    const operands o = {.a = x_bi, .sm = ldx, .sk = 1, .b = w_io, .sb = PN_PANEL, .bp = I * PN_PANEL, .bias = b_o,
-                        .c = sum, .sc = ld, .cp = PN_PANEL, .K = I};
+    const operands o = {.a = x_bi,
+                        .sm = ldx,
+                        .sk = 1,
+                        .b = w_io,
+                        .sb = PN_PANEL,
+                        .bp = I * PN_PANEL,
+                        .bias = b_o,
+                        .c = sum,
+                        .sc = ld,
+                        .cp = PN_PANEL,
+                        .K = I};
     const int elementwise = act != PN_ACT_softmax && (z_bo || act != PN_ACT_identity);
     const epilogue then = {elementwise ? act_loops[act] : NULL, p, y_bo, ldy};
     product(row_tiles, &o, m0, m1, p0, p1, &then);
@@ -127,16 +134,34 @@ static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const
 static void dense_dx(const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,
                      int64_t m1, int64_t O, int64_t p0, int64_t p1, int add) {
     /* dx[m, 16p..] = sum_o dz[m,o] wt[p][o][0..16) */
-    const operands o = {.a = dz_bo, .sm = lddz, .sk = 1, .b = wt_oi, .sb = PN_PANEL, .bp = O * PN_PANEL, .c = dx_bi,
-                        .sc = lddx, .cp = PN_PANEL, .K = O, .add = add};
+    const operands o = {.a = dz_bo,
+                        .sm = lddz,
+                        .sk = 1,
+                        .b = wt_oi,
+                        .sb = PN_PANEL,
+                        .bp = O * PN_PANEL,
+                        .c = dx_bi,
+                        .sc = lddx,
+                        .cp = PN_PANEL,
+                        .K = O,
+                        .add = add};
     product(row_tiles, &o, m0, m1, p0, p1, NULL);
 }
 
 static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I, int64_t i0,
                      int64_t i1, int64_t B, int64_t p0, int64_t p1, int add) {
     /* dw[p][i][0..16) = sum_b x[b,i] dz[b, 16p..] */
-    const operands o = {.a = x_bi, .sm = 1, .sk = ldx, .b = dz_bo, .sb = lddz, .bp = PN_PANEL, .c = dw_io,
-                        .sc = PN_PANEL, .cp = I * PN_PANEL, .K = B, .add = add};
+    const operands o = {.a = x_bi,
+                        .sm = 1,
+                        .sk = ldx,
+                        .b = dz_bo,
+                        .sb = lddz,
+                        .bp = PN_PANEL,
+                        .c = dw_io,
+                        .sc = PN_PANEL,
+                        .cp = I * PN_PANEL,
+                        .K = B,
+                        .add = add};
     product(col_tiles, &o, i0, i1, p0, p1, NULL);
 }
 

@@ -70,8 +70,7 @@ PN_INLINE terms mae_terms(vec y, vec t, vec c) {
 PN_INLINE terms huber_terms(vec y, vec t, vec c) { /* |d| <= c: d^2/2, else c (|d| - c/2) */
     const vec d = vsub(y, t), half = vset(R(0.5));
     const mask in = vle(vabs(d), c);
-    return (terms){vsel(in, vmul(half, vmul(d, d)), vmul(c, vfnma(half, c, vabs(d)))),
-                   vsel(in, d, vmul(c, vsign(d)))};
+    return (terms){vsel(in, vmul(half, vmul(d, d)), vmul(c, vfnma(half, c, vabs(d)))), vsel(in, d, vmul(c, vsign(d)))};
 }
 PN_INLINE terms log_cosh_terms(vec y, vec t, vec c) { /* |d| + log(1 + exp(-2|d|)) - log 2 */
     const vec d = vsub(y, t), a = vabs(d);
@@ -122,7 +121,7 @@ static real cross_entropy_index_row(const real *z, int32_t label, real *dx, real
     const vec scale = vset(factor / s);
     for (int64_t o = 0; o < O; o += VLEN) vstore(dx + o, vflush(vmul(vload(dx + o), scale)));
     dx[label] -= factor;
-    real lane[PN_PANEL] = {0};   /* one scalar logarithm: the vector one, so that every ISA has its bits */
+    real lane[PN_PANEL] = {0}; /* one scalar logarithm: the vector one, so that every ISA has its bits */
     for (int i = 0; i < VLEN; i++) lane[i] = s;
     vstore(lane, vlog(vload(lane)));
     return top - zl + lane[0];
@@ -156,16 +155,35 @@ static void loss(int kind, double parameter, const real *x_bo, int64_t ldx, cons
         real *dx = dx_bo + m * lddx;
         const real c = R(parameter), f = R(factor * (double)weight[m]), fo = R(factor * (double)weight[m] / (double)O);
         switch (kind) {
-        case PN_LOSS_mse: row_loss[m] = mse_row(x, t, dx, fo, c, O); break;
-        case PN_LOSS_mae: row_loss[m] = mae_row(x, t, dx, fo, c, O); break;
-        case PN_LOSS_huber: row_loss[m] = huber_row(x, t, dx, fo, c, O); break;
-        case PN_LOSS_log_cosh: row_loss[m] = log_cosh_row(x, t, dx, fo, c, O); break;
-        case PN_LOSS_poisson: row_loss[m] = poisson_row(x, t, dx, fo, c, O); break;
-        case PN_LOSS_quantile: row_loss[m] = quantile_row(x, t, dx, fo, c, O); break;
-        case PN_LOSS_binary_cross_entropy: row_loss[m] = bce_row(x, t, dx, fo, c, O); break;
-        case PN_LOSS_cross_entropy_index: row_loss[m] = cross_entropy_index_row(x, labels[m], dx, f, O); break;
-        case PN_LOSS_cross_entropy_dense: row_loss[m] = cross_entropy_dense_row(x, t, dx, f, O); break;
-        default: row_loss[m] = 0; /* external: the caller writes dx */
+        case PN_LOSS_mse:
+            row_loss[m] = mse_row(x, t, dx, fo, c, O);
+            break;
+        case PN_LOSS_mae:
+            row_loss[m] = mae_row(x, t, dx, fo, c, O);
+            break;
+        case PN_LOSS_huber:
+            row_loss[m] = huber_row(x, t, dx, fo, c, O);
+            break;
+        case PN_LOSS_log_cosh:
+            row_loss[m] = log_cosh_row(x, t, dx, fo, c, O);
+            break;
+        case PN_LOSS_poisson:
+            row_loss[m] = poisson_row(x, t, dx, fo, c, O);
+            break;
+        case PN_LOSS_quantile:
+            row_loss[m] = quantile_row(x, t, dx, fo, c, O);
+            break;
+        case PN_LOSS_binary_cross_entropy:
+            row_loss[m] = bce_row(x, t, dx, fo, c, O);
+            break;
+        case PN_LOSS_cross_entropy_index:
+            row_loss[m] = cross_entropy_index_row(x, labels[m], dx, f, O);
+            break;
+        case PN_LOSS_cross_entropy_dense:
+            row_loss[m] = cross_entropy_dense_row(x, t, dx, f, O);
+            break;
+        default:
+            row_loss[m] = 0; /* external: the caller writes dx */
         }
     }
 }

@@ -20,18 +20,18 @@
 #define R(x)      ((real)(x))
 
 #if defined(PN_DTYPE_f64)
-#define REAL_MIN       DBL_MIN
-#define REAL_MAX       DBL_MAX
-#define REAL_BIAS      1023
-#define REAL_MANTISSA  52
-#define REAL_ROUND     6755399441055744.0 /* 1.5 * 2^52: x + it - it rounds x to the nearest integer */
+#define REAL_MIN      DBL_MIN
+#define REAL_MAX      DBL_MAX
+#define REAL_BIAS     1023
+#define REAL_MANTISSA 52
+#define REAL_ROUND    6755399441055744.0 /* 1.5 * 2^52: x + it - it rounds x to the nearest integer */
 typedef uint64_t bits;
 #else
-#define REAL_MIN       FLT_MIN
-#define REAL_MAX       FLT_MAX
-#define REAL_BIAS      127
-#define REAL_MANTISSA  23
-#define REAL_ROUND     12582912.0f /* 1.5 * 2^23 */
+#define REAL_MIN      FLT_MIN
+#define REAL_MAX      FLT_MAX
+#define REAL_BIAS     127
+#define REAL_MANTISSA 23
+#define REAL_ROUND    12582912.0f /* 1.5 * 2^23 */
 typedef uint32_t bits;
 #endif
 
@@ -45,30 +45,30 @@ typedef uint32_t bits;
 typedef __m512d vec;
 typedef __mmask8 mask;
 typedef __m512i ivec;
-#define W(op)       _mm512_##op##_pd
-#define TO_BITS(x)  _mm512_castpd_si512(x)
-#define TO_REAL(x)  _mm512_castsi512_pd(x)
-#define SHL(x, n)   _mm512_slli_epi64(x, n)
-#define SHR(x, n)   _mm512_srli_epi64(x, n)
-#define SETBITS(x)  _mm512_set1_epi64((long long)(x))
+#define W(op)           _mm512_##op##_pd
+#define TO_BITS(x)      _mm512_castpd_si512(x)
+#define TO_REAL(x)      _mm512_castsi512_pd(x)
+#define SHL(x, n)       _mm512_slli_epi64(x, n)
+#define SHR(x, n)       _mm512_srli_epi64(x, n)
+#define SETBITS(x)      _mm512_set1_epi64((long long)(x))
 #define VCMP(a, b, how) _mm512_cmp_pd_mask(a, b, how)
 PN_INLINE vec viota(void) { return _mm512_set_pd(7, 6, 5, 4, 3, 2, 1, 0); }
 #else
-#define VLEN 16
+#define VLEN            16
 typedef __m512 vec;
 typedef __mmask16 mask;
 typedef __m512i ivec;
-#define W(op)       _mm512_##op##_ps
-#define TO_BITS(x)  _mm512_castps_si512(x)
-#define TO_REAL(x)  _mm512_castsi512_ps(x)
-#define SHL(x, n)   _mm512_slli_epi32(x, n)
-#define SHR(x, n)   _mm512_srli_epi32(x, n)
-#define SETBITS(x)  _mm512_set1_epi32((int)(x))
+#define W(op)           _mm512_##op##_ps
+#define TO_BITS(x)      _mm512_castps_si512(x)
+#define TO_REAL(x)      _mm512_castsi512_ps(x)
+#define SHL(x, n)       _mm512_slli_epi32(x, n)
+#define SHR(x, n)       _mm512_srli_epi32(x, n)
+#define SETBITS(x)      _mm512_set1_epi32((int)(x))
 #define VCMP(a, b, how) _mm512_cmp_ps_mask(a, b, how)
 PN_INLINE vec viota(void) { return _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0); }
 #endif
-#define IAND(a, b)  _mm512_and_si512(a, b)
-#define IOR(a, b)   _mm512_or_si512(a, b)
+#define IAND(a, b) _mm512_and_si512(a, b)
+#define IOR(a, b)  _mm512_or_si512(a, b)
 PN_INLINE mask vlt(vec a, vec b) { return VCMP(a, b, _CMP_LT_OQ); }
 PN_INLINE mask vle(vec a, vec b) { return VCMP(a, b, _CMP_LE_OQ); }
 PN_INLINE mask veq(vec a, vec b) { return VCMP(a, b, _CMP_EQ_OQ); }
@@ -81,32 +81,32 @@ PN_INLINE vec vsel(mask m, vec a, vec b) { return W(mask_blend)(m, b, a); }
 #define TILE_ROWS 6
 #define TILE_VECS 2
 #if defined(PN_DTYPE_f64)
-#define VLEN 4
+#define VLEN       4
 typedef __m256d vec;
 typedef __m256d mask;
 typedef __m256i ivec;
-#define W(op)       _mm256_##op##_pd
-#define TO_BITS(x)  _mm256_castpd_si256(x)
-#define TO_REAL(x)  _mm256_castsi256_pd(x)
-#define SHL(x, n)   _mm256_slli_epi64(x, n)
-#define SHR(x, n)   _mm256_srli_epi64(x, n)
-#define SETBITS(x)  _mm256_set1_epi64x((long long)(x))
+#define W(op)      _mm256_##op##_pd
+#define TO_BITS(x) _mm256_castpd_si256(x)
+#define TO_REAL(x) _mm256_castsi256_pd(x)
+#define SHL(x, n)  _mm256_slli_epi64(x, n)
+#define SHR(x, n)  _mm256_srli_epi64(x, n)
+#define SETBITS(x) _mm256_set1_epi64x((long long)(x))
 PN_INLINE vec viota(void) { return _mm256_set_pd(3, 2, 1, 0); }
 #else
-#define VLEN 8
+#define VLEN       8
 typedef __m256 vec;
 typedef __m256 mask;
 typedef __m256i ivec;
-#define W(op)       _mm256_##op##_ps
-#define TO_BITS(x)  _mm256_castps_si256(x)
-#define TO_REAL(x)  _mm256_castsi256_ps(x)
-#define SHL(x, n)   _mm256_slli_epi32(x, n)
-#define SHR(x, n)   _mm256_srli_epi32(x, n)
-#define SETBITS(x)  _mm256_set1_epi32((int)(x))
+#define W(op)      _mm256_##op##_ps
+#define TO_BITS(x) _mm256_castps_si256(x)
+#define TO_REAL(x) _mm256_castsi256_ps(x)
+#define SHL(x, n)  _mm256_slli_epi32(x, n)
+#define SHR(x, n)  _mm256_srli_epi32(x, n)
+#define SETBITS(x) _mm256_set1_epi32((int)(x))
 PN_INLINE vec viota(void) { return _mm256_set_ps(7, 6, 5, 4, 3, 2, 1, 0); }
 #endif
-#define IAND(a, b)  _mm256_and_si256(a, b)
-#define IOR(a, b)   _mm256_or_si256(a, b)
+#define IAND(a, b) _mm256_and_si256(a, b)
+#define IOR(a, b)  _mm256_or_si256(a, b)
 PN_INLINE mask vlt(vec a, vec b) { return W(cmp)(a, b, _CMP_LT_OQ); }
 PN_INLINE mask vle(vec a, vec b) { return W(cmp)(a, b, _CMP_LE_OQ); }
 PN_INLINE mask veq(vec a, vec b) { return W(cmp)(a, b, _CMP_EQ_OQ); }
@@ -119,33 +119,33 @@ PN_INLINE vec vsel(mask m, vec a, vec b) { return W(blendv)(b, a, m); }
 #define TILE_ROWS 6
 #define TILE_VECS 4
 #if defined(PN_DTYPE_f64)
-#define VLEN 2
+#define VLEN       2
 typedef float64x2_t vec;
 typedef uint64x2_t mask;
 typedef uint64x2_t ivec;
-#define W(op)       op##q_f64
-#define TO_BITS(x)  vreinterpretq_u64_f64(x)
-#define TO_REAL(x)  vreinterpretq_f64_u64(x)
-#define SHL(x, n)   vshlq_n_u64(x, n)
-#define SHR(x, n)   vshrq_n_u64(x, n)
-#define SETBITS(x)  vdupq_n_u64(x)
-#define IAND(a, b)  vandq_u64(a, b)
-#define IOR(a, b)   vorrq_u64(a, b)
+#define W(op)      op##q_f64
+#define TO_BITS(x) vreinterpretq_u64_f64(x)
+#define TO_REAL(x) vreinterpretq_f64_u64(x)
+#define SHL(x, n)  vshlq_n_u64(x, n)
+#define SHR(x, n)  vshrq_n_u64(x, n)
+#define SETBITS(x) vdupq_n_u64(x)
+#define IAND(a, b) vandq_u64(a, b)
+#define IOR(a, b)  vorrq_u64(a, b)
 PN_INLINE vec vset(real x) { return vdupq_n_f64(x); }
 PN_INLINE vec viota(void) { return (vec){0, 1}; }
 #else
-#define VLEN 4
+#define VLEN       4
 typedef float32x4_t vec;
 typedef uint32x4_t mask;
 typedef uint32x4_t ivec;
-#define W(op)       op##q_f32
-#define TO_BITS(x)  vreinterpretq_u32_f32(x)
-#define TO_REAL(x)  vreinterpretq_f32_u32(x)
-#define SHL(x, n)   vshlq_n_u32(x, n)
-#define SHR(x, n)   vshrq_n_u32(x, n)
-#define SETBITS(x)  vdupq_n_u32(x)
-#define IAND(a, b)  vandq_u32(a, b)
-#define IOR(a, b)   vorrq_u32(a, b)
+#define W(op)      op##q_f32
+#define TO_BITS(x) vreinterpretq_u32_f32(x)
+#define TO_REAL(x) vreinterpretq_f32_u32(x)
+#define SHL(x, n)  vshlq_n_u32(x, n)
+#define SHR(x, n)  vshrq_n_u32(x, n)
+#define SETBITS(x) vdupq_n_u32(x)
+#define IAND(a, b) vandq_u32(a, b)
+#define IOR(a, b)  vorrq_u32(a, b)
 PN_INLINE vec vset(real x) { return vdupq_n_f32(x); }
 PN_INLINE vec viota(void) { return (vec){0, 1, 2, 3}; }
 #endif
@@ -167,9 +167,9 @@ PN_INLINE vec vmin(vec a, vec b) { return vsel(vlt(a, b), a, b); }
 
 /* ---- scalar: one lane, no fma; the fallback, and the slow exact twin inside C -------------------- */
 #else
-#define TILE_ROWS 2
-#define TILE_VECS 4
-#define VLEN      1
+#define TILE_ROWS  2
+#define TILE_VECS  4
+#define VLEN       1
 typedef real vec;
 typedef int mask;
 typedef bits ivec;

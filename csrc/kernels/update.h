@@ -12,24 +12,24 @@
 
 typedef struct rule {
     vec h0, h1, h2, h3, decay, rate, c1, c2;
-    vec g0, g1;   /* 1 - h0 and 1 - h1, taken in double: 1 - 0.999f would be off by 5e-5 */
+    vec g0, g1; /* 1 - h0 and 1 - h1, taken in double: 1 - 0.999f would be off by 5e-5 */
 } rule;
 
 PN_INLINE void sgd(const rule *r, real *p, vec g, real *s0, real *s1) {
     (void)s0, (void)s1;
-    vstore(p, vfnma(r->rate, g, vload(p)));                               /* p -= lr g */
+    vstore(p, vfnma(r->rate, g, vload(p))); /* p -= lr g */
 }
 PN_INLINE void momentum(const rule *r, real *p, vec g, real *s0, real *s1) {
     (void)s1;
-    const vec v = vflush(vfma(r->h0, vload(s0), g));                      /* v = mu v + g */
+    const vec v = vflush(vfma(r->h0, vload(s0), g)); /* v = mu v + g */
     vstore(s0, v);
-    vstore(p, vfnma(r->rate, v, vload(p)));                               /* p -= lr v */
+    vstore(p, vfnma(r->rate, v, vload(p))); /* p -= lr v */
 }
 PN_INLINE void nesterov(const rule *r, real *p, vec g, real *s0, real *s1) {
     (void)s1;
     const vec v = vflush(vfma(r->h0, vload(s0), g));
     vstore(s0, v);
-    vstore(p, vfnma(r->rate, vfma(r->h0, v, g), vload(p)));               /* p -= lr (g + mu v) */
+    vstore(p, vfnma(r->rate, vfma(r->h0, v, g), vload(p))); /* p -= lr (g + mu v) */
 }
 /* Kingma and Ba 2015, algorithm 1; c1 = lr/(1-beta_1^t), c2 = 1/sqrt(1-beta_2^t) */
 PN_INLINE void adam(const rule *r, real *p, vec g, real *s0, real *s1) {
@@ -59,8 +59,8 @@ PN_INLINE void adagrad(const rule *r, real *p, vec g, real *s0, real *s1) { /* D
 PN_INLINE void rprop(const rule *r, real *p, vec g, real *s0, real *s1) { /* Riedmiller and Braun 1993, iRprop- */
     const vec zero = vset(0), was = vload(s1);
     const vec size = vsel(veq(was, zero), r->rate, was), s = vmul(vsign(g), vsign(vload(s0)));
-    const vec next = vsel(vlt(zero, s), vmin(vmul(size, r->h1), r->h3),
-                          vsel(vlt(s, zero), vmax(vmul(size, r->h0), r->h2), size));
+    const vec next =
+        vsel(vlt(zero, s), vmin(vmul(size, r->h1), r->h3), vsel(vlt(s, zero), vmax(vmul(size, r->h0), r->h2), size));
     g = vsel(vlt(s, zero), zero, g);
     vstore(s0, g);
     vstore(s1, next);
@@ -81,14 +81,21 @@ static void update(int optimizer, const double *h, double rate, double step, rea
                    int64_t n) {
     const int adaptive = optimizer == PN_OPTIMIZER_adam || optimizer == PN_OPTIMIZER_adamw;
     const int l2 = h[7] != 0 && optimizer != PN_OPTIMIZER_adamw;
-    const rule r = {.h0 = vset(R(h[0])), .h1 = vset(R(h[1])), .h2 = vset(R(h[2])), .h3 = vset(R(h[3])),
-                    .decay = vset(R(h[7])), .rate = vset(R(rate)), .g0 = vset(R(1 - h[0])), .g1 = vset(R(1 - h[1])),
+    const rule r = {.h0 = vset(R(h[0])),
+                    .h1 = vset(R(h[1])),
+                    .h2 = vset(R(h[2])),
+                    .h3 = vset(R(h[3])),
+                    .decay = vset(R(h[7])),
+                    .rate = vset(R(rate)),
+                    .g0 = vset(R(1 - h[0])),
+                    .g1 = vset(R(1 - h[1])),
                     .c1 = vset(R(adaptive ? rate / (1 - pow(h[0], step)) : 0)),
                     .c2 = vset(R(adaptive ? 1 / sqrt(1 - pow(h[1], step)) : 0))};
     switch (optimizer) {
 #define OPTIMIZER(id, NAME, slots) RULE(NAME, slots)
 #include "../ops.def"
-    default: break;
+    default:
+        break;
     }
 }
 
@@ -112,7 +119,9 @@ static void penalty(double l1, double l2, const real *w, real *g, int64_t n) {
         }                                                                                                              \
     for (int j = 0; j < (int)PN_PANEL; j++) s += l[j];                                                                 \
     *sum += s
-static void penalty_value(double l1, double l2, const real *v, int64_t n, double *sum) { SUM16(l1 * fabs(x) + l2 * (x * x)); }
+static void penalty_value(double l1, double l2, const real *v, int64_t n, double *sum) {
+    SUM16(l1 * fabs(x) + l2 * (x * x));
+}
 static void sum_squares(const real *v, int64_t n, double *sum) { SUM16(x * x); }
 
 /* ---- clipping -------------------------------------------------------------------------------------------- */

@@ -3,40 +3,42 @@
  * The series are Taylor's own (1/k!, 1/(2k+1)): anybody can check them, and the reduced arguments are small
  * enough that they need few terms more than minimax fits.  Errors measured against mpmath by
  * tests/test_vmath.py, in units of the last place (float32 / float64) over the working range:
- *   exp 2/2, expm1 2/2, log1p 2/2, tanh 4/4, sigmoid 3/3, sin cos 2/2 for |x| < 1e4, atan 3/3, normcdf 1e-7/1e-15 absolute.
- * Numbers below REAL_MIN become 0. */
+ *   exp 2/2, expm1 2/2, log1p 2/2, tanh 4/4, sigmoid 3/3, sin cos 2/2 for |x| < 1e4, atan 3/3, normcdf 1e-7/1e-15
+ * absolute. Numbers below REAL_MIN become 0. */
 #ifndef PN_VMATH_H
 #define PN_VMATH_H
 #include "simd.h"
 
 #if defined(PN_DTYPE_f64)
-#define EXP_TERMS 13
-#define LOG_TERMS 11
+#define EXP_TERMS  13
+#define LOG_TERMS  11
 #define TRIG_TERMS 9
 #define ATAN_TERMS 21
-#define EXP_MAX R(709)
-#define EXP_MIN R(-708.39)
+#define EXP_MAX    R(709)
+#define EXP_MIN    R(-708.39)
 static const real ln2_hi = 6.93145751953125e-1, ln2_lo = 1.42860682030941723212e-6;
 static const real half_pi[3] = {1.57079632673412561417, 6.07710050630396597660e-11, 2.02226624879595063154e-21};
 #else
-#define EXP_TERMS 7
-#define LOG_TERMS 5
+#define EXP_TERMS  7
+#define LOG_TERMS  5
 #define TRIG_TERMS 5
 #define ATAN_TERMS 10
-#define EXP_MAX R(88)
-#define EXP_MIN R(-87.33)
+#define EXP_MAX    R(88)
+#define EXP_MIN    R(-87.33)
 static const real ln2_hi = 0.693359375f, ln2_lo = -2.12194440e-4f;
 static const real half_pi[3] = {1.5703125f, 4.837512969970703125e-4f, 7.54978995489188216e-8f};
 #endif
 
+/* clang-format off */
 static const double inverse_factorial[] = {1, 1, 1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040, 1. / 40320,
     1. / 362880, 1. / 3628800, 1. / 39916800, 1. / 479001600, 1. / 6227020800, 1. / 87178291200, 1. / 1307674368000,
     1. / 20922789888000, 1. / 355687428096000, 1. / 6402373705728000};
+/* clang-format on */
 
 /* ---- exponentials: x = n log 2 + r, |r| <= log(2)/2 ------------------------------------------------ */
 
 typedef struct reduced {
-    vec n, r, tail;   /* exp(r) = 1 + r + r^2 tail */
+    vec n, r, tail; /* exp(r) = 1 + r + r^2 tail */
 } reduced;
 PN_INLINE reduced exp_reduce(vec x) {
     reduced e;
@@ -70,7 +72,7 @@ PN_INLINE vec vlog(vec x) {
     vec t = vset(R(2) / R(2 * LOG_TERMS + 1));
 #pragma GCC unroll 16
     for (int k = LOG_TERMS - 1; k >= 1; k--) t = vfma(t, z, vset(R(2) / R(2 * k + 1)));
-    t = vfma(vmul(t, z), s, vmul(e, vset(ln2_lo)));            /* small parts first */
+    t = vfma(vmul(t, z), s, vmul(e, vset(ln2_lo))); /* small parts first */
     return vfma(e, vset(ln2_hi), vadd(vadd(s, s), t));
 }
 /* log(1 + x), x >= 0: the rounding of 1 + x is put back */
@@ -93,16 +95,18 @@ PN_INLINE vec vsoftplus(vec x) { return vadd(vmax(vset(0), x), vlog1p(vexp(vneg(
 /* Phi(x) = erfc(-x/sqrt 2)/2, with erfc(z) = exp(-z^2) P(u)/(1+z), u = (z-3)/(z+3): a Chebyshev fit of
  * (1+z) erfcx(z) on [0, inf), relative error 4e-9 (float32) and 2e-17 (float64). */
 #if defined(PN_DTYPE_f64)
-static const real erfcx_fit[] = {0.71600460472555980168, -0.23092733308380916052, 0.099020753679439995566, -0.010235388899012471069,
-    -0.023803913108663481876, 0.021957764012783056911, -0.0097506892929345546116, 0.0016185691256145799506,
+static const real erfcx_fit[] = {
+    0.71600460472555980168,    -0.23092733308380916052,    0.099020753679439995566,     -0.010235388899012471069,
+    -0.023803913108663481876,  0.021957764012783056911,    -0.0097506892929345546116,   0.0016185691256145799506,
     0.00064581420581202849091, -0.00036728847149003708384, -0.000020551626575237133893, 0.000056119350614181310265,
-    -1.5143011984802884979e-6, -8.9900311341039701003e-6, 2.6042539175396707328e-7, 1.5887263315149600643e-6,
-    6.1221587762322846754e-8, -2.9342731506504447929e-7, -4.7509319686612514546e-8, 5.0982190709594802682e-8,
-    1.6580063772472425168e-8, -7.0683803845486592084e-9, -3.6160599174792616382e-9, 5.5748532572563973641e-10,
+    -1.5143011984802884979e-6, -8.9900311341039701003e-6,  2.6042539175396707328e-7,    1.5887263315149600643e-6,
+    6.1221587762322846754e-8,  -2.9342731506504447929e-7,  -4.7509319686612514546e-8,   5.0982190709594802682e-8,
+    1.6580063772472425168e-8,  -7.0683803845486592084e-9,  -3.6160599174792616382e-9,   5.5748532572563973641e-10,
     3.9077439202435873067e-10};
 #else
-static const real erfcx_fit[] = {0.716004605f, -0.2309273304f, 0.09902073074f, -0.01023558319f, -0.02380363719f, 0.02196005858f,
-    -0.009751940432f, 0.001608528206f, 0.000648502142f, -0.0003469597742f, -2.346834153e-5f, 3.60806463e-5f};
+static const real erfcx_fit[] = {0.716004605f,    -0.2309273304f,    0.09902073074f,   -0.01023558319f,
+                                 -0.02380363719f, 0.02196005858f,    -0.009751940432f, 0.001608528206f,
+                                 0.000648502142f, -0.0003469597742f, -2.346834153e-5f, 3.60806463e-5f};
 #endif
 #define ERFCX_TERMS ((int)(sizeof erfcx_fit / sizeof erfcx_fit[0]))
 PN_INLINE vec vgauss(vec x) { /* exp(-x^2/2), the rounding of x^2 put back */
@@ -120,7 +124,7 @@ PN_INLINE vec vnormcdf(vec x) {
 
 /* ---- sine and cosine: x = n pi/2 + r, |r| <= pi/4; beyond |x| ~ 1e6 (1e15) the reduction loses its meaning - */
 typedef struct trig {
-    vec sine, cosine, k;   /* of r; quadrant k in -2..2 */
+    vec sine, cosine, k; /* of r; quadrant k in -2..2 */
 } trig;
 PN_INLINE trig trig_reduce(vec x) {
     vec n = vround(vmul(x, vset(R(0.63661977236758134308))));
@@ -149,11 +153,11 @@ PN_INLINE vec vcos(vec x) { /* k: 0 cos r, 1 -sin r, 2 -cos r, -1 sin r */
 /* ---- arctangent: |x| folded into [0, tan pi/8] ------------------------------------------------------ */
 PN_INLINE vec vatan(vec x) {
     vec t = vabs(x), base = vset(0), sign = vset(1);
-    mask big = vlt(vset(1), t);                                        /* atan t = pi/2 - atan 1/t */
+    mask big = vlt(vset(1), t); /* atan t = pi/2 - atan 1/t */
     t = vsel(big, vdiv(vset(1), t), t);
     base = vsel(big, vset(R(1.57079632679489661923)), base);
     sign = vsel(big, vset(-1), sign);
-    mask mid = vlt(vset(R(0.41421356237309504880)), t);                /* atan t = pi/4 + atan (t-1)/(t+1) */
+    mask mid = vlt(vset(R(0.41421356237309504880)), t); /* atan t = pi/4 + atan (t-1)/(t+1) */
     base = vsel(mid, vfma(sign, vset(R(0.78539816339744830962)), base), base);
     t = vsel(mid, vdiv(vsub(t, vset(1)), vadd(t, vset(1))), t);
     vec z = vneg(vmul(t, t)), s = vset(R(1) / R(2 * ATAN_TERMS + 1));
