@@ -150,6 +150,7 @@ struct pn_machine {
     pn_dtype dtype;
     const void *kernels;
     const char *isa;
+    int asked_threads; /* 0: as many as the process may use now */
     int n_threads;
     int training;
     int64_t capacity; /* rows */
@@ -161,7 +162,7 @@ struct pn_machine {
     double *batch_sums;      /* [n_sums] */
     uint64_t *wt_offset;     /* [n_params] into transposed; UINT64_MAX: not kept */
     uint64_t *target_column; /* [n_targets] column (x rows) into targets */
-    uint32_t *target_width;  /* [n_targets]; 0: class labels */
+    uint32_t *target_width;  /* [n_targets]; 0: class labels, PN_NONE: not read */
     double weight_sum;
     int running;
     void *block; /* the one allocation */

@@ -47,21 +47,14 @@ static const pn_op ops[] = {
 };
 
 static const uint32_t outputs[] = {Z};
+// clang-format off
 static const pn_plan plan = {
-    .values = values,
-    .n_values = N_VALUES,
-    .params = params,
-    .n_params = N_PARAMS,
-    .param_elems = PARAM_ELEMS,
-    .ops = ops,
-    .n_ops = sizeof ops / sizeof ops[0],
-    .outputs = outputs,
-    .n_outputs = 1,
-    .n_inputs = 1,
-    .n_targets = 1,
-    .n_sums = 4,
-    .row_elems = 48,
+    .values = values, .n_values = N_VALUES, .row_elems = 48,   /* 3 x 16 columns */
+    .params = params, .n_params = N_PARAMS, .param_elems = PARAM_ELEMS,
+    .ops = ops, .n_ops = sizeof ops / sizeof ops[0], .n_inputs = 1, .n_targets = 1, .n_sums = 4,
+    .outputs = outputs, .n_outputs = 1,
 };
+// clang-format on
 
 /* ---- 2. The arenas: yours, 64-byte aligned, one offset for everything that belongs to a parameter ----------- */
 static _Alignas(64) float weights[PARAM_ELEMS], gradients[PARAM_ELEMS], adam[2][PARAM_ELEMS];
@@ -106,17 +99,13 @@ int main(void) {
     const pn_array targets[] = {{.base = target, .row_stride = 1, .col_stride = 1, .width = 1, .type = PN_UINT8}};
     const double rate[] = {0.05};
     double sums[4];
+    // clang-format off
     pn_job job = {
-        .inputs = inputs,
-        .targets = targets,
-        .rows = 4,
-        .batch = 4,
-        .sums = sums,
+        .inputs = inputs, .targets = targets, .rows = 4, .batch = 4, .sums = sums,
         .stages = PN_FORWARD | PN_LOSS | PN_BACKWARD | PN_UPDATE,
-        .optimizer = OPTIMIZER_ADAM,
-        .hyper = {0.9, 0.999, 1e-8},
-        .rate = rate,
+        .optimizer = OPTIMIZER_ADAM, .hyper = {0.9, 0.999, 1e-8}, .rate = rate,
     };
+    // clang-format on
     for (job.step = 0; job.step < 300; job.step++) { /* the step is Adam's clock */
         int64_t done;
         for (int i = 0; i < 4; i++) sums[i] = 0; /* sums are added to */

@@ -28,8 +28,11 @@ typedef struct carver {
 
 enum { LINE = 64, SUM_BLOCK = 16384 };
 
+static uint64_t times(uint64_t a, uint64_t b) { return b && a > UINT64_MAX / b ? UINT64_MAX : a * b; }
+
 static void *carve(carver *c, uint64_t count, size_t size) {
-    if (count > (SIZE_MAX / 4 - c->used) / size) {
+    const size_t most = SIZE_MAX / 4 / LINE * LINE; /* so that rounding up stays below it too */
+    if (count > (most - c->used) / size) {
         c->overflow = 1;
         return NULL;
     }
@@ -58,30 +61,33 @@ static pn_status lay_out(pn_machine *m, carver *c, const pn_plan *plan, int64_t 
     m->plan.params = copied(c, plan->params, plan->n_params, sizeof(pn_param));
     m->plan.ops = copied(c, plan->ops, plan->n_ops, sizeof(pn_op));
     m->plan.outputs = copied(c, plan->outputs, plan->n_outputs, sizeof(uint32_t));
-    m->values = carve(c, plan->row_elems * B, size);
+    m->values = carve(c, times(plan->row_elems, B), size);
     m->batch_sums = carve(c, plan->n_sums, sizeof(double));
     m->weights = carve(c, B, size);
     m->row_loss = carve(c, B, size);
     m->target_column = carve(c, plan->n_targets, sizeof(uint64_t));
     m->target_width = carve(c, plan->n_targets, sizeof(uint32_t));
-    m->labels = carve(c, B * plan->n_targets, sizeof(int32_t));
+    m->labels = carve(c, times(B, plan->n_targets), sizeof(int32_t));
     m->wt_offset = carve(c, plan->n_params, sizeof(uint64_t));
 
     uint64_t columns = 0; /* one padded row per dense target */
     for (uint32_t t = 0; t < plan->n_targets; t++) {
-        uint32_t width = UINT32_MAX; /* of this slot: 0 for labels */
+        uint32_t width = PN_NONE; /* of this slot: 0 for labels, PN_NONE where only an external loss looks */
+        int used = 0;
         for (uint32_t i = 0; i < plan->n_ops; i++) {
             const pn_op *op = &plan->ops[i];
             if ((op->kind != PN_OP_loss && op->kind != PN_OP_metric) || op->slot != t) continue;
+            used = 1;
+            if (op->kind == PN_OP_loss && op->act == PN_LOSS_external) continue;
             const uint32_t w = is_label(op) ? 0 : plan->values[op->x].width;
-            if (width != UINT32_MAX && width != w) return PN_BAD_PLAN;
+            if (width != PN_NONE && width != w) return PN_BAD_PLAN;
             width = w;
         }
-        if (width == UINT32_MAX) return PN_BAD_PLAN;
+        if (!used) return PN_BAD_PLAN;
         if (m->target_width) m->target_width[t] = width, m->target_column[t] = columns;
-        columns += pn_pad(width);
+        columns += width == PN_NONE ? 0 : pn_pad(width);
     }
-    m->targets = carve(c, columns * B, size);
+    m->targets = carve(c, times(columns, B), size);
     if (m->training) {
         uint64_t elems = 0;
         for (uint32_t p = 0; p < plan->n_params; p++) {
@@ -92,7 +98,7 @@ static pn_status lay_out(pn_machine *m, carver *c, const pn_plan *plan, int64_t 
             if (kept) elems += pn_pad(plan->params[p].rows) * plan->params[p].cols;
         }
         m->transposed = carve(c, elems, size);
-        m->dvalues = carve(c, plan->row_elems * B, size);
+        m->dvalues = carve(c, times(plan->row_elems, B), size);
         m->partial = carve(c, plan->param_elems / SUM_BLOCK + 1, sizeof(double));
     }
     return c->overflow ? PN_NO_MEMORY : PN_OK;
@@ -134,6 +140,7 @@ pn_status pn_machine_open(pn_machine **machine, const pn_plan *plan, pn_dtype dt
     }
     m->kernels = found->kernels[dtype];
     m->isa = found->name;
+    m->asked_threads = n_threads;
     m->n_threads = n_threads ? n_threads : pn_get_num_threads();
     m->capacity = rows;
     m->arenas = *arenas;
@@ -173,6 +180,7 @@ pn_status pn_run(pn_machine *m, const pn_job *job, int64_t first, int64_t count,
     *done = 0;
     if (first < 0 || count < 0 || !covers(job, m)) return PN_BAD_ARGUMENT;
     if (__atomic_exchange_n(&m->running, 1, __ATOMIC_ACQUIRE)) return PN_BUSY;
+    if (!m->asked_threads) m->n_threads = pn_get_num_threads();
     const pn_status status = (m->dtype == PN_F64 ? pn_run_f64 : pn_run_f32)(m, job, first, count, seconds, done);
     __atomic_store_n(&m->running, 0, __ATOMIC_RELEASE);
     return status;

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int chosen_threads; /* 0: not chosen */
+static _Atomic int chosen_threads; /* 0: not chosen */
 
 #if defined(_WIN32)
 int pn_available_cpus(void) { return 1; }
@@ -51,6 +51,7 @@ typedef struct pool {
 typedef struct seat {
     pool *p;
     int index;
+    uint64_t seen; /* the ticket at hiring: a past one, not this worker's */
 } seat;
 
 static _Atomic(pool *) the_pool;
@@ -74,7 +75,7 @@ static uint64_t next_ticket(pool *p, uint64_t seen) {
 static void *worker(void *argument) {
     const seat s = *(seat *)argument;
     free(argument);
-    for (uint64_t seen = 0;;) {
+    for (uint64_t seen = s.seen;;) {
         seen = next_ticket(s.p, seen);
         const int n = (int)(seen & 0xffff);
         if (s.index >= n) continue;
@@ -106,7 +107,7 @@ static void hire(pool *p, int workers) {
         pthread_attr_t detached;
         seat *s = malloc(sizeof *s);
         if (!s) return;
-        *s = (seat){p, p->workers + 1};
+        *s = (seat){p, p->workers + 1, atomic_load(&p->ticket)};
         pthread_attr_init(&detached);
         pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
         const int failed = pthread_create(&thread, &detached, worker, s);
@@ -120,6 +121,7 @@ static void hire(pool *p, int workers) {
 }
 
 void pn_parallel(pn_work *work, void *argument, int n) {
+    if (n > MAX_WORKERS + 1) n = MAX_WORKERS + 1; /* a ticket has 16 bits for it */
     pool *p = n > 1 ? get_pool() : NULL;
     if (!p || atomic_flag_test_and_set_explicit(&p->taken, memory_order_acquire)) {
         for (int i = 0; i < n; i++) work(argument, i, n);
@@ -175,8 +177,10 @@ static int from_environment(const char *name) {
 void pn_set_num_threads(int n) { chosen_threads = n > 0 ? n < 256 ? n : 255 : 0; }
 
 int pn_get_num_threads(void) {
-    if (!chosen_threads) chosen_threads = from_environment("PYNET_NUM_THREADS");
-    if (!chosen_threads) chosen_threads = from_environment("OMP_NUM_THREADS");
-    if (!chosen_threads) chosen_threads = pn_available_cpus();
-    return chosen_threads;
+    int n = chosen_threads;
+    if (!n) n = from_environment("PYNET_NUM_THREADS");
+    if (!n) n = from_environment("OMP_NUM_THREADS");
+    if (!n) n = pn_available_cpus();
+    chosen_threads = n;
+    return n;
 }

@@ -62,13 +62,14 @@ typedef struct pn_op {
     double p[3]; /* activation parameters; LOSS: p[0] its parameter, p[1] weight of the head */
 } pn_op;
 
-enum {               /* pn_op.flags, all set by the planner and all about the way down */
-       PN_ADD_X = 1, /* dx += instead of dx =  : a later op has already written it */
-       PN_ADD_X2 = 2,
-       PN_STOP_X = 4, /* nobody needs dx */
-       PN_STOP_X2 = 8,
-       PN_NO_BACKWARD = 16, /* no loss depends on this op */
-       PN_ADD_W = 32        /* dw, db += : the layer is called more than once */
+/* pn_op.flags, all set by the planner and all about the way down */
+enum {
+    PN_ADD_X = 1, /* dx += instead of dx =  : a later op has already written it */
+    PN_ADD_X2 = 2,
+    PN_STOP_X = 4, /* nobody needs dx */
+    PN_STOP_X2 = 8,
+    PN_NO_BACKWARD = 16, /* no loss depends on this op */
+    PN_ADD_W = 32        /* dw, db += : the layer is called more than once */
 };
 
 typedef struct pn_plan {
@@ -135,14 +136,8 @@ typedef struct pn_array { /* [rows, width] of any layout; strides in bytes, may 
     uint32_t type; /* pn_type */
 } pn_array;
 
-enum { /* pn_job.stages */
-       PN_FORWARD = 1,
-       PN_LOSS = 2,
-       PN_METRIC = 4,
-       PN_BACKWARD = 8,
-       PN_UPDATE = 16,
-       PN_OUTPUT = 32
-};
+/* pn_job.stages */
+enum { PN_FORWARD = 1, PN_LOSS = 2, PN_METRIC = 4, PN_BACKWARD = 8, PN_UPDATE = 16, PN_OUTPUT = 32 };
 
 typedef struct pn_clip {
     int32_t kind;

@@ -46,6 +46,7 @@ static pn_status load_targets(run *r) {
     const pn_job *job = r->job;
     for (uint32_t t = 0; t < m->plan.n_targets; t++) {
         pn_array array = job->targets[t];
+        if (m->target_width[t] == PN_NONE) continue;
         if (m->target_width[t]) {
             array.width = m->target_width[t];
             r->k->gather(&array, job->order, r->row0, NULL, NULL, target(r, t), (int64_t)pn_pad(array.width), 0, r->B);

@@ -291,6 +291,15 @@ def check_plan(plan):
     """Raise ValueError, naming table, row and number, if `plan` is not one that a machine may run."""
     (<_Plan>_Plan(plan)).check()
 
+
+def _target_widths(plan):
+    """Return {target slot: columns}, without those slots that only an external loss reads."""
+    labels = [(OPS["loss"], LOSSES["cross_entropy_index"]), (OPS["metric"], METRICS["accuracy_index"]),
+              (OPS["metric"], METRICS["top_k_index"])]
+    return {int(op["slot"]): 1 if (op["kind"], op["act"]) in labels else int(plan.values["width"][op["x"]])
+            for op in plan.ops if op["kind"] in (OPS["loss"], OPS["metric"])
+            and (op["kind"], op["act"]) != (OPS["loss"], LOSSES["external"])}
+
 # ---- the machine -------------------------------------------------------------------------------------------------
 
 
@@ -316,6 +325,7 @@ cdef class Machine:
     cdef pn_machine *m
     cdef object keep
     cdef object dtype
+    cdef dict target_widths
     cdef Py_ssize_t itemsize
     cdef Py_ssize_t width_in, width_out
     cdef char code          # of the dtype, in buffer formats
@@ -352,6 +362,7 @@ cdef class Machine:
             raise ValueError(f"machine: {pn_status_text(status).decode()} (rows={rows}, n_threads={n_threads})")
         self.width_in = int(plan.values["width"][plan.input_values[0]]) if plan.n_inputs == 1 else -1
         self.width_out = int(plan.values["width"][plan.outputs[0]]) if len(plan.outputs) == 1 else -1
+        self.target_widths = _target_widths(plan)
         self.small = plan.param_elems < 100_000   # microseconds of work: giving up the GIL would cost more
 
     def __dealloc__(self):
@@ -403,16 +414,10 @@ cdef class Machine:
         if c.stages & (PN_LOSS | PN_METRIC):
             if len(job.targets) != p.n_targets:
                 raise ValueError(f"job.targets: expected {p.n_targets} arrays, got {len(job.targets)}")
-            for i in range(p.n_targets):
+            for i, want in self.target_widths.items():
                 targets[i] = held.rows(job.targets[i], 0, least, f"target {i}")
-            for op in self.plan.plan.ops:
-                if op["kind"] in (OPS["loss"], OPS["metric"]):
-                    index = (LOSSES["cross_entropy_index"],) if op["kind"] == OPS["loss"] else \
-                        (METRICS["accuracy_index"], METRICS["top_k_index"])
-                    want = 1 if op["act"] in index else self.plan.plan.values["width"][op["x"]]
-                    if targets[op["slot"]].width != int(want):
-                        got = targets[op["slot"]].width
-                        raise ValueError(f"target {op['slot']}: expected {want} columns, got {got}")
+                if targets[i].width != <uint32_t>want:
+                    raise ValueError(f"target {i}: expected {want} columns, got {targets[i].width}")
             c.targets = targets
             c.sums = <double *>held.vector(job.sums, 8, p.n_sums, 1, "job.sums")
         if c.stages & PN_OUTPUT:
@@ -461,7 +466,11 @@ cdef class Machine:
                 return self._convert_one(x, out)
             if out is None:
                 out = _np.empty(self.width_out, self.dtype)
-            PyObject_GetBuffer(out, &vy, PyBUF_FORMAT | PyBUF_STRIDES | PyBUF_WRITABLE)
+            try:
+                PyObject_GetBuffer(out, &vy, PyBUF_FORMAT | PyBUF_STRIDES | PyBUF_WRITABLE)
+            except (TypeError, ValueError, BufferError) as error:
+                kind = TypeError if isinstance(error, TypeError) else ValueError
+                raise kind(f"out: expected a writeable vector of {self.width_out} {self.dtype}: {error}") from None
             try:
                 if vy.ndim != 1 or vy.shape[0] != self.width_out or vy.itemsize != self.itemsize \
                         or vy.strides[0] != self.itemsize or vy.format[0] != self.code or vy.format[1] != 0:

@@ -142,7 +142,7 @@ def _d_hard_swish(x):
 
 def _inside(x, value):
     """`value` where |x| <= 1, else 0: kernel functions have bounded support."""
-    return np.where(np.abs(x) <= 1, value, 0)
+    return np.where(np.abs(x) > 1, 0, value)
 
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
@@ -151,7 +151,7 @@ _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 # fmt: off
 
 Identity = _row("Identity", "identity", lambda x: x, lambda y: np.ones_like(y), "x.")
-Step = _row("Step", "step", lambda x: x > 0, lambda y: np.zeros_like(y),
+Step = _row("Step", "step", lambda x: np.heaviside(x, 0), lambda y: np.zeros_like(y),
     "1 where x > 0, else 0 (McCulloch, Pitts 1943). Its derivative is 0: nothing below it learns.", nonnegative=True)
 Sigmoid = _row("Sigmoid", "sigmoid", _sigmoid, lambda y: y * (1 - y), "1 / (1 + exp(-x)).", nonnegative=True)
 Tanh = _row("Tanh", "tanh", lambda x: np.tanh(x), lambda y: 1 - y * y, "tanh x.")
@@ -218,7 +218,7 @@ Tricube = _row("Tricube", "tricube",
     lambda x: _inside(x, 70 / 81 * (1 - np.abs(x) ** 3) ** 3),
     lambda x: _inside(x, -70 / 9 * x * np.abs(x) * (1 - np.abs(x) ** 3) ** 2),
     "70/81 (1 - |x|^3)^3 where |x| <= 1, else 0 (Cleveland 1979).", nonnegative=True)
-Rectangular = _row("Rectangular", "rectangular", lambda x: _inside(x, 0.5), lambda x: np.zeros_like(x),
+Rectangular = _row("Rectangular", "rectangular", lambda x: _inside(x, 0.5 + 0 * x), lambda x: np.zeros_like(x),
     "1/2 where |x| <= 1, else 0. Its derivative is 0: nothing below it learns.", nonnegative=True)
 # fmt: on
 

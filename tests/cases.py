@@ -45,7 +45,7 @@ def target(kind: str, n: int, width: int, rng) -> np.ndarray:
     return rng.normal(size=(n, width))
 
 
-# ---- update rules, by name in the roll-call -----------------------------------------------------------------------
+# ---- update rules, by name in the roll-call ----------------------------------------------------------------------
 
 RULES = {
     "sgd": pn.SGD(0.05),
@@ -60,7 +60,7 @@ RULES = {
 
 SIGNED = ("adam", "adamw", "rmsprop", "adagrad", "rprop")  # the first step is lr * sign(g), however small g is
 
-# ---- graphs -------------------------------------------------------------------------------------------------------
+# ---- graphs ------------------------------------------------------------------------------------------------------
 
 
 def dense(units, activation=None, **more) -> pn.Dense:
@@ -80,12 +80,13 @@ def branching(activation, last="identity", dtype="float64", seed: int = 0) -> pn
     return pn.Model(x, outputs, dtype=dtype, random_state=seed)
 
 
-# ---- kinks ----------------------------------------------------------------------------------------------------------
+# ---- kinks -------------------------------------------------------------------------------------------------------
 
 KINKS = {  # where an activation or one of its first derivatives jumps
     "step": (0,), "relu": (0,), "leaky_relu": (0,), "elu": (0,), "selu": (0,), "softsign": (0,),
     "hard_sigmoid": (-3, 3), "hard_tanh": (-1, 1), "hard_swish": (-3, 3),
-    "epanechnikov": (-1, 1), "triangular": (-1, 0, 1), "quartic": (-1, 1), "tricube": (-1, 0, 1), "rectangular": (-1, 1),
+    "epanechnikov": (-1, 1), "triangular": (-1, 0, 1), "quartic": (-1, 1), "tricube": (-1, 0, 1),
+    "rectangular": (-1, 1),
 }  # fmt: skip
 
 
@@ -124,5 +125,3 @@ def sign_margin(plan, grads) -> float:
         if g.any():
             margin = min(margin, g[g > 0].min() / g.max())
     return float(margin)
-
-

@@ -1,9 +1,8 @@
 """Fixtures: the instruction sets of this CPU (fewer than it has is a failure, never a skip), seeds, dtypes."""
 
+import helpers
 import numpy as np
 import pytest
-
-import helpers
 
 
 @pytest.fixture(scope="session", autouse=True)

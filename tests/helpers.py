@@ -172,7 +172,8 @@ def total_loss(plan, sums):
     """The loss of each batch from the sums of a machine, [steps, n_sums] or [n_sums]."""
     total = sums[..., 0].copy()
     for op in plan.ops[plan.ops["kind"] == _core.OPS["loss"]]:
-        total += op["p"][1] * sums[..., op["at"]] / sums[..., op["at"] + 1]
+        weight = sums[..., op["at"] + 1]
+        total += op["p"][1] * sums[..., op["at"]] / np.where(weight > 0, weight, 1)
     return total
 
 
@@ -237,17 +238,3 @@ def assert_moved(trained: Trained, start, but=()) -> None:
             off = distance(unpack(trained.params, record), unpack(start, record))
             assert off > 1e-4 or name in but, f"{name} has not moved"
     assert set(moved) - set(but), "nothing was to move"
-
-
-def ulps(actual, expected):
-    """|actual - expected| in units of the last place of `expected` in the dtype of `actual`.
-
-    `expected` may be wider than float64; what is smaller than the least normal number counts as that.
-    """
-    unit = np.spacing(np.maximum(np.abs(expected).astype(actual.dtype), np.finfo(actual.dtype).tiny))
-    return (np.abs(actual - expected) / unit).astype(np.float64)
-
-
-def difference(f, h: float):
-    """Central difference of fourth order of f(step) at 0."""
-    return (8 * (f(h) - f(-h)) - (f(2 * h) - f(-2 * h))) / (12 * h)

@@ -29,7 +29,7 @@ def run(*arguments: str) -> int:
 
 def process(*arguments: str, **options):
     return subprocess.Popen(
-        [sys.executable, "-m", "pynet.cli", *arguments], stderr=subprocess.PIPE, text=True, **options
+        [sys.executable, "-m", "pynet", *arguments], stderr=subprocess.PIPE, text=True, **options
     )
 
 

@@ -155,6 +155,22 @@ def test_what_is_printed(backend, verbose, monkeypatch):
     assert verbose == 0 or texts[1].endswith("\n") or texts[1].endswith("\r")
 
 
+def test_a_loss_of_ones_own_may_take_class_numbers(backend):
+    class CrossEntropy:
+        def value_and_gradient(self, prediction, target):
+            at = np.arange(len(target)), target
+            gradient = np.zeros_like(prediction)
+            gradient[at] = -1 / (prediction[at] * len(target))
+            return float(-np.log(prediction[at]).mean()), gradient
+
+    ends = []
+    for loss in ("cross_entropy", CrossEntropy()):
+        trainer = make(backend, loss=loss, metrics=["accuracy"])
+        ends.append(trainer.fit(X, y, epochs=3, verbose=0).history)
+    for name, values in ends[0].items():
+        assert ends[1][name] == pytest.approx(values, rel=1e-10)
+
+
 # ---- when it goes wrong -------------------------------------------------------------------------------------------
 
 

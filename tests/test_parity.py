@@ -9,13 +9,13 @@ seed is the first with which the float64 run keeps away from all edges, by more 
 import copy
 import functools
 
-import numpy as np
-import pytest
-
 import cases
 import helpers
+import numpy as np
+import pytest
+from helpers import EVERYWHERE, ISAS, NUMPY, Executor
+
 import pynet as pn
-from helpers import EVERYWHERE, FMA_ISAS, ISAS, NUMPY, Executor
 
 STEPS, BATCH = 10, 5
 TOLERANCE = {"float64": 1e-12, "float32": 5e-5}

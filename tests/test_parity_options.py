@@ -4,13 +4,13 @@ penalties, clips, schedules, frozen layers, heads, metrics, a loss of one's own,
 Each option is also seen to matter: without it the result is another one.
 """
 
-import numpy as np
-import pytest
-
 import cases
 import helpers
-import pynet as pn
+import numpy as np
+import pytest
 from helpers import EVERYWHERE, FMA_ISAS, NUMPY, Executor
+
+import pynet as pn
 
 TOLERANCE = {"float64": 1e-12, "float32": 5e-5}  # shares of the largest magnitude, as in test_parity.py
 N = 24
@@ -78,7 +78,7 @@ def test_ordinary_fit_moves_every_parameter(plain):
     assert arrays["loss"][2] < arrays["loss"][0]
 
 
-# ---- weights ------------------------------------------------------------------------------------------------------
+# ---- weights -----------------------------------------------------------------------------------------------------
 
 
 def test_sample_weight(plain):
@@ -111,7 +111,7 @@ def test_class_weight(plain, weight, one_hot):
     assert_matters(one, fit_everywhere(dtype, **options))
 
 
-# ---- penalties, clips, schedules, decay, frozen layers ----------------------------------------------------------------
+# ---- penalties, clips, schedules, decay, frozen layers -----------------------------------------------------------
 
 
 def penalised(**penalty):
@@ -205,7 +205,7 @@ def test_frozen_layers(plain, frozen, clip):
             assert helpers.distance(one[name], first) > 1e-3
 
 
-# ---- heads ------------------------------------------------------------------------------------------------------------
+# ---- heads -------------------------------------------------------------------------------------------------------
 
 
 def test_metrics_only_watch(plain):
@@ -244,7 +244,7 @@ def test_a_loss_of_ones_own(plain):
     assert_matters(one, arrays)
 
 
-# ---- inputs ------------------------------------------------------------------------------------------------------------
+# ---- inputs ------------------------------------------------------------------------------------------------------
 
 
 def two_inputs(scaled):

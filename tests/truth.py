@@ -9,10 +9,10 @@ from decimal import localcontext
 import numpy as np
 
 DIGITS = 50
-PI = D("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798214808651")
+PI = D("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798")
 ZERO, ONE, TWO, HALF = D(0), D(1), D(2), D("0.5")
 
-# ---- elementary functions that decimal lacks -------------------------------------------------------------------------
+# ---- elementary functions that decimal lacks ---------------------------------------------------------------------
 
 
 def series(term, step):
@@ -77,14 +77,15 @@ def tanh(x):
 
 
 def sigmoid(x):
-    return 1 / (1 + (-x).exp())
+    e = (-abs(x)).exp()
+    return (e if x < 0 else ONE) / (1 + e)
 
 
 def softplus(x):
     return max(x, ZERO) + log1p((-abs(x)).exp())
 
 
-# ---- the table: name -> (f, derivative), both of x ------------------------------------------------------------------
+# ---- the table: name -> (f, derivative), both of x and of the parameter, if there is one -------------------------
 
 SCALE, ALPHA = D("1.0507009873554804934193349852946"), D("1.6732632423543772848170429916717")
 
@@ -113,11 +114,14 @@ TABLE = {
     "step": (lambda x: ONE if x > 0 else ZERO, lambda x: ZERO),
     "sigmoid": (sigmoid, lambda x: sigmoid(x) * sigmoid(-x)),
     "tanh": (tanh, lambda x: 1 - tanh(x) ** 2),
-    "lecun_tanh": (lambda x: tanh(x) + D("0.1") * x, lambda x: 1 - tanh(x) ** 2 + D("0.1")),
-    "scaled_tanh": (lambda x: D("1.7159") * tanh(2 * x / 3), lambda x: D("1.7159") * 2 / 3 * (1 - tanh(2 * x / 3) ** 2)),
+    "lecun_tanh": (lambda x, a: tanh(x) + a * x, lambda x, a: 1 - tanh(x) ** 2 + a),
+    "scaled_tanh": (
+        lambda x: D("1.7159") * tanh(2 * x / 3),
+        lambda x: D("1.7159") * 2 / 3 * (1 - tanh(2 * x / 3) ** 2),
+    ),
     "relu": (lambda x: max(x, ZERO), lambda x: ONE if x > 0 else ZERO),
-    "leaky_relu": (lambda x: x if x >= 0 else x / 100, lambda x: ONE if x > 0 else ONE / 100),
-    "elu": (lambda x: x if x >= 0 else expm1(x), lambda x: ONE if x >= 0 else x.exp()),
+    "leaky_relu": (lambda x, a: x if x >= 0 else a * x, lambda x, a: ONE if x > 0 else a),
+    "elu": (lambda x, a: x if x >= 0 else a * expm1(x), lambda x, a: ONE if x >= 0 else a * x.exp()),
     "selu": (
         lambda x: SCALE * (x if x >= 0 else ALPHA * expm1(x)),
         lambda x: SCALE * (ONE if x >= 0 else ALPHA * x.exp()),
@@ -141,7 +145,7 @@ TABLE = {
     "sinusoid": (sin, cos),
     "sinc": (lambda x: sin(x) / x if x else ONE, d_sinc),
     "gaussian": (lambda x: (-x * x).exp(), lambda x: -2 * x * (-x * x).exp()),
-    "isru": (lambda x: x / (1 + x * x).sqrt(), lambda x: 1 / (1 + x * x).sqrt() ** 3),
+    "isru": (lambda x, a: x / (1 + a * x * x).sqrt(), lambda x, a: 1 / (1 + a * x * x).sqrt() ** 3),
     "epanechnikov": (lambda x: inside(x, (1 - x * x) * 3 / 4), lambda x: inside(x, -3 * x / 2)),
     "triangular": (lambda x: inside(x, 1 - abs(x)), lambda x: inside(x, -sign(x))),
     "quartic": (
@@ -156,11 +160,11 @@ TABLE = {
 }
 
 
-def nearest(f, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """f at every x, as a float64 array and the rest that it rounds away: f = first + second, to 100 bits."""
+def nearest(f, x: np.ndarray, *parameters: float) -> tuple[np.ndarray, np.ndarray]:
+    """f at every x, as a float64 array and the rest that it rounds away: f = first + rest, to 100 bits."""
     with localcontext() as context:
         context.prec = DIGITS
-        exact = [f(D(float(v))) for v in x]
+        exact = [f(D(float(v)), *(D(float(p)) for p in parameters)) for v in x]
         first = np.array([float(v) for v in exact])
         rest = np.array([float(v - D(float(a))) for v, a in zip(exact, first, strict=True)])
     return first, rest

@@ -5,7 +5,7 @@
 
 /* ---- formulas too long for a row --------------------------------------------------------------------- */
 
-PN_INLINE vec vinside(vec x, vec y) { return vsel(vle(vabs(x), vset(1)), y, vset(0)); }
+PN_INLINE vec vinside(vec x, vec y) { return vsel(vlt(vset(1), vabs(x)), vset(0), y); } /* NaN: y */
 PN_INLINE vec vlecun_tanh_grad(vec x, vec a) {
     vec t = vtanh(x);
     return vadd(vfnma(t, t, vset(1)), a);
@@ -36,6 +36,7 @@ PN_INLINE vec vmish(vec x) {
 PN_INLINE vec vmish_grad(vec x) { /* t + x (1 - t^2) sigmoid(x), 1 - t^2 = 4 (n + 1)/(n + 2)^2 */
     vec n = vmish_n(x), d = vdiv(vset(1), vadd(n, vset(2)));
     vec one_t2 = vmul(vmul(vset(4), vadd(n, vset(1))), vmul(d, d));
+    one_t2 = vsel(vlt(vset(20), x), vset(0), one_t2); /* n stands still there, x does not */
     return vfma(vmul(x, one_t2), vsigmoid(x), vmul(n, d));
 }
 PN_INLINE vec vhard_swish(vec x) {

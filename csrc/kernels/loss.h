@@ -124,7 +124,7 @@ static real cross_entropy_index_row(const real *z, int32_t label, real *dx, real
     real lane[PN_PANEL] = {0}; /* one scalar logarithm: the vector one, so that every ISA has its bits */
     for (int i = 0; i < VLEN; i++) lane[i] = s;
     vstore(lane, vlog(vload(lane)));
-    return top - zl + lane[0];
+    return top - zl + lane[0] + (s - s); /* s - s: a NaN among the logits, which vlog does not pass on */
 }
 
 static real cross_entropy_dense_row(const real *z, const real *t, real *dx, real factor, int64_t O) {

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 
 /* Defined by each test program, with CHECK_PROGRAM. */
-extern long checks, failures;      /* counted by the main thread only */
+extern long checks, failures; /* counted by the main thread only */
 extern uint64_t random_state;
-extern char where[256];            /* what is being checked: printed with every failure */
+extern char where[256]; /* what is being checked: printed with every failure */
 #define CHECK_PROGRAM                                                                                                  \
     long checks, failures;                                                                                             \
     uint64_t random_state = 1;                                                                                         \

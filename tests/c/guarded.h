@@ -32,7 +32,7 @@ static struct kept {
 } kept[128];
 static int n_kept;
 
-static void *keep(size_t size) {   /* until drop_all() */
+static void *keep(size_t size) { /* until drop_all() */
     void *block = n_kept < 128 ? malloc(size) : NULL;
     if (!block) abort();
     kept[n_kept++] = (struct kept){block, size};
@@ -71,13 +71,13 @@ static real *matrix(int64_t rows, int64_t width, int64_t ld, double low, double 
 }
 
 typedef struct output {
-    real *at;              /* what the kernel gets */
-    real *raw, *before;    /* with the bands; as it was before the call */
+    real *at;           /* what the kernel gets */
+    real *raw, *before; /* with the bands; as it was before the call */
     unsigned char *seen;
     int64_t first, total;
 } output;
 
-static void ready(output *o) {   /* after filling, before the call */
+static void ready(output *o) { /* after filling, before the call */
     memcpy(o->before, o->raw, (size_t)o->total * sizeof(real));
     memset(o->seen, 0, (size_t)o->total);
 }
@@ -119,7 +119,8 @@ static void expect_zero(output *o, int64_t i) {
 static uint64_t finish(const output *o, uint64_t hash) {
     checks++;
     for (int64_t i = 0; i < o->total; i++) {
-        if (o->seen[i] == 1) hash = add_bits(hash, &o->raw[i], sizeof(real));
+        if (o->seen[i] == 1)
+            hash = add_bits(hash, &o->raw[i], sizeof(real));
         else if (!o->seen[i] && memcmp(&o->raw[i], &o->before[i], sizeof(real)) != 0) {
             FAIL("[%lld] was written", (long long)(i - o->first));
             break;

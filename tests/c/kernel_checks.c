@@ -12,13 +12,13 @@
 #endif
 
 typedef PN_SUFFIX(pn_kernels) kernels;
-static uint64_t bits;   /* of everything that the kernel now checked has written */
+static uint64_t bits; /* of everything that the kernel now checked has written */
 
-static const int shapes[] = {1, 15, 16, 17, 31, 33, 47, 100};   /* around one, two and three panels */
+static const int shapes[] = {1, 15, 16, 17, 31, 33, 47, 100}; /* around one, two and three panels */
 enum { N_SHAPES = sizeof shapes / sizeof shapes[0], N_TRIPLES = N_SHAPES * N_SHAPES * N_SHAPES };
 #define EACH_TRIPLE(B, I, O)                                                                                           \
-    for (int B, I, O, c = 0; c < N_TRIPLES && (B = shapes[c % 8], I = shapes[c / 8 % 8], O = shapes[c / 64]); c++,     \
-             drop_all())
+    for (int B, I, O, c = 0; c < N_TRIPLES && (B = shapes[c % 8], I = shapes[c / 8 % 8], O = shapes[c / 64]);          \
+         c++, drop_all())
 #define EACH_PAIR(B, O)                                                                                                \
     for (int B, O, c = 0; c < N_SHAPES * N_SHAPES && (B = shapes[c % 8], O = shapes[c / 8]); c++, drop_all())
 
@@ -28,7 +28,7 @@ static void part(int way, int64_t n, int64_t *from, int64_t *to) {
     *to = way & 2 ? n - n / 3 : n;
 }
 static int64_t pad(int64_t n) { return (int64_t)pn_pad((uint64_t)n); }
-static int64_t lead(int c, int64_t n) { return pad(n) + (c % 3 ? 16 : 0); }   /* a leading dimension */
+static int64_t lead(int c, int64_t n) { return pad(n) + (c % 3 ? 16 : 0); } /* a leading dimension */
 
 /* Element [i,o] of a matrix with I rows in panels. */
 #define PANEL(w, I, i, o) (w)[((o) / 16 * (I) + (i)) * 16 + (o) % 16]
@@ -44,7 +44,7 @@ static real *panels_of(int64_t I, int64_t O, double padding) {
 
 static const double act_parameters[3] = {0.25, 0, 0};
 
-static int some_activation(int c) {   /* in turn, softmax among them */
+static int some_activation(int c) { /* in turn, softmax among them */
     for (int id = c % PN_N_ACTS;; id = (id + 1) % PN_N_ACTS)
         if (pn_activation_known(id)) return id;
 }
@@ -63,8 +63,7 @@ static void check_dense_forward(const kernels *k) {
         part(c % 4, pad(O) / 16, &p0, &p1);
         k->dense_forward(x, ldx, w, b, y->at, ldy, z->at, ldz, m0, m1, I, p0, p1, act, act_parameters);
         k->dense_forward(x, ldx, w, b, alone->at, ldy, NULL, 0, m0, m1, I, p0, p1, act, act_parameters);
-        if (act != PN_ACT_softmax)
-            k->act_forward(act, act_parameters, z->at, ldz, reference, ldy, m0, m1, p0, p1);
+        if (act != PN_ACT_softmax) k->act_forward(act, act_parameters, z->at, ldz, reference, ldy, m0, m1, p0, p1);
         for (int64_t m = m0; m < m1; m++)
             for (int64_t o = p0 * 16; o < p1 * 16; o++) {
                 double sum = b ? (double)b[o] : 0, size = fabs(sum);
@@ -74,7 +73,7 @@ static void check_dense_forward(const kernels *k) {
                     size += fabs(product);
                 }
                 expect(z, m * ldz + o, sum, 2 * (I + 2) * EPS * size);
-                if (act == PN_ACT_softmax) {   /* a row's business: the sum is left for softmax_forward */
+                if (act == PN_ACT_softmax) { /* a row's business: the sum is left for softmax_forward */
                     expect_bits(alone, m * ldy + o, z->at[m * ldz + o]);
                 } else {
                     expect_bits(y, m * ldy + o, reference[m * ldy + o]);
@@ -167,7 +166,7 @@ static void check_column_sums(const kernels *k) {
 static void check_transpose(const kernels *k) {
     EACH_PAIR(I, O) {
         AT("transpose I %d O %d, case %d", I, O, c);
-        const real *w = panels_of(I, O, NAN);   /* the padding of w is not wanted in wt */
+        const real *w = panels_of(I, O, NAN); /* the padding of w is not wanted in wt */
         output *wt = output_of(pad(I) * O);
         int64_t p0, p1;
         part(c % 4, pad(I) / 16, &p0, &p1);
@@ -185,6 +184,7 @@ static double inside(double x, double y) { return fabs(x) <= 1 ? y : 0; }
 
 static double activation(int id, double x, double a) {
     const double sigmoid = 1 / (1 + exp(-x)), softplus = x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
+    // clang-format off: one row each
     switch (id) {
     case PN_ACT_identity: return x;
     case PN_ACT_step: return x > 0;
@@ -217,12 +217,14 @@ static double activation(int id, double x, double a) {
     case PN_ACT_rectangular: return inside(x, 0.5);
     default: FAIL("no formula for activation %d", id); return NAN;
     }
+    // clang-format on
 }
 
-static double slope(int id, double x, double a) {   /* central difference of the fourth order */
+static double slope(int id, double x, double a) { /* central difference of the fourth order */
     const double h = 1e-3;
     return (8 * (activation(id, x + h, a) - activation(id, x - h, a)) -
-            (activation(id, x + 2 * h, a) - activation(id, x - 2 * h, a))) / (12 * h);
+            (activation(id, x + 2 * h, a) - activation(id, x - 2 * h, a))) /
+           (12 * h);
 }
 
 /* Odd multiples of 1/32, exact in float: never near an integer, where the kinks are. */
@@ -268,7 +270,7 @@ static void check_act_backward(const kernels *k) {
             if (add || in_place)
                 for (int64_t i = 0; i < B * lddx; i++) dx->at[i] = dy[B * lddx - 1 - i];
             ready(dx);
-            if (!pn_activation_needs_x(act)) {   /* the derivative is had from y */
+            if (!pn_activation_needs_x(act)) { /* the derivative is had from y */
                 real *y = input(B * ldv);
                 k->act_forward(act, act_parameters, x, ldx, y, ldv, 0, B, 0, 3);
                 v = y;
@@ -289,13 +291,14 @@ static void check_act_backward(const kernels *k) {
         }
 }
 
-/* ---- softmax ------------------------------------------------------------------------------------------------------ */
+/* ---- softmax ------------------------------------------------------------------------------------------------------
+ */
 
 static void check_softmax_forward(const kernels *k) {
     EACH_PAIR(B, O) {
         AT("softmax_forward B %d O %d, case %d", B, O, c);
         const int64_t ldx = lead(c, O), ldy = lead(c + 1, O);
-        const double range = c % 2 ? 100 : 3;   /* 100: most exponentials vanish, none overflows */
+        const double range = c % 2 ? 100 : 3; /* 100: most exponentials vanish, none overflows */
         const real *x = matrix(B, O, ldx, -range, range, NAN);
         output *y = output_of(B * ldy), *in_place = output_of(B * ldx);
         for (int64_t i = 0; i < B * ldx; i++) in_place->at[i] = x[i];
@@ -308,7 +311,7 @@ static void check_softmax_forward(const kernels *k) {
             double top = -INFINITY, sum = 0;
             for (int64_t o = 0; o < O; o++) top = fmax(top, (double)x[m * ldx + o]);
             for (int64_t o = 0; o < O; o++) sum += exp((double)x[m * ldx + o] - top);
-            for (int64_t o = 0; o < pad(O); o++) {   /* the rounding of x - top is in the exponent */
+            for (int64_t o = 0; o < pad(O); o++) { /* the rounding of x - top is in the exponent */
                 const double p = o < O ? exp((double)x[m * ldx + o] - top) / sum : 0;
                 expect(y, m * ldy + o, p, p * EPS * (16 + 2 * range) + 2 * (double)FLT_MIN);
                 expect_bits(in_place, m * ldx + o, y->at[m * ldy + o]);
@@ -341,7 +344,8 @@ static void check_softmax_backward(const kernels *k) {
             for (int64_t o = 0; o < O; o++) {
                 const double p = (double)y[m * ldy + o], d = (double)dy[m * lddy + o];
                 const double old = add ? (double)was(dx, m * lddx + o) : 0;
-                expect(dx, m * lddx + o, old + p * (d - dot), EPS * (2 * fabs(old) + p * (4 * fabs(d) + (O + 4) * size)));
+                expect(dx, m * lddx + o, old + p * (d - dot),
+                       EPS * (2 * fabs(old) + p * (4 * fabs(d) + (O + 4) * size)));
             }
         }
         bits = finish(dx, bits);
@@ -350,7 +354,8 @@ static void check_softmax_backward(const kernels *k) {
 
 #include "kernel_checks_flat.h"
 
-/* ---- the roll-call: a kernel without a check does not compile ------------------------------------------------------ */
+/* ---- the roll-call: a kernel without a check does not compile ------------------------------------------------------
+ */
 
 typedef void check_function(const kernels *k);
 #define ENTRY(name, arguments) {#name, check_##name},
@@ -374,7 +379,7 @@ void PN_SUFFIX(check_helpers)(void) {
     o->at[0] = 1, o->at[1] = (real)NAN, o->at[2] = 1;
     AT("provoked on purpose");
     const long before = failures;
-    failures += MAX_REPORTS;   /* silently */
+    failures += MAX_REPORTS; /* silently */
     expect(o, 0, 1 + 3 * EPS, 2 * EPS);
     expect(o, 1, 1, 1e9);
     expect_bits(o, 2, (real)1 + (real)EPS);

@@ -7,7 +7,7 @@
 typedef struct kernel_report {
     const char *name;
     long checks;
-    uint64_t bits;   /* a name for all that the kernel wrote */
+    uint64_t bits; /* a name for all that the kernel wrote */
 } kernel_report;
 
 /* Checks kernel `index` of a table; 0: the roll-call is shorter. */

@@ -1,6 +1,7 @@
 /* kernel_checks_flat.h: the second half of kernel_checks.c: moving rows, losses, and flat loops over an arena. */
 
-/* ---- moving rows -------------------------------------------------------------------------------------------------- */
+/* ---- moving rows --------------------------------------------------------------------------------------------------
+ */
 
 static void check_add(const kernels *k) {
     EACH_PAIR(B, O) {
@@ -42,8 +43,10 @@ static void check_copy(const kernels *k) {
 static double random_element(int type, void *to) {
     const int shift = below(64);
     const uint64_t u = random_bits() >> shift;
-    const int64_t i = (int64_t)(random_bits() >> shift) * (below(2) ? 1 : -1) - below(2);
+    int64_t i = (int64_t)(random_bits() >> shift); /* one random number per statement: their order is the compiler's */
+    i = below(2) ? i : -i;
     const double x = uniform(-1000, 1000);
+    // clang-format off: one row each
     switch (type) {
 #define ELEMENT(id, ctype, from)                                                                                       \
     case id: {                                                                                                         \
@@ -63,12 +66,12 @@ static double random_element(int type, void *to) {
         ELEMENT(PN_UINT64, uint64_t, u)
     default: abort();
     }
+    // clang-format on
 }
 
 static void check_gather(const kernels *k) {
     static const int sizes[PN_N_TYPES] = {4, 8, 1, 1, 2, 2, 4, 4, 8, 8};
-    for (int type = 0; type < PN_N_TYPES; type++)
-        EACH_PAIR(B, n) {
+    for (int type = 0; type < PN_N_TYPES; type++) EACH_PAIR(B, n) {
             AT("gather of type %d, B %d n %d, case %d", type, B, n, c);
             const int64_t rows = 120, row0 = c % 7, size = sizes[type], ldy = lead(c, n);
             const int64_t along = size * (c % 3 == 0 ? 1 : c % 3 == 1 ? 3 : -1), across = (llabs(along) * n + 2 * size);
@@ -103,13 +106,15 @@ static void check_gather(const kernels *k) {
         }
 }
 
-/* ---- losses -------------------------------------------------------------------------------------------------------- */
+/* ---- losses --------------------------------------------------------------------------------------------------------
+ */
 
 static double sign(double x) { return (x > 0) - (x < 0); }
 
 /* Of one output: the loss, and its derivative by y in *g. */
 static double loss_term(int loss, double y, double t, double c, double *g) {
     const double d = y - t;
+    // clang-format off: one row each
     switch (loss) {
     case PN_LOSS_mse: *g = 2 * d; return d * d;
     case PN_LOSS_mae: *g = sign(d); return fabs(d);
@@ -122,6 +127,7 @@ static double loss_term(int loss, double y, double t, double c, double *g) {
         return fmax(y, 0) - y * t + log1p(exp(-fabs(y)));
     default: FAIL("no formula for loss %d", loss); return NAN;
     }
+    // clang-format on
 }
 
 /* A whole row in double; g[0..O) receives the derivatives. */
@@ -141,25 +147,31 @@ static double loss_row(int loss, const real *x, const real *t, int label, double
         mass += to;
         total += to * (top + log(sum) - (double)x[o]);
     }
-    for (int64_t o = 0; o < O; o++)
-        g[o] = mass * exp((double)x[o] - top) / sum - (t ? (double)t[o] : o == label);
+    for (int64_t o = 0; o < O; o++) g[o] = mass * exp((double)x[o] - top) / sum - (t ? (double)t[o] : o == label);
     return total;
 }
 
 static void check_loss(const kernels *k) {
-    static const int ids[] = {PN_LOSS_mse, PN_LOSS_mae, PN_LOSS_huber, PN_LOSS_log_cosh, PN_LOSS_poisson, PN_LOSS_quantile,
-                              PN_LOSS_cross_entropy_index, PN_LOSS_cross_entropy_dense, PN_LOSS_binary_cross_entropy};
-    for (int l = 0; l < (int)(sizeof ids / sizeof ids[0]); l++)
-        EACH_PAIR(B, O) {
+    static const int ids[] = {PN_LOSS_mse,
+                              PN_LOSS_mae,
+                              PN_LOSS_huber,
+                              PN_LOSS_log_cosh,
+                              PN_LOSS_poisson,
+                              PN_LOSS_quantile,
+                              PN_LOSS_cross_entropy_index,
+                              PN_LOSS_cross_entropy_dense,
+                              PN_LOSS_binary_cross_entropy};
+    for (int l = 0; l < (int)(sizeof ids / sizeof ids[0]); l++) EACH_PAIR(B, O) {
             const int loss = ids[l], positive = loss == PN_LOSS_poisson, index = loss == PN_LOSS_cross_entropy_index;
             const int shares = loss == PN_LOSS_cross_entropy_dense || loss == PN_LOSS_binary_cross_entropy;
             AT("loss %d, B %d O %d, case %d", loss, B, O, c);
             const int64_t ldx = lead(c, O), lddx = lead(c + 1, O), ldt = pad(O);
             const double c0 = 0.3, factor = 0.7, low = positive ? 0.1 : -4;
             const real *x = matrix(B, O, ldx, low, 4, 0), *weight = filled(B, 0, 2);
-            const double high = loss == PN_LOSS_cross_entropy_dense ? 2. / O : shares ? 1 : 4;   /* rows sum to about 1 */
+            const double high = loss == PN_LOSS_cross_entropy_dense ? 2. / O : shares ? 1 : 4; /* rows sum to about 1 */
             real *t = index ? NULL : matrix(B, O, ldt, positive || shares ? 0 : -4, high, 0);
-            for (int64_t m = 0; t && !shares && m < B; m++) t[m * ldt + O / 2] = x[m * ldx + O / 2];   /* no error at all */
+            for (int64_t m = 0; t && !shares && m < B; m++)
+                t[m * ldt + O / 2] = x[m * ldx + O / 2]; /* no error at all */
             int32_t *label = keep((size_t)B * sizeof *label);
             for (int64_t m = 0; m < B; m++) label[m] = below(O);
             output *rows = output_of(B), *dx = output_of(B * lddx);
@@ -176,7 +188,7 @@ static void check_loss(const kernels *k) {
             }
             bits = finish(dx, finish(rows, bits));
         }
-    AT("loss external");   /* the caller supplies dx */
+    AT("loss external"); /* the caller supplies dx */
     const real *x = filled(4 * 16, -1, 1), *weight = filled(4, 0, 2);
     output *rows = output_of(4), *dx = output_of(4 * 16);
     k->loss(PN_LOSS_external, 0, x, 16, x, 16, NULL, weight, 1, rows->at, dx->at, 16, 0, 4, 10);
@@ -185,11 +197,14 @@ static void check_loss(const kernels *k) {
     drop_all();
 }
 
-/* ---- optimizers ------------------------------------------------------------------------------------------------------ */
+/* ---- optimizers
+ * ------------------------------------------------------------------------------------------------------ */
 
 /* One element in double: the textbook, with the names of kernels/update.h. */
-static void textbook(int optimizer, const double *h, double rate, double step, double *p, double g, double *s0, double *s1) {
+static void textbook(int optimizer, const double *h, double rate, double step, double *p, double g, double *s0,
+                     double *s1) {
     if (h[7] != 0 && optimizer != PN_OPTIMIZER_adamw) g += h[7] * *p;
+    // clang-format off: one row each
     switch (optimizer) {
     case PN_OPTIMIZER_sgd: *p -= rate * g; break;
     case PN_OPTIMIZER_momentum: *s0 = h[0] * *s0 + g, *p -= rate * *s0; break;
@@ -211,6 +226,7 @@ static void textbook(int optimizer, const double *h, double rate, double step, d
     }
     default: FAIL("no formula for optimizer %d", optimizer);
     }
+    // clang-format on
 }
 
 static void check_update(const kernels *k) {
@@ -225,7 +241,7 @@ static void check_update(const kernels *k) {
             h[7] = c < 5 ? 0 : 0.1;
             output *p = output_of(n), *s[2] = {output_of(n), output_of(n)}, *g = output_of(n);
             for (int64_t i = 0; i < n; i++) p->at[i] = (real)uniform(-1, 1), s[0]->at[i] = s[1]->at[i] = 0;
-            for (int step = 1; step <= 4; step++) {   /* the next one starts from what the kernel left */
+            for (int step = 1; step <= 4; step++) { /* the next one starts from what the kernel left */
                 AT("update of optimizer %d, n %d, decay %g, step %d", id, (int)n, h[7], step);
                 for (int64_t i = 0; i < n; i++) g->at[i] = (real)(i % 7 == 3 ? 0 : uniform(-1, 1));
                 ready(p), ready(g), ready(s[0]), ready(s[1]);
@@ -244,7 +260,8 @@ static void check_update(const kernels *k) {
         }
 }
 
-/* ---- penalties, norms and clipping ------------------------------------------------------------------------------------- */
+/* ---- penalties, norms and clipping
+ * ------------------------------------------------------------------------------------- */
 
 #define EACH_LENGTH(n) for (int64_t n = 16; n <= 1600; n = n < 112 ? n + 16 : n * 5 / 80 * 16 + 16, drop_all())
 
@@ -263,7 +280,7 @@ static void check_penalty(const kernels *k) {
     }
 }
 
-static void near_sum(double got, double want) {   /* sums are double in both dtypes */
+static void near_sum(double got, double want) { /* sums are double in both dtypes */
     checks++;
     if (!(fabs(got - want) <= 1e-13 * fabs(want))) FAIL("the sum is %.17g, expected %.17g", got, want);
     bits = add_bits(bits, &got, sizeof got);
@@ -282,7 +299,7 @@ static void check_sum_squares(const kernels *k) {
     EACH_LENGTH(n) {
         AT("sum_squares n %d", (int)n);
         real *g = filled(n, -1, 1);
-        g[3] = (real)1e25;   /* its square is no float */
+        g[3] = (real)1e25; /* its square is no float */
         double sum = 0.5, want = 0.5;
         for (int64_t i = 0; i < n; i++) want += (double)g[i] * (double)g[i];
         k->sum_squares(g, n, &sum);

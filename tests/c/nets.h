@@ -17,7 +17,7 @@ enum { WA, BA, WB, BB, WL, BL, WM, BM, N_PARAMS };
 enum { OP_INPUT, OP_A, OP_B, OP_S, OP_CS, OP_CX, OP_R, OP_L, OP_M, OP_LOSS_L, OP_LOSS_M, OP_ACCURACY, N_OPS };
 enum { ROWS = 64, SAMPLES = 200, CLASSES = 3, N_SUMS = 8, ROOM = 16 };
 
-typedef struct net {   /* tables with room for what a malformed count would read */
+typedef struct net { /* tables with room for what a malformed count would read */
     pn_value values[ROOM];
     pn_param params[ROOM];
     pn_op ops[ROOM];
@@ -25,7 +25,7 @@ typedef struct net {   /* tables with room for what a malformed count would read
     pn_plan plan;
 } net;
 
-static inline void link_plan(net *n) {   /* after a copy */
+static inline void link_plan(net *n) { /* after a copy */
     n->plan.values = n->values;
     n->plan.params = n->params;
     n->plan.ops = n->ops;
@@ -34,10 +34,11 @@ static inline void link_plan(net *n) {   /* after a copy */
 
 static inline net make_net(void) {
     static const uint32_t widths[N_VALUES] = {20, 240, 240, 240, 240, 260, 260, 3, 2, 240};
-    static const uint32_t shapes[N_PARAMS][2] = {{20, 240}, {1, 240}, {240, 240}, {1, 240}, {260, 3}, {1, 3}, {240, 2}, {1, 2}};
-    net n = {.outputs = {VALUE_L, VALUE_M},
-             .plan = {.n_values = N_VALUES, .n_params = N_PARAMS, .n_ops = N_OPS, .n_outputs = 2, .n_inputs = 1,
-                      .n_targets = 2, .n_sums = N_SUMS}};
+    static const uint32_t shapes[N_PARAMS][2] = {{20, 240}, {1, 240}, {240, 240}, {1, 240},
+                                                 {260, 3},  {1, 3},   {240, 2},   {1, 2}};
+    net n = {.outputs = {VALUE_L, VALUE_M}};
+    n.plan = (pn_plan){.n_values = N_VALUES, .n_params = N_PARAMS, .n_ops = N_OPS, .n_outputs = 2};
+    n.plan.n_inputs = 1, n.plan.n_targets = 2, n.plan.n_sums = N_SUMS;
     for (int i = 0; i < N_VALUES; i++) {
         const uint32_t ld = (uint32_t)pn_pad(widths[i]);
         n.values[i] = (pn_value){widths[i], ld, n.plan.row_elems, 0};
@@ -49,6 +50,7 @@ static inline net make_net(void) {
     }
     n.params[WA].l1 = 1e-5;
     n.params[WB].l2 = 1e-4;
+    // clang-format off: a table
 #define ROW(...) (pn_op){__VA_ARGS__}
     n.ops[OP_INPUT] = ROW(.kind = PN_OP_input, .y = VALUE_X, .w = PN_NONE, .b = PN_NONE);
     n.ops[OP_A] = ROW(.kind = PN_OP_dense, .act = PN_ACT_tanh, .x = VALUE_X, .y = VALUE_A, .z = PN_NONE, .w = WA, .b = BA,
@@ -65,6 +67,7 @@ static inline net make_net(void) {
     n.ops[OP_LOSS_M] = ROW(.kind = PN_OP_loss, .act = PN_LOSS_mse, .x = VALUE_M, .slot = 1, .at = 4, .p = {0, 0.5});
     n.ops[OP_ACCURACY] = ROW(.kind = PN_OP_metric, .act = PN_METRIC_accuracy_index, .x = VALUE_L, .slot = 0, .at = 6);
 #undef ROW
+    // clang-format on
     return n;
 }
 
@@ -95,8 +98,10 @@ static inline void initialise(const net *n, pn_arenas a, pn_dtype dtype) {
             for (uint32_t o = 0; o < p->cols; o++) {
                 const uint64_t at = p->offset + (o / PN_PANEL * p->rows + i) * PN_PANEL + o % PN_PANEL;
                 const float w = (float)uniform(-1, 1) * (p->rows > 100 ? 0.11f : 0.39f);
-                if (dtype == PN_F64) ((double *)a.params)[at] = (double)w;
-                else ((float *)a.params)[at] = w;
+                if (dtype == PN_F64)
+                    ((double *)a.params)[at] = (double)w;
+                else
+                    ((float *)a.params)[at] = w;
             }
     }
 }

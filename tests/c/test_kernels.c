@@ -12,7 +12,7 @@
 
 CHECK_PROGRAM
 
-enum { SCALAR_CHECKS = 3000000 };   /* at least, in one dtype */
+enum { SCALAR_CHECKS = 3000000 }; /* at least, in one dtype */
 
 static const struct {
     const char *name;
@@ -25,7 +25,7 @@ int main(int argc, char **argv) {
     int runs = 0;
     printf("test_kernels: seed %llu\n", (unsigned long long)seed);
     for (int d = 0; d < 2; d++) {
-        kernel_report first[32] = {{0}};   /* of the first instruction set with fma */
+        kernel_report first[32] = {{0}}; /* of the first instruction set with fma */
         const char *first_isa = NULL;
         dtypes[d].check_helpers();
         for (int i = 0; pn_isa_name(i); i++) {
@@ -37,11 +37,12 @@ int main(int argc, char **argv) {
             const int fma = strcmp(isa->name, "scalar") != 0;
             const long before = checks;
             kernel_report r;
-            random_state = seed;   /* all see the same numbers */
+            random_state = seed; /* all see the same numbers */
             for (int k = 0; dtypes[d].check(isa->kernels[d], k, &r); k++) {
                 if (r.checks < 10) FAIL("%s %s: only %ld checks ran", isa->name, r.name, r.checks);
                 if (!fma) continue;
-                if (!first_isa) printf("bits %s %-16s %016llx\n", dtypes[d].name, r.name, (unsigned long long)r.bits);
+                if (!first_isa)
+                    printf("bits %s %-16s %016llx\n", dtypes[d].name, r.name, (unsigned long long)r.bits);
                 else if (r.bits != first[k].bits || r.checks != first[k].checks)
                     FAIL("%s %s: %s and %s differ in their bits", dtypes[d].name, r.name, first_isa, isa->name);
                 if (!first_isa) first[k] = r;

@@ -20,13 +20,13 @@ CHECK_PROGRAM
 #endif
 #endif
 #ifdef THREAD_SANITIZER
-const char *__tsan_default_options(void);
-const char *__tsan_default_options(void) { return "die_after_fork=0"; }   /* the child starts threads: that is the test */
+__attribute__((visibility("default"))) const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) { return "die_after_fork=0"; } /* the child starts threads: that is the test */
 #endif
 
 /* ---- the allocator, counted, and failing when told (linked with --wrap) -------------------------------------- */
 
-static atomic_long allocations, frees, fail_at;   /* fail_at: the how-manieth allocation from now; 0: none */
+static atomic_long allocations, frees, fail_at; /* fail_at: the how-manieth allocation from now; 0: none */
 #ifdef COUNT_ALLOCATIONS
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
@@ -78,15 +78,20 @@ static void make_data(void) {
 }
 
 static const pn_array inputs[] = {{data, sizeof data[0], sizeof data[0][0], INPUTS, PN_FLOAT32}};
-static const pn_array targets[] = {{labels, 1, 1, 1, PN_UINT8}, {wanted, sizeof wanted[0], sizeof wanted[0][0], 2, PN_FLOAT32}};
+static const pn_array targets[] = {{labels, 1, 1, 1, PN_UINT8},
+                                   {wanted, sizeof wanted[0], sizeof wanted[0][0], 2, PN_FLOAT32}};
 static const pn_clip clips[] = {{PN_CLIP_norm, 0, 0.5}};
 
+// clang-format off
 static pn_job training_job(double *sums) {
-    return (pn_job){.inputs = inputs, .targets = targets, .weight = row_weights, .order = order, .rows = SAMPLES,
-                    .batch = ROWS, .stages = PN_FORWARD | PN_LOSS | PN_METRIC | PN_BACKWARD | PN_UPDATE,
-                    .optimizer = PN_OPTIMIZER_adamw, .hyper = {0.9, 0.999, 1e-8, 0, 0, 0, 0, 0.01}, .rate = rates,
-                    .clips = clips, .n_clips = 1, .sums = sums};
+    return (pn_job){
+        .inputs = inputs, .targets = targets, .weight = row_weights, .order = order, .rows = SAMPLES, .batch = ROWS,
+        .stages = PN_FORWARD | PN_LOSS | PN_METRIC | PN_BACKWARD | PN_UPDATE, .sums = sums,
+        .optimizer = PN_OPTIMIZER_adamw, .hyper = {0.9, 0.999, 1e-8, [7] = 0.01}, .rate = rates,
+        .clips = clips, .n_clips = 1,
+    };
 }
+// clang-format on
 
 /* Runs steps from `from` to `to`: batches 0..3 of every epoch, the last one shorter than the others. */
 static pn_status train(pn_machine *machine, pn_job *job, int from, int to) {
@@ -143,9 +148,9 @@ static void check_bits(void) {
                 if (t == 0) first = bits;
                 CHECK(bits == first);
                 CHECK(loss[1] < loss[0] / 2);
-                CHECK(late == 0);   /* not one allocation per step, nor per hundred */
+                CHECK(late == 0); /* not one allocation per step, nor per hundred */
 #ifdef COUNT_ALLOCATIONS
-                CHECK(allocations - before >= 2);   /* the counter counts: the machine and its block */
+                CHECK(allocations - before >= 2); /* the counter counts: the machine and its block */
 #else
                 (void)before;
 #endif
@@ -157,7 +162,8 @@ static void check_bits(void) {
         }
 }
 
-/* ---- memory that runs out ------------------------------------------------------------------------------------------- */
+/* ---- memory that runs out -------------------------------------------------------------------------------------------
+ */
 
 static void check_out_of_memory(void) {
 #ifdef COUNT_ALLOCATIONS
@@ -175,7 +181,7 @@ static void check_out_of_memory(void) {
         failed++;
         CHECK(status == PN_NO_MEMORY && !machine && allocations - frees == before);
     }
-    CHECK(failed == 2 && status == PN_OK && machine);   /* the machine and its block */
+    CHECK(failed == 2 && status == PN_OK && machine); /* the machine and its block */
     pn_machine_close(machine);
     drop_arenas(arenas);
 #else
@@ -183,59 +189,67 @@ static void check_out_of_memory(void) {
 #endif
 }
 
-/* ---- forks: the child has no threads, and makes some -------------------------------------------------------------------- */
+/* ---- forks: the child has no threads, and makes some
+ * -------------------------------------------------------------------- */
 
-static int in_child(int (*body)(void)) {   /* its exit status; a child that hangs is killed */
+static int in_child(int (*body)(void)) { /* its wait status; a child that hangs is killed */
     fflush(NULL);
     const pid_t child = fork();
     if (child == 0) {
         alarm(300);
+        failures = 0;
         _exit(body());
     }
-    int status = -1;
-    return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    int status = 0;
+    if (child < 0 || waitpid(child, &status, 0) != child) return -1;
+    if (status != 0) fprintf(stderr, "the child ended with status %#x\n", (unsigned)status);
+    return status;
 }
 
-static uint64_t parents_bits;
-static int same_bits(void) { return trained(PN_F32, NULL, 3, 8, NULL, NULL) == parents_bits && failures == 0 ? 0 : 1; }
+static uint64_t right_bits;
+static int same_bits(void) { return trained(PN_F32, NULL, 3, 8, NULL, NULL) != right_bits || failures; }
 
-/* A pool that cannot be made or cannot grow: fewer threads, the same bits. */
+/* The pool cannot be made, or gets some of its workers late: fewer threads, the same bits. */
+static int starving;
 static int starved(void) {
-    for (int fails = 1; fails <= 12; fails++) {
-        const pn_arenas arenas = make_arenas(the_net.plan.param_elems, PN_F32);
-        initialise(&the_net, arenas, PN_F32);
-        double sums[N_SUMS] = {0};
-        pn_machine *machine;
-        pn_job job = training_job(sums);
-        if (pn_machine_open(&machine, &the_net.plan, PN_F32, ROWS, &arenas, NULL, 7) != PN_OK) return 2;
-        for (int step = 0; step < 8; step++) {
-            fail_at = step < 7 ? fails : 0;   /* at another place of the first steps each time */
-            if (train(machine, &job, step, step + 1) != PN_OK) return 3;
-        }
-        fail_at = 0;
-        pn_machine_close(machine);
-        const uint64_t bits = add_bits(NO_BITS, arenas.params, the_net.plan.param_elems * 4);
-        drop_arenas(arenas);
-        if (bits != parents_bits) return 4;
+    const pn_arenas arenas = make_arenas(the_net.plan.param_elems, PN_F32);
+    initialise(&the_net, arenas, PN_F32);
+    double sums[N_SUMS] = {0};
+    pn_machine *machine;
+    pn_job job = training_job(sums);
+    if (pn_machine_open(&machine, &the_net.plan, PN_F32, ROWS, &arenas, NULL, 7) != PN_OK) return 2;
+    fail_at = starving;
+    if (train(machine, &job, 0, 8) != PN_OK) return 3;
+    pn_machine_close(machine);
+    const uint64_t bits = add_bits(NO_BITS, arenas.params, the_net.plan.param_elems * sizeof(float));
+    drop_arenas(arenas);
+    return bits != right_bits;
+}
+
+static void check_starved(void) { /* before this process has threads of its own */
+    right_bits = trained(PN_F32, NULL, 1, 8, NULL, NULL);
+    for (int i = 0; i < 32; i++) {
+        starving = 1 + i % 8; /* the pool, or the seat of one of 6 workers, or nothing */
+        AT("allocation %d of the pool fails", starving);
+        CHECK(in_child(starved) == 0);
     }
-    return 0;
 }
 
 static void check_forks(void) {
     AT("fork");
-    parents_bits = trained(PN_F32, NULL, 3, 8, NULL, NULL);
+    CHECK(trained(PN_F32, NULL, 3, 8, NULL, NULL) == right_bits);
     CHECK(in_child(same_bits) == 0);
     CHECK(in_child(same_bits) == 0);
-    for (int i = 0; i < 5; i++) CHECK(in_child(starved) == 0);
-    CHECK(trained(PN_F32, NULL, 3, 8, NULL, NULL) == parents_bits);   /* and the parent's threads still work */
+    CHECK(trained(PN_F32, NULL, 3, 8, NULL, NULL) == right_bits); /* and the parent's threads still work */
 }
 
-/* ---- callers in several threads -------------------------------------------------------------------------------------------- */
+/* ---- callers in several threads
+ * -------------------------------------------------------------------------------------------- */
 
 enum { CALLERS = 4, CALLS = 60 };
 typedef struct caller {
     pthread_t thread;
-    pn_machine *machine;      /* NULL: opens one of its own */
+    pn_machine *machine; /* NULL: opens one of its own */
     pn_arenas arenas;
     int ok, busy, wrong;
 } caller;
@@ -243,8 +257,10 @@ static float right_answer[SAMPLES][CLASSES], right_second[SAMPLES][2];
 
 /* All samples with every thread; rows of the last, shorter batch too. */
 static pn_status predict(pn_machine *machine, float (*l)[CLASSES], float (*m)[2]) {
-    pn_array outputs[] = {{l, sizeof l[0], sizeof(float), CLASSES, PN_FLOAT32}, {m, sizeof m[0], sizeof(float), 2, PN_FLOAT32}};
-    const pn_job job = {.inputs = inputs, .outputs = outputs, .rows = SAMPLES, .batch = ROWS, .stages = PN_FORWARD | PN_OUTPUT};
+    pn_array outputs[] = {{l, sizeof l[0], sizeof(float), CLASSES, PN_FLOAT32},
+                          {m, sizeof m[0], sizeof(float), 2, PN_FLOAT32}};
+    const pn_job job = {
+        .inputs = inputs, .outputs = outputs, .rows = SAMPLES, .batch = ROWS, .stages = PN_FORWARD | PN_OUTPUT};
     int64_t done;
     return pn_run(machine, &job, 0, (SAMPLES + ROWS - 1) / ROWS, 1e9, &done);
 }
@@ -256,9 +272,12 @@ static void *call(void *argument) {
     if (!machine && pn_machine_open(&machine, &the_net.plan, PN_F32, ROWS, &c->arenas, NULL, 0) != PN_OK) return NULL;
     for (int i = 0; i < CALLS; i++) {
         const pn_status status = predict(machine, l, m);
-        if (status == PN_BUSY) c->busy++;
-        else if (status == PN_OK && memcmp(l, right_answer, sizeof l) == 0 && memcmp(m, right_second, sizeof m) == 0) c->ok++;
-        else c->wrong++;
+        if (status == PN_BUSY)
+            c->busy++;
+        else if (status == PN_OK && memcmp(l, right_answer, sizeof l) == 0 && memcmp(m, right_second, sizeof m) == 0)
+            c->ok++;
+        else
+            c->wrong++;
     }
     if (!c->machine) pn_machine_close(machine);
     return NULL;
@@ -272,11 +291,12 @@ static void check_callers(void) {
     AT("callers in several threads");
     CHECK(pn_machine_open(&shared, &the_net.plan, PN_F32, ROWS, &reading, NULL, 2) == PN_OK);
     CHECK(predict(shared, right_answer, right_second) == PN_OK);
-    pn_set_num_threads(3);
     for (int one_machine = 0; one_machine <= 1; one_machine++) {
         caller callers[CALLERS];
         int ok = 0, busy = 0, wrong = 0;
-        for (int i = 0; i < CALLERS; i++) callers[i] = (caller){.machine = one_machine ? shared : NULL, .arenas = reading};
+        for (int i = 0; i < CALLERS; i++)
+            callers[i] = (caller){.machine = one_machine ? shared : NULL, .arenas = reading};
+        pn_set_num_threads(0); /* the first to ask finds out how many there are */
         for (int i = 0; i < CALLERS; i++) CHECK(pthread_create(&callers[i].thread, NULL, call, &callers[i]) == 0);
         for (int i = 0; i < CALLERS; i++) {
             pthread_join(callers[i].thread, NULL);
@@ -286,13 +306,13 @@ static void check_callers(void) {
                one_machine ? "one machine" : "a machine each", ok, busy, wrong);
         CHECK(wrong == 0 && ok > 0 && ok + busy == CALLERS * CALLS && (one_machine || busy == 0));
     }
-    pn_set_num_threads(0);
     CHECK(pn_get_num_threads() >= 1);
     pn_machine_close(shared);
     drop_arenas(arenas);
 }
 
-/* ---- arguments that are refused ----------------------------------------------------------------------------------------------- */
+/* ---- arguments that are refused
+ * ----------------------------------------------------------------------------------------------- */
 
 static void check_doors(void) {
     const pn_arenas arenas = make_arenas(the_net.plan.param_elems, PN_F32);
@@ -307,13 +327,14 @@ static void check_doors(void) {
     CHECK(pn_machine_open(&m, plan, PN_F32, 4, &arenas, "avx9", 1) == PN_NO_ISA && !m);
     pn_plan headless = *plan;
     headless.n_ops = OP_LOSS_L, headless.n_targets = 0, headless.row_elems = 2048;
-    for (int shift = 20; shift < 63; shift++) {   /* sizes beyond 2^62 are no sizes, whatever they wrap to */
+    for (int shift = 20; shift < 63; shift++) { /* sizes beyond 2^62 are no sizes, whatever they wrap to */
         const double need = 2048. * 4 * ldexp(1, shift);
         const size_t told = pn_machine_bytes(&headless, PN_F32, (int64_t)1 << shift, 0);
         CHECK(need < ldexp(1, 61) ? (double)told >= need : told == 0 || (double)told >= need);
         AT("pn_machine_open of 2^%d rows", shift);
         if (need < ldexp(1, 62)) continue;
-        CHECK(told == 0 && pn_machine_open(&m, &headless, PN_F32, (int64_t)1 << shift, &arenas, NULL, 1) == PN_NO_MEMORY);
+        CHECK(told == 0 &&
+              pn_machine_open(&m, &headless, PN_F32, (int64_t)1 << shift, &arenas, NULL, 1) == PN_NO_MEMORY);
     }
     setenv("PYNET_ISA", "avx9", 1);
     CHECK(pn_machine_open(&m, plan, PN_F32, 4, &arenas, NULL, 1) == PN_NO_ISA && !m);
@@ -332,7 +353,7 @@ static void check_doors(void) {
     } while (0)
     REFUSED((void)job, -1, 1);
     REFUSED((void)job, 0, -1);
-    REFUSED((void)job, 4, 1);   /* there are batches 0..3 */
+    REFUSED((void)job, 4, 1); /* there are batches 0..3 */
     REFUSED((void)job, INT64_MAX, 1);
     REFUSED((void)job, INT64_MAX / ROWS + 1, 1);
     REFUSED(job.batch = ROWS + 1, 0, 1);
@@ -345,8 +366,8 @@ static void check_doors(void) {
     REFUSED(job.clips = NULL, 0, 1);
     REFUSED(job.optimizer = 99, 0, 1);
     REFUSED(job.stages = PN_OUTPUT, 0, 1);
-    REFUSED(job.stages = PN_BACKWARD, 0, 1);   /* of a batch that was never run forward */
-    CHECK(pn_predict_one(m, data, sums) == PN_BAD_ARGUMENT);   /* two outputs */
+    REFUSED(job.stages = PN_BACKWARD, 0, 1);                 /* of a batch that was never run forward */
+    CHECK(pn_predict_one(m, data, sums) == PN_BAD_ARGUMENT); /* two outputs */
 
     AT("a batch that fails leaves the parameters as they were");
     const uint64_t bits = add_bits(NO_BITS, arenas.params, plan->param_elems * 4);
@@ -361,17 +382,18 @@ static void check_doors(void) {
     data[order[3]][0] = x;
     CHECK(add_bits(NO_BITS, arenas.params, plan->param_elems * 4) == bits && sums[1] == 0);
     CHECK(pn_run(m, &job, 0, 4, 1e9, &done) == PN_OK && done == 4 && sums[1] == 4);
-    CHECK(pn_run(m, &job, 0, 4, 0, &done) == PN_OK && done == 1);   /* time is up after one batch */
+    CHECK(pn_run(m, &job, 0, 4, 0, &done) == PN_OK && done == 1); /* time is up after one batch */
     pn_machine_close(m);
     drop_arenas(arenas);
 }
 
 int main(void) {
     make_data();
+    check_starved();
     check_doors();
     check_out_of_memory();
     check_bits();
     check_forks();
     check_callers();
-    return verdict("test_machine", 150);
+    return verdict("test_machine", 200);
 }

@@ -16,7 +16,7 @@ typedef struct fault {
     uint64_t number;
     double real;
 } fault;
-#define PLACE(field) offsetof(net, field), sizeof(((net *)0)->field)
+#define PLACE(field)                offsetof(net, field), sizeof(((net *)0)->field)
 #define BAD(text, field, number)    {text, PLACE(field), number, 0}
 #define BAD_REAL(text, field, real) {text, PLACE(field), 0, real}
 
@@ -103,7 +103,7 @@ static const fault faults[] = {
 };
 enum { N_FAULTS = sizeof faults / sizeof faults[0] };
 
-static void put(net *n, size_t at, size_t size, uint64_t number) {   /* little-endian, as all that pynet runs on */
+static void put(net *n, size_t at, size_t size, uint64_t number) { /* little-endian, as all that pynet runs on */
     memcpy((char *)n + at, &number, size);
 }
 
@@ -118,8 +118,10 @@ static void check_faults(void) {
         const fault *f = &faults[i];
         net bad = good;
         link_plan(&bad);
-        if (f->real != 0) memcpy((char *)&bad + f->at, &f->real, sizeof f->real);
-        else put(&bad, f->at, f->size, f->number);
+        if (f->real != 0)
+            memcpy((char *)&bad + f->at, &f->real, sizeof f->real);
+        else
+            put(&bad, f->at, f->size, f->number);
         AT("fault %d, \"%s\"", i, f->text);
         CHECK(pn_plan_check(&bad.plan, text, sizeof text) == PN_BAD_PLAN);
         checks++;
@@ -130,7 +132,7 @@ static void check_faults(void) {
         pn_machine *machine = (pn_machine *)text;
         CHECK(pn_machine_open(&machine, &bad.plan, PN_F32, 4, &arenas, "scalar", 1) == PN_BAD_PLAN && !machine);
     }
-    AT("targets that no op, or two kinds of op, read");   /* seen when memory is laid out */
+    AT("targets that no op, or two kinds of op, read"); /* seen when memory is laid out */
     net n = good;
     link_plan(&n);
     pn_machine *machine;
@@ -142,16 +144,21 @@ static void check_faults(void) {
     drop_arenas(arenas);
 }
 
-/* ---- plans by chance ------------------------------------------------------------------------------------------------- */
+/* ---- plans by chance
+ * ------------------------------------------------------------------------------------------------- */
 
 enum { CHANCES = 60000, CHANCE_ROWS = 5, MOST_BYTES = 1 << 22 };
 
-static uint64_t some_number(void) {   /* what a field may plausibly hold, a small step beyond it, or nonsense */
+static uint64_t some_number(void) { /* what a field may plausibly hold, a small step beyond it, or nonsense */
     switch (below(8)) {
-    case 0: return random_bits() >> below(64);
-    case 1: return UINT64_MAX;
-    case 2: return (uint64_t)below(1024) * 16;
-    default: return (uint64_t)below(below(2) ? 16 : 300);
+    case 0:
+        return random_bits() >> below(64);
+    case 1:
+        return UINT64_MAX;
+    case 2:
+        return (uint64_t)below(1024) * 16;
+    default:
+        return (uint64_t)below(below(2) ? 16 : 300);
     }
 }
 
@@ -164,17 +171,26 @@ static void spoil(net *n) {
     const size_t *t = tables[below(4)], row = t[0] + t[1] * (size_t)below((int)t[2]);
     pn_op *op = &n->ops[below(N_OPS)];
     switch (below(6)) {
-    case 0: op->p[below(3)] = reals[below(7)]; break;
-    case 1: put(n, row, 1, some_number()); break;   /* kind */
-    case 2: op->act = (uint8_t)below(70), op->flags = (uint16_t)below(64); break;
-    case 3: {   /* a count; the tables have room for it */
-        uint32_t *counts[] = {&n->plan.n_values, &n->plan.n_params, &n->plan.n_ops, &n->plan.n_outputs,
+    case 0:
+        op->p[below(3)] = reals[below(7)];
+        break;
+    case 1:
+        put(n, row, 1, some_number());
+        break; /* kind */
+    case 2:
+        op->act = (uint8_t)below(70), op->flags = (uint16_t)below(64);
+        break;
+    case 3: { /* a count; the tables have room for it */
+        uint32_t *counts[] = {&n->plan.n_values, &n->plan.n_params,  &n->plan.n_ops,  &n->plan.n_outputs,
                               &n->plan.n_inputs, &n->plan.n_targets, &n->plan.n_sums, &n->plan.row_elems};
         const int k = below(8);
         *counts[k] = k < 6 ? (uint32_t)below(ROOM + 1) : (uint32_t)some_number();
         break;
     }
-    default: put(n, row + 4 * (size_t)below((int)(t[1] / 4)), 4, some_number()); break;
+    default: {
+        const size_t field = 4 * (size_t)below((int)(t[1] / 4));
+        put(n, row + field, 4, some_number());
+    }
     }
 }
 
@@ -201,8 +217,17 @@ static int use(net *n) {
     pn_machine *machine;
     pn_status status = pn_machine_open(&machine, &n->plan, PN_F32, CHANCE_ROWS, &arenas, NULL, 2);
     CHECK(status == PN_OK && room && sums);
-    pn_job job = {.inputs = inputs, .targets = targets, .outputs = outputs, .rows = 8, .batch = CHANCE_ROWS, .stages = 63,
-                  .optimizer = PN_OPTIMIZER_adam, .hyper = {0.9, 0.999, 1e-8}, .rate = rate, .clips = &clip, .n_clips = 1,
+    pn_job job = {.inputs = inputs,
+                  .targets = targets,
+                  .outputs = outputs,
+                  .rows = 8,
+                  .batch = CHANCE_ROWS,
+                  .stages = 63,
+                  .optimizer = PN_OPTIMIZER_adam,
+                  .hyper = {0.9, 0.999, 1e-8},
+                  .rate = rate,
+                  .clips = &clip,
+                  .n_clips = 1,
                   .sums = sums};
     int64_t done;
     status = pn_run(machine, &job, 0, 2, 1e9, &done);
@@ -223,7 +248,7 @@ static void check_chances(void) {
         for (int k = below(3); k >= 0; k--) spoil(&n);
         if (pn_plan_check(&n.plan, NULL, 0) != PN_OK) continue;
         passed++;
-        if (passed % 8 == 0) ran += use(&n);   /* of what passes, most is alike */
+        if (passed % 8 == 0) ran += use(&n); /* of what passes, most is alike */
     }
     printf("test_plan: of %d plans by chance %d passed, %d were run\n", CHANCES, passed, ran);
     AT("plans by chance");

@@ -1,0 +1,74 @@
+#!/bin/sh
+# run.sh: builds libpynet and its C tests with each compiler and sanitizer that is here, and runs them.
+#
+#   tests/c/run.sh            gcc, clang, ASan+UBSan with both, TSan with both, aarch64 under qemu
+#   tests/c/run.sh --short    gcc with ASan+UBSan only
+#
+# One line for each: ok, FAILED (then the log), or SKIPPED and why.  Builds in $TMPDIR/pynet-c, kept for the next time.
+set -u
+cd "$(dirname "$0")/../.."
+base=${TMPDIR:-/tmp}/pynet-c
+failed=0
+mkdir -p "$base"
+export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:${ASAN_OPTIONS:-}"
+export UBSAN_OPTIONS="print_stacktrace=1:${UBSAN_OPTIONS:-}"
+
+
+# attempt NAME COMPILER SANITIZERS TESTS [cmake arguments]
+attempt() {
+    name=$1 compiler=$2 sanitizers=$3 tests=$4
+    shift 4
+    dir=$base/$name
+    if ! command -v "$compiler" >/dev/null; then
+        echo "$name: SKIPPED, there is no $compiler"
+        return
+    fi
+    start=$(date +%s)
+    if {
+        cmake -S . -B "$dir" -DPYNET_PYTHON=OFF -DPYNET_DEVELOPER=ON -DCMAKE_C_COMPILER="$compiler" \
+            -DPYNET_SANITIZE="$sanitizers" "$@" &&
+            cmake --build "$dir" --parallel 2 &&
+            ctest --test-dir "$dir" -R "$tests" --no-tests=error --verbose
+    } >"$dir.log" 2>&1; then
+        echo "$name: ok, $(grep -c 'Passed' "$dir.log") programs, $(checks "$dir.log") checks, $(($(date +%s) - start)) s"
+    else
+        echo "$name: FAILED"
+        grep -E 'FAIL|ERROR|SUMMARY|rror:|warning:|\*\*\*' "$dir.log" | head -n 30
+        echo "    all of it: $dir.log"
+        failed=1
+    fi
+}
+checks() { sed -n 's/.*: \([0-9]*\) checks, 0 failed$/\1/p' "$1" | awk '{ n += $1 } END { print n }'; }
+bits() { sed -n 's/^[0-9]*: \(bits .*\)/\1/p' "$base/$1.log" | sort; }
+
+# Instruction sets with fused multiply-add agree, on whatever processor.
+same_bits() {
+    if [ "$(bits "$1" | wc -l)" -ge 42 ] && [ "$(bits "$1")" = "$(bits "$2")" ]; then
+        echo "bits of $1 and $2: ok, $(bits "$1" | wc -l) results are the same"
+    else
+        echo "bits of $1 and $2: FAILED"
+        bits "$1" >"$base/bits.1"
+        bits "$2" | diff "$base/bits.1" - | head -n 30
+        failed=1
+    fi
+}
+
+if [ "${1:-}" = --short ]; then
+    attempt gcc-asan gcc address,undefined .
+    exit $failed
+fi
+attempt gcc gcc "" .
+attempt clang clang "" .
+attempt gcc-asan gcc address,undefined .
+attempt clang-asan clang address,undefined .
+attempt gcc-tsan gcc thread 'machine|example'
+attempt clang-tsan clang thread 'machine|example'
+if [ -f "$base/clang.log" ] && [ -f "$base/gcc.log" ] && [ -n "$(bits gcc)" ]; then same_bits gcc clang; fi
+if command -v qemu-aarch64 >/dev/null; then
+    attempt aarch64 aarch64-linux-gnu-gcc "" . -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+        "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64;-L;/usr/aarch64-linux-gnu"
+    if [ -f "$base/aarch64.log" ] && [ -n "$(bits gcc)" ]; then same_bits gcc aarch64; fi
+else
+    echo "aarch64: SKIPPED, there is no qemu-aarch64"
+fi
+exit $failed
