@@ -15,7 +15,8 @@ def tool(name: str) -> str:
     """Return a program that came with the test requirements, or of the system."""
     beside = pathlib.Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
-    assert found, f"{name} is needed: pip install .[test]"
+    if not found:
+        pytest.skip(f"{name} comes with the test requirements: pip install .[test]")
     return found
 
 

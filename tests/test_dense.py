@@ -27,8 +27,7 @@ def shapes():
 class Layer:
     """A layer y = x w + b, the gradient dy put in from outside, and what a machine makes of them.
 
-    `add`: the layer is called twice, on two inputs, which must add up dw and db; the second input is also added to the
-    output, so that its gradient has been written when dx comes.
+    `again`: it is called twice, on the same x, so that dw, db and dx are added to what the other call has written.
     """
 
     def __init__(self, executor, shape, dtype, bias=True, again=False):
@@ -49,7 +48,7 @@ class Layer:
             pack(params.inner, record, array)
         machine = helpers.make_machine(executor, plan, params.inner, rows=B, grads=grads.inner)
         out = np.full((B + 2, O * len(outputs)), np.nan, dtype)
-        job = Job(inputs=[self.x], targets=[self.dy], outputs=[out[1:-1]], rows=B, batch=B, sums=np.zeros(plan.n_sums))
+        job = Job(inputs=[self.x], outputs=[out[1:-1]], rows=B, batch=B, sums=np.zeros(plan.n_sums))
         job.targets = [np.zeros((B, out.shape[1]))]
         job.stages = _core.FORWARD | _core.LOSS | _core.OUTPUT
         assert machine.run(job, 0, 1) == (1, "ok")

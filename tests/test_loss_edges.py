@@ -1,0 +1,100 @@
+"""Losses where it hurts, on every machine: exact hits, huge logits, odd widths, and NaN, which no loss may hide."""
+
+import numpy as np
+import pytest
+
+import cases
+import helpers
+import pynet as pn
+from helpers import EVERYWHERE, NUMPY
+from pynet import _core
+from pynet.plan import Job, build
+
+
+def score(executor, kind, X, target, dtype, weight=None):
+    """(status, mean loss, gradient by X) of a loss that reads its inputs."""
+    source = pn.Input(X.shape[1])
+    absorbed = cases.LOSSES[kind][2]
+    layer = pn.Activation(cases.LOSSES[kind][0] if absorbed else "identity")
+    model = pn.Model(source, layer(source), dtype=dtype)
+    plan = build(model, [cases.head(kind)], input_gradients=True)
+    grads = _core.aligned(plan.param_elems, plan.dtype)
+    machine = helpers.make_machine(executor, plan, model.arena, rows=len(X), grads=grads)
+    job = Job(inputs=[X], targets=[target], rows=len(X), batch=len(X), weight=weight, sums=np.zeros(plan.n_sums))
+    job.stages = _core.FORWARD | _core.LOSS | _core.BACKWARD
+    done, status = machine.run(job, 0, 1)
+    assert done == (status == "ok")
+    if status != "ok":
+        assert not job.sums.any(), "a batch that failed was counted"
+        return status, None, None
+    return status, helpers.total_loss(plan, job.sums), machine.value(plan.input_gradients[0], gradient=True)
+
+
+def agree(kind, X, target, dtype, weight=None):
+    X, eps = X.astype(dtype), float(np.finfo(dtype).eps)
+    status, loss, gradient = score(NUMPY, kind, X, target, dtype, weight)
+    assert status == "ok"
+    for executor in EVERYWHERE[1:]:
+        status, other, slope = score(executor, kind, X, target, dtype, weight)
+        assert status == "ok"
+        assert other == pytest.approx(loss, rel=8 * eps, abs=8 * eps), executor
+        assert np.isfinite(slope).all()
+        helpers.assert_within(slope, gradient, 8 * eps * np.maximum(np.abs(gradient), 1 / gradient.size), str(executor))
+    return loss, gradient
+
+
+@pytest.mark.parametrize("width", [1, 2, 7, 15, 16, 17, 31, 32, 33, 100])
+@pytest.mark.parametrize("kind", cases.LOSSES)
+def test_every_width(kind, width, dtype):
+    rng = np.random.default_rng(width)
+    X = np.abs(rng.normal(size=(6, width)) * 3) if kind == "poisson" else rng.normal(size=(6, width)) * 3
+    target = cases.target(kind, 6, width, rng)
+    loss, gradient = agree(kind, X, target, dtype, rng.random(6))
+    if width > 1 or "cross_entropy_" not in kind:
+        assert loss > 0.01
+        assert np.abs(gradient).max() > 1e-3
+
+
+@pytest.mark.parametrize("size", [1.0, 30.0, 1e4])
+@pytest.mark.parametrize("kind", ["cross_entropy_index", "cross_entropy_dense", "binary_cross_entropy"])
+def test_huge_logits(kind, size, dtype):
+    X = np.array([[size, -size, 0.0], [-size, size, size], [0.0, 0.0, 0.0], [size, size, size]])
+    target = {"cross_entropy_index": np.array([0, 0, 1, 2]), "binary_cross_entropy": np.eye(3)[[0, 0, 1, 2]]}
+    agree(kind, X, target.get(kind, np.eye(3)[[0, 0, 1, 2]]), dtype)
+    loss, gradient = agree(kind, X[:1], target.get(kind, np.eye(3)[:1])[:1], dtype)  # right, and sure of it
+    if size == 1e4:
+        assert loss == pytest.approx(np.log(2) / 3 if kind == "binary_cross_entropy" else 0, abs=1e-6)
+        assert np.abs(gradient[0, :2]).max() < 1e-6
+    loss, _ = agree(kind, X[:1], np.array([1]) if kind.endswith("index") else np.eye(3)[1:2], dtype)  # wrong
+    if size == 1e4:
+        assert loss == pytest.approx((2e4 + np.log(2)) / 3 if kind == "binary_cross_entropy" else 2e4, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["mse", "mae", "huber", "log_cosh", "quantile"])
+def test_far_misses_and_exact_hits(kind, dtype):
+    d = np.array([[0.0, -0.0, 1e-30, -1e-30], [0.7, -0.7, 1e3, -1e3], [1e6, -1e6, 20.0, -20.0]])
+    target = np.zeros((3, 4))
+    loss, gradient = agree(kind, d, target, dtype)
+    assert loss > 100
+    assert not gradient[0, :2].any(), "the gradient of an exact hit is 0"
+    assert (np.sign(gradient[1:]) == np.sign(d[1:])).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("column", [0, 1, 2, 18])
+@pytest.mark.parametrize("kind", cases.LOSSES)
+def test_no_loss_hides_what_is_not_finite(kind, column, bad, executor, dtype):
+    X, target = np.ones((4, 19)), cases.target(kind, 4, 19, np.random.default_rng(0))
+    if kind == "cross_entropy_index":
+        target[:] = 1
+    assert score(executor, kind, X, target, dtype)[0] == "ok"
+    X[2, column] = bad
+    assert score(executor, kind, X, target, dtype)[0] == "not_finite"
+
+
+@pytest.mark.parametrize("label", [-1, 3, 1 << 40])
+def test_impossible_labels_stop_the_batch(label, executor, dtype):
+    labels = np.array([0, 1, 2, 1])
+    assert score(executor, "cross_entropy_index", np.ones((4, 3)), labels, dtype)[0] == "ok"
+    labels[2] = label
+    assert score(executor, "cross_entropy_index", np.ones((4, 3)), labels, dtype)[0] == "bad_label"
