@@ -9,88 +9,12 @@ Nothing is decided here.  Arrays enter as buffers (no NumPy C-API, so one abi3 w
 cimport cython as _cython
 from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer)
 from libc.math cimport INFINITY
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint32_t, uintptr_t
 from libc.string cimport memcpy, memset
 
 import time as _time
 
 import numpy as _np
-
-cdef extern from "core.h":
-    ctypedef struct pn_value:
-        uint32_t width, ld, column, flags
-    ctypedef struct pn_param:
-        uint64_t offset
-        uint32_t rows, cols, flags, reserved
-        double l1, l2
-    ctypedef struct pn_op:
-        uint8_t kind, act
-        uint16_t flags
-        uint32_t x, x2, y, z, w, b, slot, at, reserved
-        double p[3]
-    ctypedef struct pn_plan:
-        const pn_value *values
-        const pn_param *params
-        const pn_op *ops
-        const uint32_t *outputs
-        uint32_t n_values, n_params, n_ops, n_outputs, n_inputs, n_targets, n_sums, row_elems
-        uint64_t param_elems
-    ctypedef struct pn_array:
-        void *base
-        int64_t row_stride, col_stride
-        uint32_t width, type
-    ctypedef struct pn_clip:
-        int32_t kind
-        double c
-    ctypedef struct pn_job:
-        const pn_array *inputs
-        const pn_array *targets
-        pn_array *outputs
-        const double *weight
-        const int64_t *order
-        int64_t rows, batch
-        uint32_t stages
-        int32_t optimizer
-        double hyper[8]
-        const double *rate
-        const pn_clip *clips
-        int64_t n_clips, step
-        double *sums
-    ctypedef struct pn_arenas:
-        void *params
-        void *grads
-        void *slots[2]
-    ctypedef struct pn_machine:
-        const char *isa
-        int n_threads
-    ctypedef struct pn_entry:
-        const char *list
-        const char *name
-        int id, extra
-    ctypedef enum pn_status:
-        PN_OK, PN_BAD_PLAN, PN_BAD_ARGUMENT, PN_NO_MEMORY, PN_NO_ISA, PN_NOT_FINITE, PN_BAD_LABEL, PN_BUSY
-    ctypedef enum pn_dtype:
-        PN_F32, PN_F64
-    enum:
-        PN_FLOAT32, PN_FLOAT64, PN_INT8, PN_UINT8, PN_INT16, PN_UINT16, PN_INT32, PN_UINT32, PN_INT64, PN_UINT64
-        PN_FORWARD, PN_LOSS, PN_METRIC, PN_BACKWARD, PN_UPDATE, PN_OUTPUT
-        PN_ADD_X, PN_ADD_X2, PN_STOP_X, PN_STOP_X2, PN_NO_BACKWARD, PN_ADD_W, PN_TRAINABLE
-    const pn_entry pn_roll[]
-    const char *pn_status_text(pn_status)
-    const char *pn_version()
-    pn_status pn_plan_check(const pn_plan *, char *, size_t)
-    const char *pn_isa_name(int)
-    int pn_isa_usable(const char *)
-    pn_status pn_isa_default(const char **)
-    size_t pn_machine_bytes(const pn_plan *, pn_dtype, int64_t, int)
-    pn_status pn_machine_open(pn_machine **, const pn_plan *, pn_dtype, int64_t, const pn_arenas *, const char *, int)
-    void pn_machine_close(pn_machine *)
-    pn_status pn_run(pn_machine *, const pn_job *, int64_t, int64_t, double, int64_t *) nogil
-    pn_status pn_predict_one(pn_machine *, const void *, void *) nogil
-    void *pn_machine_value(pn_machine *, uint32_t, int, int64_t *, uint32_t *)
-    void pn_set_num_threads(int)
-    int pn_get_num_threads()
-    int pn_available_cpus()
 
 # ---- records and roll-calls ------------------------------------------------------------------------------
 
@@ -199,64 +123,7 @@ def aligned(n, dtype):
     return raw[start:start + int(n) * dtype.itemsize].view(dtype)
 
 
-cdef int _type(Py_buffer *view) except -1:
-    cdef const char *f = view.format
-    if f == NULL:
-        return PN_UINT8
-    if f[0] == b"@" or f[0] == b"=" or f[0] == b"<":
-        f += 1
-    if f[0] != 0 and f[1] == 0:
-        c, size = f[0], view.itemsize
-        if c == b"f" and size == 4:
-            return PN_FLOAT32
-        if c == b"d" and size == 8:
-            return PN_FLOAT64
-        if c == b"?":
-            return PN_UINT8
-        if c in b"bhilq":
-            return {1: PN_INT8, 2: PN_INT16, 4: PN_INT32, 8: PN_INT64}[size]
-        if c in b"BHILQ":
-            return {1: PN_UINT8, 2: PN_UINT16, 4: PN_UINT32, 8: PN_UINT64}[size]
-    raise TypeError(f"element type {view.format.decode()!r} cannot be used by the machine")
-
-
-cdef class _Buffers:
-    """Buffers held for the length of one call."""
-    cdef Py_buffer views[64]
-    cdef int n
-
-    def __dealloc__(self):
-        cdef int i
-        for i in range(self.n):
-            PyBuffer_Release(&self.views[i])
-
-    cdef Py_buffer *get(self, array, int flags=PyBUF_FORMAT | PyBUF_STRIDES) except NULL:
-        if self.n == 64:
-            raise ValueError("more than 64 arrays in one job")
-        PyObject_GetBuffer(array, &self.views[self.n], flags)
-        self.n += 1
-        return &self.views[self.n - 1]
-
-    cdef void *vector(self, array, Py_ssize_t itemsize, Py_ssize_t least, int writable, name) except? NULL:
-        """The base of a contiguous 1-D array of at least `least` elements."""
-        if array is None:
-            return NULL
-        cdef Py_buffer *v = self.get(array, PyBUF_FORMAT | PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
-        if v.ndim != 1 or v.itemsize != itemsize or v.shape[0] < least or (v.shape[0] > 1 and v.strides[0] != itemsize):
-            raise ValueError(f"{name}: expected a contiguous vector of {least} elements of {itemsize} bytes")
-        return v.buf
-
-    cdef pn_array rows(self, array, int writable, int64_t least, name) except *:
-        cdef Py_buffer *v = self.get(array, PyBUF_FORMAT | PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
-        cdef pn_array a
-        if v.ndim < 1 or v.ndim > 2 or v.shape[0] < least:
-            raise ValueError(f"{name}: expected {least} rows, got shape {[v.shape[i] for i in range(v.ndim)]}")
-        a.base = v.buf
-        a.row_stride = v.strides[0]
-        a.col_stride = v.strides[1] if v.ndim == 2 else v.itemsize
-        a.width = v.shape[1] if v.ndim == 2 else 1
-        a.type = _type(v)
-        return a
+include "_buffers.pxi"
 
 
 cdef class _Plan:

@@ -108,8 +108,8 @@ def test_assert_close():
     x = np.array([1.0, -200.0, 0.0])
     helpers.assert_close(x, x, 0.0)
     helpers.assert_close(x + 2e-10, x, 1.1e-12)
-    for wrong in (x + 2e-9, x[:2], np.array([1.0, -200.0, np.nan]), x[None], np.zeros(3), x * np.inf):
-        with fails, np.errstate(invalid="ignore"):
+    for wrong in (x + 2e-9, x[:2], np.array([1.0, -200.0, np.nan]), x[None], np.zeros(3), x + np.inf):
+        with fails:
             helpers.assert_close(wrong, x, 1e-12)
     with fails:
         helpers.assert_close(np.array([np.nan]), np.array([np.nan]), 1e-12)
@@ -120,8 +120,8 @@ def test_assert_close():
 def test_assert_within():
     x = np.array([[1.0, 2.0], [3.0, 4.0]])
     bound = np.array([[0.0, 0.1], [0.1, 0.1]])
-    helpers.assert_within(x + [[0, 0.05], [0, 0]], x, bound)
-    for wrong in (x + [[1e-12, 0], [0, 0]], x + 0.2, x * np.nan, x[:1]):
+    helpers.assert_within(x + np.array([[0, 0.05], [0, 0]]), x, bound)
+    for wrong in (x + np.array([[1e-12, 0], [0, 0]]), x + 0.2, x * np.nan, x[:1]):
         with fails:
             helpers.assert_within(wrong, x, bound)
 
@@ -135,7 +135,7 @@ def test_assert_same_bits():
             helpers.assert_same_bits(wrong, x)
 
 
-def task(optimizer=None, rows=10):
+def task(optimizer=None, rows=50):
     rng = np.random.default_rng(0)
     targets = [rng.normal(size=(rows, 3)), rng.normal(size=(rows, 2))]
     heads = [cases.head("mse"), cases.head("mse", 0.5)]
@@ -263,11 +263,11 @@ def test_truth():
     first, rest = truth.nearest(truth.atan, np.array([1.0]))
     assert first[0] == np.pi / 4
     assert rest[0] == pytest.approx(6.123233995736766e-17 / 2, rel=1e-12)
-    assert truth.nearest(truth.tanh, np.array([0.5]))[0][0] == 0.46211715726000975
+    assert truth.nearest(truth.tanh, np.array([0.5]))[0][0] == 0.46211715726000974
     assert truth.nearest(truth.normal_cdf, np.array([-1.0, 5.0, -10.0]))[0].tolist() == [
-        0.15865525393145705, 0.9999997133484281, 7.619853024160527e-24
+        0.15865525393145705, 0.9999997133484281, 7.619853024160525e-24
     ]  # fmt: skip
-    assert truth.nearest(truth.sin, np.array([3.0, 1e4]))[0].tolist() == [0.1411200080598672, -0.3056143888882521]
+    assert truth.nearest(truth.sin, np.array([3.0, 1e4]))[0].tolist() == [0.1411200080598672, -0.30561438888825215]
     assert truth.nearest(truth.log1p, np.array([1.0, 1e-20]))[0].tolist() == [0.6931471805599453, 1e-20]
 
 

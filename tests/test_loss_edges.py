@@ -1,12 +1,12 @@
 """Losses where it hurts, on every machine: exact hits, huge logits, odd widths, and NaN, which no loss may hide."""
 
-import numpy as np
-import pytest
-
 import cases
 import helpers
-import pynet as pn
+import numpy as np
+import pytest
 from helpers import EVERYWHERE, NUMPY
+
+import pynet as pn
 from pynet import _core
 from pynet.plan import Job, build
 

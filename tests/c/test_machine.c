@@ -185,7 +185,7 @@ static void check_out_of_memory(void) {
     pn_machine_close(machine);
     drop_arenas(arenas);
 #else
-    printf("test_machine: SKIPPED: failing allocations (this linker has no --wrap)\n");
+    printf("test_machine: SKIPPED: counted and failing allocations (this linker has no --wrap)\n");
 #endif
 }
 

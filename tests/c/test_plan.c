@@ -150,16 +150,11 @@ static void check_faults(void) {
 enum { CHANCES = 60000, CHANCE_ROWS = 5, MOST_BYTES = 1 << 22 };
 
 static uint64_t some_number(void) { /* what a field may plausibly hold, a small step beyond it, or nonsense */
-    switch (below(8)) {
-    case 0:
-        return random_bits() >> below(64);
-    case 1:
-        return UINT64_MAX;
-    case 2:
-        return (uint64_t)below(1024) * 16;
-    default:
-        return (uint64_t)below(below(2) ? 16 : 300);
-    }
+    const int way = below(8), shift = below(64);
+    if (way == 0) return random_bits() >> shift;
+    if (way == 1) return UINT64_MAX;
+    if (way == 2) return (uint64_t)below(1024) * 16;
+    return (uint64_t)below(way % 2 ? 16 : 300);
 }
 
 static void spoil(net *n) {
