@@ -25,11 +25,11 @@ def save(trainer, path) -> None:
         tensors[f"history.{name}"] = np.array(values, np.float64)
     run = trainer._fit.run if trainer._fit else trainer._pending
     remembered = []
-    if trainer._fit:
-        for i, callback in enumerate(trainer._fit.callbacks):
-            values, arrays = callback.state() if hasattr(callback, "state") else ({}, {})
-            remembered.append({"kind": type(callback).__name__, "values": values, "arrays": sorted(arrays)})
-            tensors.update({f"callback.{i}.{name}": np.asarray(array) for name, array in arrays.items()})
+    for i, (kind, values, arrays) in enumerate(_memories(trainer)):
+        remembered.append({"kind": kind, "values": values, "arrays": sorted(arrays)})
+        tensors.update({f"callback.{i}.{name}": np.asarray(array) for name, array in arrays.items()})
+    if run and run["sums"] is not None:
+        tensors["run.sums"] = np.array(run["sums"], np.float64)
     heads = trainer.heads
     state = {
         "loss": [_config(loss) for loss in heads.losses],
@@ -45,10 +45,18 @@ def save(trainer, path) -> None:
         "epoch": trainer.epoch,
         "step": trainer.step,
         "history": list(trainer.history.history),
-        "run": {k: v for k, v in run.items() if k != "callbacks"} if run else None,
+        "run": {k: v for k, v in run.items() if k not in ("callbacks", "sums")} if run else None,
         "callbacks": remembered,
     }
     files.save_checkpoint(path, trainer.model, state, tensors)
+
+
+def _memories(trainer) -> list:
+    """Return (class name, values, arrays) of each callback: of the fit under way, or of the one to be finished."""
+    if not trainer._fit:
+        return (trainer._pending or {}).get("callbacks", [])
+    states = [c.state() if hasattr(c, "state") else ({}, {}) for c in trainer._fit.callbacks]
+    return [(type(c).__name__, *state) for c, state in zip(trainer._fit.callbacks, states, strict=True)]
 
 
 def _config(loss):
@@ -106,6 +114,7 @@ def _trainer(Trainer, model, state, tensors, loss, learning_rate, backend, n_thr
                 pack(slot, record, tensors[name])
     run = state["run"]
     if run is not None:
+        run["sums"] = tensors["run.sums"].tolist() if "run.sums" in tensors else None
         _check_run(run)
         run["callbacks"] = [
             (c["kind"], c["values"], {name: tensors[f"callback.{i}.{name}"] for name in c["arrays"]})
@@ -121,11 +130,8 @@ def _check_run(run: dict) -> None:
     integer("epochs", run["epochs"], first, MAX_COUNT)
     integer("batch_size", run["batch_size"], 1, 1 << 30)
     batch, sums = integer("batch", run["batch"], 0, MAX_COUNT), run["sums"]
-    if not isinstance(sums, list) and (sums is not None or batch):
-        raise TypeError(f"sums must be a list, got {sums!r}")
-    for value in sums or ():
-        if type(value) not in (int, float):
-            raise TypeError(f"sums must be numbers, got {value!r}")
+    if bool(batch) != (sums is not None) or (sums and not all(isinstance(s, float) for s in sums)):
+        raise TypeError(f"after {batch} batches the sums are {sums!r}")
     for name, kinds in (("shuffle", bool), ("stopped", bool), ("print", (str, type(None)))):
         if not isinstance(run[name], kinds):
             raise TypeError(f"{name} is {run[name]!r}")

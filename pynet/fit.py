@@ -26,7 +26,10 @@ def begin(trainer, epochs, batch_size, shuffle) -> dict:
     "batch" (done in this epoch), "sums" of this epoch, "print" of the data, "stopped".
     """
     run = trainer._pending
+    if shuffle is not None and not isinstance(shuffle, (bool, np.bool_)):
+        raise TypeError(f"shuffle must be True or False, got {shuffle!r}")
     if run is None:
+        shuffle = True if shuffle is None else shuffle
         epochs = _check.integer("epochs", 10 if epochs is None else epochs, 0)
         size = _check.integer("batch_size", 32 if batch_size is None else batch_size, 1, 1 << 30)
         return {"epochs": trainer.epoch + epochs, "first": trainer.epoch, "batch_size": size, "shuffle": bool(shuffle),
@@ -34,7 +37,7 @@ def begin(trainer, epochs, batch_size, shuffle) -> dict:
     for name, given, saved in (
         ("epochs", epochs, run["epochs"] - run["first"]),
         ("batch_size", batch_size, run["batch_size"]),
-        ("shuffle", bool(shuffle), run["shuffle"]),
+        ("shuffle", shuffle, run["shuffle"]),
     ):
         if given is not None and given != saved:
             raise ValueError(f"{name}={given!r}, but the fit that is resumed here had {name}={saved!r}")
@@ -63,9 +66,11 @@ def prepare(trainer, X, y, validation_data, validation_split, sample_weight, cla
             [a[held] for a in inputs], [t if t is None else t[held] for t in targets],
             None if weight is None else weight[held], len(held),
         )  # fmt: skip
-    mark = _fingerprint(inputs, targets)
+    mark = _fingerprint([*inputs, *targets, weight])
+    if validation_data is not None and validation is not None:
+        mark += " and " + _fingerprint([*validation[0], *validation[1], validation[2]])
     if run["print"] not in (None, mark):
-        raise ValueError("X and y are not those of the fit that is resumed here")
+        raise ValueError("X, y, the weights or the validation data are not those of the fit that is resumed here")
     run["print"] = mark
     return {"inputs": inputs, "targets": targets, "weight": weight, "rows": rows, "validation": validation}
 
@@ -174,12 +179,16 @@ def _listed(callbacks) -> list:
     return list(callbacks)
 
 
-def _fingerprint(inputs: list, targets: list) -> str:
+def _fingerprint(arrays: list) -> str:
     """Return a mark of the data: shapes, dtypes, and a checksum of up to 256 rows of each array."""
     import zlib
 
     marks = []
-    for array in (*inputs, *(t for t in targets if t is not None)):
+    for array in arrays:
+        if array is None:
+            marks.append("none")
+            continue
         rows = np.ascontiguousarray(array[:: max(1, len(array) // 256)])
-        marks.append(f"{array.shape}{array.dtype}{zlib.crc32(rows.tobytes()):08x}")
+        content = b"" if array.dtype.hasobject else rows.tobytes()  # of objects these would be addresses
+        marks.append(f"{array.shape}{array.dtype}{zlib.crc32(content):08x}")
     return " ".join(marks)

@@ -164,7 +164,7 @@ def _as_list(entry) -> list:
     return list(entry) if isinstance(entry, (list, tuple)) else [entry]
 
 
-def check_weights(sample_weight, class_weight, targets: list, n_rows: int) -> np.ndarray | None:
+def check_weights(sample_weight, class_weight, targets: list, n_rows: int, widths: list) -> np.ndarray | None:
     """Return the weight of each row, float64 [N], or None if all are 1.
 
     Parameters
@@ -172,6 +172,8 @@ def check_weights(sample_weight, class_weight, targets: list, n_rows: int) -> np
     sample_weight : array-like [N] of finite numbers >= 0, not all 0, or None
     class_weight : dict {class number: weight >= 0}, "balanced" (N / (classes * count)), or None
         For one head with class numbers or one-hot rows; classes not mentioned have weight 1.
+    targets, widths : lists
+        Checked targets of each output (None without a loss), and its outputs O.
     """
     weight = None
     if sample_weight is not None:
@@ -194,7 +196,7 @@ def check_weights(sample_weight, class_weight, targets: list, n_rows: int) -> np
         raise ValueError("class_weight needs a single head with class targets; use sample_weight")
     labels = used[0] if used[0].ndim == 1 else np.argmax(used[0], axis=1) if used[0].shape[1] > 1 else used[0][:, 0]
     labels = labels.astype(np.int64)
-    classes = int(labels.max()) + 1
+    classes = max(2, *(w for w, t in zip(widths, targets, strict=True) if t is not None))  # one output: two classes
     factors = np.ones(classes)
     if isinstance(class_weight, str):
         if class_weight != "balanced":
@@ -205,8 +207,9 @@ def check_weights(sample_weight, class_weight, targets: list, n_rows: int) -> np
         for label, value in class_weight.items():
             if not isinstance(label, (int, np.integer)) or isinstance(label, bool) or label < 0:
                 raise ValueError(f"class_weight: classes are numbers >= 0, got {label!r}")
-            if label < classes:
-                factors[label] = number(f"class_weight[{label}]", value, 0.0)
+            if label >= classes:
+                raise ValueError(f"class_weight: there is no class {label}, the head has classes 0..{classes - 1}")
+            factors[label] = number(f"class_weight[{label}]", value, 0.0)
     else:
         raise TypeError(f"class_weight must be a dict or 'balanced', got {type(class_weight).__name__}")
     return factors[labels] * (1.0 if weight is None else weight)

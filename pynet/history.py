@@ -22,8 +22,9 @@ class History:
 
     def append(self, logs: dict) -> None:
         """Add the results of one epoch."""
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(float(value))
+        done = len(self.epoch)
+        for name in {**self.history, **logs}:  # what this or an earlier epoch did not measure is NaN in it
+            self.history.setdefault(name, [float("nan")] * done).append(float(logs.get(name, "nan")))
 
     @property
     def epoch(self) -> list[int]:

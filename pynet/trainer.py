@@ -135,7 +135,8 @@ class Trainer:
         for array in inputs:
             check_finite(names[0], array)
         targets = self.heads.targets(y, rows, names[1])
-        weight = check_weights(sample_weight, class_weight, targets, rows)
+        widths = [out.width for out in self.model.outputs]
+        weight = check_weights(sample_weight, class_weight, targets, rows, widths)
         if weight is not None and self.heads.external:
             raise ValueError("sample_weight and class_weight do not reach a loss object of your own: weigh inside it")
         return inputs, targets, weight, rows
@@ -283,7 +284,7 @@ class Trainer:
         batch_size: int | None = None,
         validation_data=None,
         validation_split: float = 0.0,
-        shuffle: bool = True,
+        shuffle: bool | None = None,
         sample_weight=None,
         class_weight=None,
         callbacks=(),
@@ -304,7 +305,7 @@ class Trainer:
             Evaluated after every epoch: "val_loss" ...
         validation_split : float in [0, 1)
             Instead: this share of the rows, drawn by `random_state`, is kept for validation.
-        shuffle : bool
+        shuffle : bool, default True
             A new order for every epoch, a function of (random_state, epoch).
         sample_weight, class_weight
             Weights of the rows: array [N]; {class: weight} or "balanced".

@@ -186,10 +186,12 @@ def test_a_checkpoint_is_a_model_too(tmp_path):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"X": X + 1}, "X and y are not those of the fit that is resumed"),
-        ({"X": X[:49], "y": y[:49]}, "X and y are not those"),
-        ({"y": (y + 1) % 3}, "X and y are not those"),
-        ({"X": X.astype("f4")}, "X and y are not those"),
+        ({"X": X + 1}, "are not those of the fit that is resumed"),
+        ({"X": X[:49], "y": y[:49]}, "are not those"),
+        ({"y": (y + 1) % 3}, "are not those"),
+        ({"X": X.astype("f4")}, "are not those"),
+        ({"sample_weight": np.ones(len(X))}, "are not those"),
+        ({"validation_data": (X, y)}, "are not those"),
         ({"batch_size": 16}, "batch_size=16, but the fit that is resumed here had batch_size=8"),
         ({"epochs": 7}, "epochs=7, but the fit that is resumed here had epochs=6"),
         ({"shuffle": False}, "shuffle=False, but the fit that is resumed here had shuffle=True"),
@@ -258,9 +260,9 @@ def damage(*keys, value):
     [damage(key, value=KeyError) for key in ("loss", "optimizer", "step", "epoch", "history", "trainable", "rule")]
     + [damage(key, value=v) for key in ("loss", "optimizer", "metrics", "trainable", "run") for v in (7, [1], "x")]
     + [damage("optimizer", "learning_rate", value=-1.0), damage("optimizer", "name", value="adamm")]
-    + [damage("run", key, value="x") for key in ("epochs", "first", "batch_size", "batch", "sums")]
-    + [damage("run", key, value=-5) for key in ("epochs", "first", "batch_size", "batch", "sums")]
-    + [damage("run", "batch", value=10**9), damage("run", "sums", value=[1.0]), damage("run", "sums", value=["x"])]
+    + [damage("run", key, value="x") for key in ("epochs", "first", "batch_size", "batch")]
+    + [damage("run", key, value=-5) for key in ("epochs", "first", "batch_size", "batch")]
+    + [damage("run", "batch", value=10**9), damage("run", "batch", value=3)]
     + [damage("run", "batch_size", value=2**64), damage("run", "shuffle", value=2), damage("run", "print", value=3)]
     + [damage("step", value=v) for v in (-1, "x", 1.5, 2**64)] + [damage("epoch", value=v) for v in (-1, None, 2**64)]
     + [damage("history", value=["nonsense"]), damage("random_state", value=-1), damage("backend", value="cuda")]
@@ -291,3 +293,26 @@ def test_a_missing_or_misshapen_tensor_is_refused(tmp_path, tensor):
         files.save_checkpoint(tmp_path / "d", model, state, extra)
         with pytest.raises(ValueError, match=tensor.replace(".", r"\.")):
             pn.Trainer.resume(tmp_path / "d")
+
+
+class WithinAnEpoch(pn.Callback):
+    """Writes a checkpoint as after the first batch of the first epoch."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_slice_end(self, trainer, logs):
+        trainer._fit.run["batch"] = 1
+        trainer.save_checkpoint(self.path)
+        raise InterruptedError
+
+
+@pytest.mark.parametrize("sums", [None, np.ones(1), np.ones((2, 3))], ids=["missing", "short", "matrix"])
+def test_damaged_sums_are_refused(tmp_path, sums):
+    with pytest.raises(InterruptedError):
+        make().fit(X, y, epochs=6, batch_size=8, callbacks=[WithinAnEpoch(tmp_path / "c")], verbose=0)
+    model, state, extra = files.load_checkpoint(tmp_path / "c")
+    assert extra.pop("run.sums").ndim == 1
+    files.save_checkpoint(tmp_path / "c", model, state, extra | ({} if sums is None else {"run.sums": sums}))
+    with pytest.raises(ValueError, match="sums"):
+        pn.Trainer.resume(tmp_path / "c").fit(X, y, verbose=0)

@@ -253,7 +253,7 @@ static void check_act_forward(const kernels *k) {
             for (int64_t m = m0; m < m1; m++)
                 for (int64_t i = p0 * 16; i < p1 * 16; i++) {
                     const double want = activation(act, (double)x[m * ldx + i], act_parameters[0]);
-                    expect(y, m * ldy + i, want, 64 * EPS * fmax(1, fabs(want)));
+                    expect(y, m * ldy + i, want, 8 * EPS * fmax(1, fabs(want)));
                 }
             bits = finish(y, bits);
         }
@@ -285,7 +285,7 @@ static void check_act_backward(const kernels *k) {
                     const int64_t at = m * lddx + i;
                     const double up = (double)(in_place ? was(dx, at) : dy[at]), old = add ? (double)was(dx, at) : 0;
                     const double d = slope(act, (double)x[m * ldx + i], act_parameters[0]);
-                    expect(dx, at, old + up * d, fmax(64 * EPS, 1e-9) * (fabs(old) + fabs(up) * fmax(1, fabs(d))));
+                    expect(dx, at, old + up * d, fmax(16 * EPS, 1e-9) * (fabs(old) + fabs(up) * fmax(1, fabs(d))));
                 }
             bits = finish(dx, bits);
         }
@@ -364,10 +364,11 @@ static const struct {
     check_function *check;
 } roll[] = {PN_KERNELS(ENTRY)};
 
-int PN_SUFFIX(check_kernels)(const void *table, int index, kernel_report *report) {
+int PN_SUFFIX(check_kernels)(const void *table, int index, int fused, kernel_report *report) {
     if (index >= (int)(sizeof roll / sizeof roll[0])) return 0;
     const long before = checks;
     bits = NO_BITS;
+    if (index == 0) check_fusion(table, fused);
     roll[index].check(table);
     *report = (kernel_report){roll[index].name, checks - before, bits};
     return 1;

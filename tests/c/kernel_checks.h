@@ -10,9 +10,9 @@ typedef struct kernel_report {
     uint64_t bits; /* a name for all that the kernel wrote */
 } kernel_report;
 
-/* Checks kernel `index` of a table; 0: the roll-call is shorter. */
-int check_kernels_f32(const void *table, int index, kernel_report *report);
-int check_kernels_f64(const void *table, int index, kernel_report *report);
+/* Checks kernel `index` of a table; 0: the roll-call is shorter.  fused: its multiply-add rounds once. */
+int check_kernels_f32(const void *table, int index, int fused, kernel_report *report);
+int check_kernels_f64(const void *table, int index, int fused, kernel_report *report);
 void check_helpers_f32(void);
 void check_helpers_f64(void);
 #endif

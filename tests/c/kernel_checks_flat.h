@@ -326,3 +326,20 @@ static void check_sum_squares(const kernels *k) {
 CLIPPING(scale, k->scale(g->at, 0.3, n), 0.3 * x)
 CLIPPING(clip_value, k->clip_value(g->at, 0.25, n), fmin(0.25, fmax(-0.25, x)))
 CLIPPING(clip_sign, k->clip_sign(g->at, n), sign(x))
+
+/* ---- is a multiply-add one rounding, or two?
+ * --------------------------------------------------------------------------- */
+
+/* (1 + e)(1 + e) - 1 = 2e + e^2, where the product alone would lose e^2: through vfma, and with other signs vfnma. */
+static void check_fusion(const kernels *k, int fused) {
+    AT("a fused multiply-add");
+    const double e = sizeof(real) == 8 ? ldexp(1, -27) : ldexp(1, -13), want = fused ? 2 * e + e * e : 2 * e;
+    const double h[8] = {0};
+    real *x = filled(16, 0, 1), *w = filled(16, 0, 1), *b = filled(16, 0, 1);
+    output *y = output_of(16), *p = output_of(16);
+    for (int i = 0; i < 16; i++) x[i] = w[i] = (real)(1 + e), b[i] = -1, p->at[i] = 1;
+    k->dense_forward(x, 16, w, b, y->at, 16, NULL, 0, 0, 1, 1, 0, 1, PN_ACT_identity, act_parameters);
+    k->update(PN_OPTIMIZER_sgd, h, 1 + e, 1, p->at, x, NULL, NULL, 16); /* p -= rate g */
+    for (int i = 0; i < 16; i++) expect_bits(y, i, (real)want), expect_bits(p, i, (real)-want);
+    drop_all();
+}

@@ -66,6 +66,7 @@ attempt clang-tsan clang thread 'machine|example'
 if [ -f "$base/clang.log" ] && [ -f "$base/gcc.log" ] && [ -n "$(bits gcc)" ]; then same_bits gcc clang; fi
 if command -v qemu-aarch64 >/dev/null; then
     attempt aarch64 aarch64-linux-gnu-gcc "" . -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+        -DCMAKE_C_FLAGS=-DEMULATED \
         "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64;-L;/usr/aarch64-linux-gnu"
     if [ -f "$base/aarch64.log" ] && [ -n "$(bits gcc)" ]; then same_bits gcc aarch64; fi
 else

@@ -16,7 +16,7 @@ enum { SCALAR_CHECKS = 3000000 }; /* at least, in one dtype */
 
 static const struct {
     const char *name;
-    int (*check)(const void *table, int index, kernel_report *report);
+    int (*check)(const void *table, int index, int fused, kernel_report *report);
     void (*check_helpers)(void);
 } dtypes[] = {{"f32", check_kernels_f32, check_helpers_f32}, {"f64", check_kernels_f64, check_helpers_f64}};
 
@@ -38,7 +38,7 @@ int main(int argc, char **argv) {
             const long before = checks;
             kernel_report r;
             random_state = seed; /* all see the same numbers */
-            for (int k = 0; dtypes[d].check(isa->kernels[d], k, &r); k++) {
+            for (int k = 0; dtypes[d].check(isa->kernels[d], k, fma, &r); k++) {
                 if (r.checks < 10) FAIL("%s %s: only %ld checks ran", isa->name, r.name, r.checks);
                 if (!fma) continue;
                 if (!first_isa)
