@@ -152,7 +152,7 @@ def test_a_device_that_is_full():
 
 
 def limited(script, limit, amount, folder):
-    """Run a script in a process with little room."""
+    """Run a script in a process with little room (-B: where files are cut short, so would be cached bytecode)."""
     start = f"""
 import resource, signal
 import numpy as np
@@ -174,7 +174,7 @@ def refused(call, error, *words):
     else:
         raise AssertionError("not refused")
 """
-    command = [sys.executable, "-c", start + script]
+    command = [sys.executable, "-B", "-c", start + script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
