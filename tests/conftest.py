@@ -1,4 +1,4 @@
-"""Fixtures: the instruction sets of this CPU (fewer than it has is a failure, never a skip), seeds, dtypes."""
+"""Fixtures: the instruction sets of this CPU (fewer than it has is a failure, never a skip), executors, dtypes."""
 
 import helpers
 import numpy as np
@@ -27,9 +27,3 @@ def executor(request):
 @pytest.fixture(params=["float64", "float32"])
 def dtype(request):
     return np.dtype(request.param)
-
-
-@pytest.fixture
-def rng(request):
-    """Random numbers that depend on nothing but the name of the test."""
-    return np.random.default_rng(list(request.node.name.encode()))

@@ -40,7 +40,7 @@ static real *panels_of(int64_t I, int64_t O, double padding) {
     return w;
 }
 
-/* ---- dense ---------------------------------------------------------------------------------------------------- */
+/* ---- dense ----------------------------------------------------------------------------------------------- */
 
 static const double act_parameters[3] = {0.25, 0, 0};
 
@@ -178,7 +178,7 @@ static void check_transpose(const kernels *k) {
     }
 }
 
-/* ---- activations ------------------------------------------------------------------------------------------------ */
+/* ---- activations ----------------------------------------------------------------------------------------- */
 
 static double inside(double x, double y) { return fabs(x) <= 1 ? y : 0; }
 
@@ -291,8 +291,7 @@ static void check_act_backward(const kernels *k) {
         }
 }
 
-/* ---- softmax ------------------------------------------------------------------------------------------------------
- */
+/* ---- softmax --------------------------------------------------------------------------------------------- */
 
 static void check_softmax_forward(const kernels *k) {
     EACH_PAIR(B, O) {
@@ -354,8 +353,7 @@ static void check_softmax_backward(const kernels *k) {
 
 #include "kernel_checks_flat.h"
 
-/* ---- the roll-call: a kernel without a check does not compile ------------------------------------------------------
- */
+/* ---- the roll-call: a kernel without a check does not compile -------------------------------------------- */
 
 typedef void check_function(const kernels *k);
 #define ENTRY(name, arguments) {#name, check_##name},

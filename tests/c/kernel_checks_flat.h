@@ -1,7 +1,6 @@
 /* kernel_checks_flat.h: the second half of kernel_checks.c: moving rows, losses, and flat loops over an arena. */
 
-/* ---- moving rows --------------------------------------------------------------------------------------------------
- */
+/* ---- moving rows ----------------------------------------------------------------------------------------- */
 
 static void check_add(const kernels *k) {
     EACH_PAIR(B, O) {
@@ -106,8 +105,7 @@ static void check_gather(const kernels *k) {
         }
 }
 
-/* ---- losses --------------------------------------------------------------------------------------------------------
- */
+/* ---- losses ---------------------------------------------------------------------------------------------- */
 
 static double sign(double x) { return (x > 0) - (x < 0); }
 
@@ -197,8 +195,7 @@ static void check_loss(const kernels *k) {
     drop_all();
 }
 
-/* ---- optimizers
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- optimizers ------------------------------------------------------------------------------------------ */
 
 /* One element in double: the textbook, with the names of kernels/update.h. */
 static void textbook(int optimizer, const double *h, double rate, double step, double *p, double g, double *s0,
@@ -260,8 +257,7 @@ static void check_update(const kernels *k) {
         }
 }
 
-/* ---- penalties, norms and clipping
- * ------------------------------------------------------------------------------------- */
+/* ---- penalties, norms and clipping ----------------------------------------------------------------------- */
 
 #define EACH_LENGTH(n) for (int64_t n = 16; n <= 1600; n = n < 112 ? n + 16 : n * 5 / 80 * 16 + 16, drop_all())
 
@@ -327,8 +323,7 @@ CLIPPING(scale, k->scale(g->at, 0.3, n), 0.3 * x)
 CLIPPING(clip_value, k->clip_value(g->at, 0.25, n), fmin(0.25, fmax(-0.25, x)))
 CLIPPING(clip_sign, k->clip_sign(g->at, n), sign(x))
 
-/* ---- is a multiply-add one rounding, or two?
- * --------------------------------------------------------------------------- */
+/* ---- is a multiply-add one rounding, or two? ------------------------------------------------------------- */
 
 /* (1 + e)(1 + e) - 1 = 2e + e^2, where the product alone would lose e^2: through vfma, and with other signs vfnma. */
 static void check_fusion(const kernels *k, int fused) {

@@ -53,17 +53,19 @@ static inline net make_net(void) {
     // clang-format off: a table
 #define ROW(...) (pn_op){__VA_ARGS__}
     n.ops[OP_INPUT] = ROW(.kind = PN_OP_input, .y = VALUE_X, .w = PN_NONE, .b = PN_NONE);
-    n.ops[OP_A] = ROW(.kind = PN_OP_dense, .act = PN_ACT_tanh, .x = VALUE_X, .y = VALUE_A, .z = PN_NONE, .w = WA, .b = BA,
-                      .flags = PN_STOP_X);
-    n.ops[OP_B] = ROW(.kind = PN_OP_dense, .act = PN_ACT_gelu, .x = VALUE_A, .y = VALUE_B, .z = VALUE_Z, .w = WB, .b = BB,
-                      .flags = PN_ADD_X);
+    n.ops[OP_A] = ROW(.kind = PN_OP_dense, .act = PN_ACT_tanh, .x = VALUE_X, .y = VALUE_A, .z = PN_NONE, .w = WA,
+                      .b = BA, .flags = PN_STOP_X);
+    n.ops[OP_B] = ROW(.kind = PN_OP_dense, .act = PN_ACT_gelu, .x = VALUE_A, .y = VALUE_B, .z = VALUE_Z, .w = WB,
+                      .b = BB, .flags = PN_ADD_X);
     n.ops[OP_S] = ROW(.kind = PN_OP_add, .x = VALUE_A, .x2 = VALUE_B, .y = VALUE_S);
     n.ops[OP_CS] = ROW(.kind = PN_OP_concat, .x = VALUE_S, .y = VALUE_C, .at = 0, .flags = PN_ADD_X);
     n.ops[OP_CX] = ROW(.kind = PN_OP_concat, .x = VALUE_X, .y = VALUE_C, .at = 240, .flags = PN_STOP_X);
     n.ops[OP_R] = ROW(.kind = PN_OP_activation, .act = PN_ACT_relu, .x = VALUE_C, .y = VALUE_R);
     n.ops[OP_L] = ROW(.kind = PN_OP_dense, .x = VALUE_R, .y = VALUE_L, .z = PN_NONE, .w = WL, .b = BL);
-    n.ops[OP_M] = ROW(.kind = PN_OP_dense, .act = PN_ACT_tanh, .x = VALUE_S, .y = VALUE_M, .z = PN_NONE, .w = WM, .b = BM);
-    n.ops[OP_LOSS_L] = ROW(.kind = PN_OP_loss, .act = PN_LOSS_cross_entropy_index, .x = VALUE_L, .slot = 0, .at = 2, .p = {0, 1});
+    n.ops[OP_M] = ROW(.kind = PN_OP_dense, .act = PN_ACT_tanh, .x = VALUE_S, .y = VALUE_M, .z = PN_NONE, .w = WM,
+                      .b = BM);
+    n.ops[OP_LOSS_L] = ROW(.kind = PN_OP_loss, .act = PN_LOSS_cross_entropy_index, .x = VALUE_L, .slot = 0, .at = 2,
+                           .p = {0, 1});
     n.ops[OP_LOSS_M] = ROW(.kind = PN_OP_loss, .act = PN_LOSS_mse, .x = VALUE_M, .slot = 1, .at = 4, .p = {0, 0.5});
     n.ops[OP_ACCURACY] = ROW(.kind = PN_OP_metric, .act = PN_METRIC_accuracy_index, .x = VALUE_L, .slot = 0, .at = 6);
 #undef ROW
