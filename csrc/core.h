@@ -59,6 +59,7 @@ enum {
 #undef ACT
 #undef ACT_ROW
 enum { PN_N_ACTS = 65 };
+enum { PN_BLOCK = 16384 }; /* elements; sums over an arena are added block by block, whoever made them */
 
 int pn_activation_known(int id);
 int pn_activation_needs_x(int id);

@@ -26,7 +26,7 @@ typedef struct carver {
     int overflow;
 } carver;
 
-enum { LINE = 64, SUM_BLOCK = 16384 };
+enum { LINE = 64 };
 
 static uint64_t times(uint64_t a, uint64_t b) { return b && a > UINT64_MAX / b ? UINT64_MAX : a * b; }
 
@@ -99,7 +99,7 @@ static pn_status lay_out(pn_machine *m, carver *c, const pn_plan *plan, int64_t 
         }
         m->transposed = carve(c, elems, size);
         m->dvalues = carve(c, times(plan->row_elems, B), size);
-        m->partial = carve(c, plan->param_elems / SUM_BLOCK + 1, sizeof(double));
+        m->partial = carve(c, plan->param_elems / PN_BLOCK + 1, sizeof(double));
     }
     return c->overflow ? PN_NO_MEMORY : PN_OK;
 }
@@ -157,6 +157,22 @@ void pn_machine_close(pn_machine *machine) {
 
 /* ---- doors ------------------------------------------------------------------------------------------- */
 
+/* Arrays as wide as the plan's values, of known types; run.c then believes them. */
+static int arrays_fit(const pn_job *job, const pn_machine *m) {
+    const int scored = job->stages & (PN_LOSS | PN_METRIC);
+    for (uint32_t i = 0; i < m->plan.n_ops && m->plan.ops[i].kind == PN_OP_input; i++) { /* they come first */
+        const pn_op *op = &m->plan.ops[i];
+        const pn_array *a = &job->inputs[op->slot];
+        if (a->width != m->plan.values[op->y].width || a->type >= PN_N_TYPES) return 0;
+    }
+    for (uint32_t t = 0; scored && t < m->plan.n_targets; t++) {
+        if (m->target_width[t] == PN_NONE) continue;
+        const pn_array *a = &job->targets[t];
+        if (a->width != (m->target_width[t] ? m->target_width[t] : 1) || a->type >= PN_N_TYPES) return 0;
+    }
+    return 1;
+}
+
 static int covers(const pn_job *job, const pn_machine *m) {
     const pn_plan *plan = &m->plan;
     const uint32_t down = PN_BACKWARD | PN_UPDATE;
@@ -164,6 +180,7 @@ static int covers(const pn_job *job, const pn_machine *m) {
     if ((job->stages & PN_FORWARD) && !job->inputs) return 0;
     if ((job->stages & PN_FORWARD) && (job->stages & (PN_LOSS | PN_METRIC)) && plan->n_targets && !job->targets)
         return 0;
+    if ((job->stages & PN_FORWARD) && !arrays_fit(job, m)) return 0;
     if ((job->stages & (PN_LOSS | PN_METRIC)) && (!job->sums || plan->n_sums < 2)) return 0;
     if ((job->stages & (down | PN_LOSS)) && !m->training) return 0;
     if ((job->stages & PN_OUTPUT) && !job->outputs) return 0;
@@ -189,7 +206,8 @@ pn_status pn_run(pn_machine *m, const pn_job *job, int64_t first, int64_t count,
 pn_status pn_predict_one(pn_machine *m, const void *x, void *y) {
     const uint32_t size = m->dtype == PN_F64 ? 8 : 4;
     if (m->plan.n_inputs != 1 || m->plan.n_outputs != 1) return PN_BAD_ARGUMENT;
-    const pn_array input = {(void *)(uintptr_t)x, 0, size, 0, m->dtype == PN_F64 ? PN_FLOAT64 : PN_FLOAT32};
+    const uint32_t width = m->plan.values[m->plan.ops[0].y].width; /* the checker saw that INPUT ops come first */
+    const pn_array input = {(void *)(uintptr_t)x, 0, size, width, m->dtype == PN_F64 ? PN_FLOAT64 : PN_FLOAT32};
     pn_array output = {y, 0, size, 0, input.type};
     const pn_job job = {.inputs = &input, .outputs = &output, .rows = 1, .batch = 1, .stages = PN_FORWARD | PN_OUTPUT};
     int64_t done;

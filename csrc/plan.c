@@ -158,6 +158,7 @@ static int check_op(const walk *w) {
     if (op->kind != PN_OP_loss && op->kind != PN_OP_metric && !value_ok(w, "y", op->y, 0)) return 0;
     switch (op->kind) {
     case PN_OP_input:
+        if (w->i && w->op[-1].kind != PN_OP_input) return refuse(w->f, "op %u: input ops come first", w->i);
         if (op->slot >= w->plan->n_inputs)
             return refuse(w->f, "op %u: slot = %u, but there are %u inputs", w->i, op->slot, w->plan->n_inputs);
         return (op->w == PN_NONE || param_ok(w, "w", op->w, 1, v[op->y].width)) &&
@@ -198,13 +199,16 @@ static int check_op(const walk *w) {
         return sums_ok(w, 2);
     case PN_OP_metric:
         if (!find("metric", op->act)) return refuse(w->f, "op %u: unknown metric %d", w->i, op->act);
+        if ((op->act == PN_METRIC_top_k_index || op->act == PN_METRIC_top_k_dense) &&
+            !(op->p[0] >= 1 && op->p[0] <= v[op->x].width))
+            return refuse(w->f, "op %u: k = %g, expected 1..%u", w->i, op->p[0], v[op->x].width);
         return sums_ok(w, op->act == PN_METRIC_r2 ? 1 + 3 * v[op->x].width : 2);
-    default:
-        return refuse(w->f, "op %u: unknown kind %d", w->i, op->kind);
+    default: return refuse(w->f, "op %u: unknown kind %d", w->i, op->kind);
     }
 }
 
 static int check_ops(const pn_plan *plan, fault *f) {
+    if (plan->ops[0].kind != PN_OP_input) return refuse(f, "op 0: kind %d, expected an input", plan->ops[0].kind);
     for (uint32_t i = 0; i < plan->n_ops; i++) {
         const walk w = {plan, f, i, &plan->ops[i]};
         if (!check_op(&w)) return 0;

@@ -181,7 +181,7 @@ PN_API void pn_machine_close(pn_machine *machine);
 /* Runs batches first .. first+count-1, stops early after `seconds`; *done batches are complete. */
 PN_API pn_status pn_run(pn_machine *machine, const pn_job *job, int64_t first, int64_t count, double seconds,
                         int64_t *done);
-/* One row in, all outputs out, in the machine's dtype, contiguous. */
+/* One row in, one out, of a network with one input and one output, in the machine's dtype, contiguous. */
 PN_API pn_status pn_predict_one(pn_machine *machine, const void *x, void *y);
 /* The rows of a value (or of its gradient) as the last batch left them: base and leading dimension. */
 PN_API void *pn_machine_value(pn_machine *machine, uint32_t value, int gradient, int64_t *rows, uint32_t *ld);

@@ -1,5 +1,5 @@
 /* run.c: the C machine walks the plan: up (forward), at the heads (score.h), down (backward), then the update.
- * Compiled once per dtype.  Its twin is pynet/reference.py.
+ * Compiled once per dtype.  Its twin is src/pynet/reference.py.
  *
  * Every op is one parallel region whose tasks own disjoint outputs: the number of threads cannot show in a result.
  * Work under the gate stays in the calling thread. */
@@ -110,17 +110,13 @@ static void forward(run *r) {
     for (uint32_t i = 0; i < plan->n_ops; i++) {
         const pn_op *op = r->op = &plan->ops[i];
         switch (op->kind) {
-        case PN_OP_input:
-            divide(r, input_task, r->B * width(r, op->y) * 4, r->B);
-            break;
+        case PN_OP_input: divide(r, input_task, r->B * width(r, op->y) * 4, r->B); break;
         case PN_OP_dense:
             r->by_rows = prefer_rows(r, r->B, panels(r, op->y));
             divide(r, dense_task, r->B * width(r, op->x) * width(r, op->y), r->by_rows ? r->B : panels(r, op->y));
             if (op->act == PN_ACT_softmax) divide(r, activation_task, r->B * width(r, op->y) * 16, r->B);
             break;
-        case PN_OP_activation:
-            divide(r, activation_task, r->B * width(r, op->y) * 16, r->B);
-            break;
+        case PN_OP_activation: divide(r, activation_task, r->B * width(r, op->y) * 16, r->B); break;
         case PN_OP_add:
             r->k->add(value(r, op->x), ld(r, op->x), value(r, op->x2), ld(r, op->x2), value(r, op->y), ld(r, op->y), 0,
                       r->B, 0, panels(r, op->y));
@@ -131,8 +127,7 @@ static void forward(run *r) {
             r->k->copy(value(r, op->x), ld(r, op->x), value(r, op->y) + op->at, ld(r, op->y), 0, r->B, w, pad, 0);
             break;
         }
-        default:
-            break;
+        default: break;
         }
     }
 }
@@ -210,9 +205,7 @@ static void backward(run *r) {
         const pn_op *op = r->op = &plan->ops[i];
         if (op->flags & PN_NO_BACKWARD) continue;
         switch (op->kind) {
-        case PN_OP_dense:
-            dense_backward(r, op);
-            break;
+        case PN_OP_dense: dense_backward(r, op); break;
         case PN_OP_activation:
             if (!(op->flags & PN_STOP_X)) divide(r, act_back_task, r->B * width(r, op->y) * 8, r->B);
             break;
@@ -226,8 +219,7 @@ static void backward(run *r) {
             if (!(op->flags & PN_STOP_X))
                 pass_down(r, op->x, dvalue(r, op->y) + op->at, ld(r, op->y), width(r, op->x), op->flags & PN_ADD_X);
             break;
-        default:
-            break;
+        default: break;
         }
     }
     for (uint32_t p = 0; p < plan->n_params; p++) {
@@ -240,23 +232,23 @@ static void backward(run *r) {
 
 /* ---- clipping and update: flat loops over the arena ------------------------------------------------------- */
 
-enum { BLOCK = 16384 }; /* a multiple of 16; sums of squares are added block by block, whoever made them */
-
 static void squares_task(void *argument, int i, int n) {
     const run *r = argument;
     const int64_t total = (int64_t)r->m->plan.param_elems;
     int64_t b0, b1;
-    share((total + BLOCK - 1) / BLOCK, i, n, &b0, &b1);
+    share((total + PN_BLOCK - 1) / PN_BLOCK, i, n, &b0, &b1);
     for (int64_t b = b0; b < b1; b++) {
-        const int64_t left = total - b * BLOCK;
+        const int64_t left = total - b * PN_BLOCK;
         r->m->partial[b] = 0;
-        r->k->sum_squares((real *)r->m->arenas.grads + b * BLOCK, left < BLOCK ? left : BLOCK, &r->m->partial[b]);
+        r->k->sum_squares((real *)r->m->arenas.grads + b * PN_BLOCK, left < PN_BLOCK ? left : PN_BLOCK,
+                          &r->m->partial[b]);
     }
 }
 
-static void clip(run *r, const pn_clip *c) {
+/* 0: the gradient's norm is not finite */
+static int clip(run *r, const pn_clip *c) {
     real *g = r->m->arenas.grads;
-    const int64_t n = (int64_t)r->m->plan.param_elems, blocks = (n + BLOCK - 1) / BLOCK;
+    const int64_t n = (int64_t)r->m->plan.param_elems, blocks = (n + PN_BLOCK - 1) / PN_BLOCK;
     if (c->kind == PN_CLIP_value) r->k->clip_value(g, c->c, n);
     if (c->kind == PN_CLIP_sign) r->k->clip_sign(g, n);
     if (c->kind == PN_CLIP_norm) {
@@ -264,8 +256,10 @@ static void clip(run *r, const pn_clip *c) {
         divide(r, squares_task, n * 4, blocks);
         for (int64_t b = 0; b < blocks; b++) sum += r->m->partial[b];
         const double norm = sqrt(sum);
+        if (!isfinite(norm)) return 0;
         if (norm > c->c) r->k->scale(g, c->c / norm, n);
     }
+    return 1;
 }
 
 static void update_task(void *argument, int i, int n) {
@@ -279,9 +273,11 @@ static void update_task(void *argument, int i, int n) {
                  (real *)a->grads + from, s0, s1, to - from);
 }
 
-static void update(run *r) {
+/* 0: nothing was changed, because the gradient is not finite */
+static int update(run *r) {
     const pn_plan *plan = &r->m->plan;
-    for (int64_t i = 0; i < r->job->n_clips; i++) clip(r, &r->job->clips[i]);
+    for (int64_t i = 0; i < r->job->n_clips; i++)
+        if (!clip(r, &r->job->clips[i])) return 0;
     for (uint32_t p = 0; p < plan->n_params;) { /* neighbours that train are one range */
         if (!(plan->params[p].flags & PN_TRAINABLE)) {
             p++;
@@ -292,6 +288,7 @@ static void update(run *r) {
         while (p < plan->n_params && plan->params[p].flags & PN_TRAINABLE && (int64_t)plan->params[p].offset == r->end);
         divide(r, update_task, (r->end - r->begin) * 16, (r->end - r->begin) / PN_PANEL);
     }
+    return 1;
 }
 
 #include "score.h"
@@ -336,7 +333,7 @@ pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int
         if (job->stages & PN_UPDATE) {
             r.step = job->step + b + 1;
             r.rate = job->rate[b];
-            update(&r);
+            if (!update(&r)) return PN_NOT_FINITE;
         }
         if (job->stages & (PN_LOSS | PN_METRIC))
             for (uint32_t i = 0; i < m->plan.n_sums; i++) job->sums[i] += m->batch_sums[i];

@@ -4,24 +4,15 @@
 static int64_t integer_at(const pn_array *a, int64_t row) {
     const char *p = (const char *)a->base + row * a->row_stride;
     switch (a->type) {
-    case PN_INT8:
-        return *(const int8_t *)p;
-    case PN_UINT8:
-        return *(const uint8_t *)p;
-    case PN_INT16:
-        return *(const int16_t *)p;
-    case PN_UINT16:
-        return *(const uint16_t *)p;
-    case PN_INT32:
-        return *(const int32_t *)p;
-    case PN_UINT32:
-        return *(const uint32_t *)p;
-    case PN_INT64:
-        return *(const int64_t *)p;
-    case PN_UINT64:
-        return *(const uint64_t *)p > INT32_MAX ? -1 : (int64_t)*(const uint64_t *)p;
-    default:
-        return -1; /* not an integer type: never a label */
+    case PN_INT8: return *(const int8_t *)p;
+    case PN_UINT8: return *(const uint8_t *)p;
+    case PN_INT16: return *(const int16_t *)p;
+    case PN_UINT16: return *(const uint16_t *)p;
+    case PN_INT32: return *(const int32_t *)p;
+    case PN_UINT32: return *(const uint32_t *)p;
+    case PN_INT64: return *(const int64_t *)p;
+    case PN_UINT64: return *(const uint64_t *)p > INT32_MAX ? -1 : (int64_t)*(const uint64_t *)p;
+    default: return -1; /* not an integer type: never a label */
     }
 }
 
@@ -87,14 +78,10 @@ static double in_top_k(const real *x, int64_t n, int64_t c, int64_t k) {
 static double row_metric(const pn_op *op, const real *x, const real *t, int32_t label, int64_t O) {
     double s = 0;
     switch (op->act) {
-    case PN_METRIC_accuracy_index:
-        return argmax(x, O) == label;
-    case PN_METRIC_accuracy_dense:
-        return argmax(x, O) == argmax(t, O);
-    case PN_METRIC_top_k_index:
-        return in_top_k(x, O, label, (int64_t)op->p[0]);
-    case PN_METRIC_top_k_dense:
-        return in_top_k(x, O, argmax(t, O), (int64_t)op->p[0]);
+    case PN_METRIC_accuracy_index: return argmax(x, O) == label;
+    case PN_METRIC_accuracy_dense: return argmax(x, O) == argmax(t, O);
+    case PN_METRIC_top_k_index: return in_top_k(x, O, label, (int64_t)op->p[0]);
+    case PN_METRIC_top_k_dense: return in_top_k(x, O, argmax(t, O), (int64_t)op->p[0]);
     case PN_METRIC_accuracy_binary:
         for (int64_t o = 0; o < O; o++) s += ((double)x[o] > op->p[0]) == (t[o] > (real)0.5);
         return s / (double)O;
@@ -104,8 +91,7 @@ static double row_metric(const pn_op *op, const real *x, const real *t, int32_t 
     case PN_METRIC_mse:
         for (int64_t o = 0; o < O; o++) s += ((double)x[o] - (double)t[o]) * ((double)x[o] - (double)t[o]);
         return s / (double)O;
-    default:
-        return 0;
+    default: return 0;
     }
 }
 

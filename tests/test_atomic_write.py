@@ -102,7 +102,8 @@ def test_a_real_limit_of_the_system(tmp_path):
     )
     path = tmp_path / "a"
     path.write_bytes(b"old")
-    result = subprocess.run([sys.executable, "-B", "-c", program, str(path)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-B", "-c", program, str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.split() == [str(errno.EFBIG), "True"]
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a"]

@@ -123,6 +123,38 @@ def test_seven_threads_are_at_work():
     assert int(done.stdout) == 6
 
 
+LIMIT = """
+import os, resource, sys
+sys.path.insert(0, {tests!r})
+import test_bits
+test_bits.NETS[test_bits.wide] = (33, 33)
+test_bits.STEPS = 5
+isa = test_bits.ISAS[-1]
+one = test_bits.train(test_bits.wide, "float64", isa, 1)[0].arena
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (160 << 20),) * 2)
+before = len(os.listdir("/proc/self/task"))
+seven = test_bits.train(test_bits.wide, "float64", isa, 7)[0].arena
+assert len(os.listdir("/proc/self/task")) == before, "threads could be made after all"
+test_bits.helpers.assert_same_bits(seven, one)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads as Linux shows them")
+def test_threads_that_cannot_be_made_do_not_show():
+    """Their share of the work is done all the same: here each would need a stack larger than the memory left."""
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    done = subprocess.run(
+        [sys.executable, "-c", LIMIT.format(tests=os.path.dirname(__file__))],
+        capture_output=True, text=True, check=False,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, (256 << 20, hard)),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 # ---- prediction ----------------------------------------------------------------------------------------------------
 
 

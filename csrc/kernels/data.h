@@ -29,8 +29,7 @@ static void gather(const pn_array *array, const int64_t *order, int64_t row0, co
             CONVERT(PN_UINT32, uint32_t)
             CONVERT(PN_INT64, int64_t)
             CONVERT(PN_UINT64, uint64_t)
-        default:
-            break;
+        default: break;
         }
         if (shift)
             for (int64_t i = 0; i < n; i++) y[i] = y[i] - shift[i];

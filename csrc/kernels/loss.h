@@ -155,35 +155,16 @@ static void loss(int kind, double parameter, const real *x_bo, int64_t ldx, cons
         real *dx = dx_bo + m * lddx;
         const real c = R(parameter), f = R(factor * (double)weight[m]), fo = R(factor * (double)weight[m] / (double)O);
         switch (kind) {
-        case PN_LOSS_mse:
-            row_loss[m] = mse_row(x, t, dx, fo, c, O);
-            break;
-        case PN_LOSS_mae:
-            row_loss[m] = mae_row(x, t, dx, fo, c, O);
-            break;
-        case PN_LOSS_huber:
-            row_loss[m] = huber_row(x, t, dx, fo, c, O);
-            break;
-        case PN_LOSS_log_cosh:
-            row_loss[m] = log_cosh_row(x, t, dx, fo, c, O);
-            break;
-        case PN_LOSS_poisson:
-            row_loss[m] = poisson_row(x, t, dx, fo, c, O);
-            break;
-        case PN_LOSS_quantile:
-            row_loss[m] = quantile_row(x, t, dx, fo, c, O);
-            break;
-        case PN_LOSS_binary_cross_entropy:
-            row_loss[m] = bce_row(x, t, dx, fo, c, O);
-            break;
-        case PN_LOSS_cross_entropy_index:
-            row_loss[m] = cross_entropy_index_row(x, labels[m], dx, f, O);
-            break;
-        case PN_LOSS_cross_entropy_dense:
-            row_loss[m] = cross_entropy_dense_row(x, t, dx, f, O);
-            break;
-        default:
-            row_loss[m] = 0; /* external: the caller writes dx */
+        case PN_LOSS_mse: row_loss[m] = mse_row(x, t, dx, fo, c, O); break;
+        case PN_LOSS_mae: row_loss[m] = mae_row(x, t, dx, fo, c, O); break;
+        case PN_LOSS_huber: row_loss[m] = huber_row(x, t, dx, fo, c, O); break;
+        case PN_LOSS_log_cosh: row_loss[m] = log_cosh_row(x, t, dx, fo, c, O); break;
+        case PN_LOSS_poisson: row_loss[m] = poisson_row(x, t, dx, fo, c, O); break;
+        case PN_LOSS_quantile: row_loss[m] = quantile_row(x, t, dx, fo, c, O); break;
+        case PN_LOSS_binary_cross_entropy: row_loss[m] = bce_row(x, t, dx, fo, c, O); break;
+        case PN_LOSS_cross_entropy_index: row_loss[m] = cross_entropy_index_row(x, labels[m], dx, f, O); break;
+        case PN_LOSS_cross_entropy_dense: row_loss[m] = cross_entropy_dense_row(x, t, dx, f, O); break;
+        default: row_loss[m] = 0; /* external: the caller writes dx */
         }
     }
 }

@@ -94,8 +94,7 @@ static void update(int optimizer, const double *h, double rate, double step, rea
     switch (optimizer) {
 #define OPTIMIZER(id, NAME, slots) RULE(NAME, slots)
 #include "../ops.def"
-    default:
-        break;
+    default: break;
     }
 }
 

@@ -342,7 +342,7 @@ cdef class Machine:
                 if vy.ndim != 1 or vy.shape[0] != self.width_out or vy.itemsize != self.itemsize \
                         or vy.strides[0] != self.itemsize or vy.format[0] != self.code or vy.format[1] != 0:
                     raise ValueError(f"out: expected a contiguous vector of {self.width_out} {self.dtype}, "
-                                     f"got shape {out.shape} of {out.dtype}")
+                                     f"got {type(out).__name__} of {vy.ndim} dimensions and {vy.itemsize}-byte elements")
                 while True:
                     if self.small:
                         status = pn_predict_one(self.m, vx.buf, vy.buf)
@@ -368,7 +368,7 @@ cdef class Machine:
             raise TypeError(f"x: expected real numbers, got dtype {row.dtype}")
         if row.shape != (self.width_in,):
             raise ValueError(f"x: expected one row of shape ({self.width_in},), got {row.shape}")
-        return self.predict_one(_np.ascontiguousarray(row, self.dtype), out)
+        return self.predict_one(_np.require(row, self.dtype, "CA"), out)
 
     def value(self, uint32_t index, gradient=False):
         """Return a copy, [B, width], of a value (or of its gradient) as the last batch left it."""

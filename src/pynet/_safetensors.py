@@ -325,6 +325,8 @@ def write_atomically(path, parts) -> None:
     try:
         if os.path.isdir(target):
             raise IsADirectoryError(21, "Is a directory")
+        if os.path.exists(target) and not os.path.isfile(target):
+            raise OSError(22, "Not a regular file")
         mode = os.stat(target).st_mode & 0o777 if os.path.exists(target) else 0o666
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
         created = True

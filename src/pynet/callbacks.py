@@ -67,7 +67,7 @@ class _Monitor(Callback):
         self.monitor = monitor
         self.mode = mode
         self.min_delta = number("min_delta", min_delta, 0.0)
-        higher = any(word in monitor for word in ("acc", "top_", "r2", "auc"))
+        higher = not monitor.endswith("loss") and any(word in monitor for word in ("acc", "top_", "r2", "auc"))
         self._sign = 1.0 if mode == "max" or (mode == "auto" and higher) else -1.0
         self._continued = False
         self._forget()

@@ -6,6 +6,7 @@ import numpy as np
 
 from . import clip, files, optimizers
 from ._check import integer
+from .heads import output_names
 from .losses import External
 from .plan import pack, unpack
 
@@ -79,7 +80,7 @@ def load(path, loss=None, learning_rate=None, backend=None, n_threads=None):
 
 
 def _trainer(Trainer, model, state, tensors, loss, learning_rate, backend, n_threads):
-    names = [model.names[v.layer] for v in model.outputs]
+    names = output_names(model)
     saved = dict(zip(names, state["loss"], strict=True))
     if loss is None:
         lost = [name for name, config in saved.items() if config == {"name": "external"}]

@@ -9,7 +9,7 @@ from ._check import number, unknown
 from .arrays import as_array
 from .losses import LossSpec
 
-__all__ = ["Head", "Heads", "check_weights"]
+__all__ = ["Head", "Heads", "check_weights", "output_names"]
 
 
 class Head:
@@ -23,6 +23,17 @@ class Head:
     def key(self) -> tuple:
         """Return what two heads with the same plan have in common."""
         return (self.loss, self.weight, tuple(self.metrics))
+
+
+def output_names(model) -> list[str]:
+    """Return a name for each output: its layer's; for further outputs of the same layer with _2, _3 ... added."""
+    result: list[str] = []
+    for value in model.outputs:
+        name, n = model.names[value.layer], 1
+        while (unique := name if n == 1 else f"{name}_{n}") in result:
+            n += 1
+        result.append(unique)
+    return result
 
 
 class Heads:
@@ -44,7 +55,7 @@ class Heads:
 
     def __init__(self, model, loss, metrics_=(), loss_weights=None) -> None:
         self.model = model
-        self.names = [model.names[v.layer] for v in model.outputs]
+        self.names = output_names(model)
         wanted = self._by_output("loss", loss, spread=True)
         self.losses = [None if spec is None else losses.get(spec) for spec in wanted]
         if not any(self.losses):
@@ -57,6 +68,9 @@ class Heads:
             metrics_ = [metrics_]
         if isinstance(metrics_, dict):
             lists = self._by_output("metrics", metrics_)
+            for name, entry, loss in zip(self.names, lists, self.losses, strict=True):
+                if entry and loss is None:
+                    raise ValueError(f"metrics names output {name!r}, which has no loss: there are no targets for it")
         else:
             lists = [list(metrics_) if spec else [] for spec in self.losses]
         self.metrics = [[metrics.get(m) for m in _as_list(entry)] for entry in lists]
@@ -164,7 +178,7 @@ def _as_list(entry) -> list:
     return list(entry) if isinstance(entry, (list, tuple)) else [entry]
 
 
-def check_weights(sample_weight, class_weight, targets: list, n_rows: int, widths: list) -> np.ndarray | None:
+def check_weights(sample_weight, class_weight, targets: list, n_rows: int, heads: Heads) -> np.ndarray | None:
     """Return the weight of each row, float64 [N], or None if all are 1.
 
     Parameters
@@ -172,8 +186,8 @@ def check_weights(sample_weight, class_weight, targets: list, n_rows: int, width
     sample_weight : array-like [N] of finite numbers >= 0, not all 0, or None
     class_weight : dict {class number: weight >= 0}, "balanced" (N / (classes * count)), or None
         For one head with class numbers or one-hot rows; classes not mentioned have weight 1.
-    targets, widths : lists
-        Checked targets of each output (None without a loss), and its outputs O.
+    targets : list
+        Checked targets of each output, None without a loss.
     """
     weight = None
     if sample_weight is not None:
@@ -191,12 +205,17 @@ def check_weights(sample_weight, class_weight, targets: list, n_rows: int, width
             raise ValueError("sample_weight is 0 in every row")
     if class_weight is None:
         return weight
-    used = [t for t in targets if t is not None]
-    if len(used) != 1 or (used[0].ndim == 1 and used[0].dtype.kind not in "iu"):
-        raise ValueError("class_weight needs a single head with class targets; use sample_weight")
-    labels = used[0] if used[0].ndim == 1 else np.argmax(used[0], axis=1) if used[0].shape[1] > 1 else used[0][:, 0]
-    labels = labels.astype(np.int64)
-    classes = max(2, *(w for w, t in zip(widths, targets, strict=True) if t is not None))  # one output: two classes
+    widths = [out.width for out in heads.model.outputs]
+    used = [(loss.name, t, w) for loss, t, w in zip(heads.losses, targets, widths, strict=True) if loss]
+    name, target, width = used[0]
+    if len(used) != 1 or (name != "cross_entropy" and (name != "binary_cross_entropy" or width != 1)):
+        raise ValueError(
+            "class_weight needs a single head with 'cross_entropy', or with 'binary_cross_entropy' and one output, "
+            f"got {', '.join(f'{n!r} with {w} outputs' for n, _, w in used)}; use sample_weight"
+        )
+    labels = target.reshape(len(target)) if target.size == len(target) else np.argmax(target, axis=1)
+    labels = np.rint(labels).astype(np.int64)
+    classes = max(2, width)  # one output: two classes
     factors = np.ones(classes)
     if isinstance(class_weight, str):
         if class_weight != "balanced":
@@ -212,4 +231,7 @@ def check_weights(sample_weight, class_weight, targets: list, n_rows: int, width
             factors[label] = number(f"class_weight[{label}]", value, 0.0)
     else:
         raise TypeError(f"class_weight must be a dict or 'balanced', got {type(class_weight).__name__}")
-    return factors[labels] * (1.0 if weight is None else weight)
+    weight = factors[labels] * (1.0 if weight is None else weight)
+    if not weight.any():
+        raise ValueError("class_weight (times sample_weight) is 0 in every row")
+    return weight

@@ -56,7 +56,7 @@ class Layer:
         self.name = check_name(name)
         self.name_is_automatic = name is None
         self.trainable = flag("trainable", trainable)
-        self.home: tuple | None = None  # (arena, {suffix: param record}) of the last model that holds this layer
+        self.home: tuple | None = None  # (arena, {suffix: param record}) of the model that last trained or set it
         self._output: weakref.ref[Value] | None = None
 
     def __call__(self, inputs) -> Value:

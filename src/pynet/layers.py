@@ -63,7 +63,7 @@ class Input(Layer):
             raise ValueError(f"{name} of Input must be a number or have shape {self.shape}, got shape {array.shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name} of Input must be finite")
-        return np.broadcast_to(array, self.shape).astype(np.float64)
+        return np.broadcast_to(array.astype(np.float64), self.shape)  # of one number no more than a view
 
     def __call__(self, inputs):
         """Refuse: an Input is where a graph begins."""

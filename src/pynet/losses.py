@@ -179,7 +179,8 @@ class BinaryCrossEntropy(Loss):
 class CrossEntropy(Loss):
     """-sum of t log p with p = softmax(logits), for classes that exclude each other.
 
-    Targets are class numbers [N] in 0..O-1, or rows [N, O] of weights >= 0 that sum to 1 (one-hot, or soft labels).
+    Targets are class numbers [N] in 0..O-1, or rows [N, O] of weights >= 0, one-hot or soft labels (their sum,
+    1 as a rule, is the weight of the row; nobody checks it).
     A head that ends with softmax is fused with the loss; of any other head the outputs are taken as logits.
     """
 

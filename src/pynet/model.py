@@ -69,6 +69,7 @@ class Model:
         key = key_of(random_state)
         self._wire(inputs, outputs, dtype, name)
         self.weights.start(key)
+        self._adopt()
 
     def _wire(self, inputs, outputs, dtype, name) -> None:
         """Everything but the numbers."""
@@ -85,7 +86,10 @@ class Model:
         self.weights = Weights(self.layers, self.names, self.dtype)
         self.plan = build(self)
         self._free: dict[str, list] = {}  # machines at rest, by backend
-        for node in reversed(self.nodes):  # last of all, so that a refused model leaves the layers as they were
+
+    def _adopt(self) -> None:
+        """Name the layers; last of all, so that a refused model leaves them as they were."""
+        for node in reversed(self.nodes):
             node.layer.belong(self.names[node.layer], node)
 
     @property
@@ -122,6 +126,8 @@ class Model:
             raise _check.unknown("backend", backend, ("c", "numpy"))
         inputs, n = as_inputs(self, X)
         outputs = self._destinations(out, n)
+        if out is not None and any(np.may_share_memory(x, y) for x in inputs for y in outputs):
+            raise ValueError("out must not overlap X: rows would be read after they were overwritten")
         if batch_size is None:
             rows = min(max((1 << 18) // self.plan.row_elems, 32), 1024) // 16 * 16
         else:
@@ -339,11 +345,13 @@ def model_from_config(config: dict, tensors: dict | None = None) -> Model:
     model = _wired(config)
     if tensors is None:
         model.weights.start(0)
+        model._adopt()
         return model
     state = {weight.name: tensors[weight.name] for weight in model.weights if weight.name in tensors}
     model.weights.check_names(state)
     model.weights.allocate()
     model.load_state_dict(state)
+    model._adopt()
     return model
 
 
@@ -359,6 +367,7 @@ def _restore(config: dict, arena: np.ndarray, metadata: dict) -> Model:
     model.weights.allocate()
     model.arena[:] = arena
     model.metadata = metadata
+    model._adopt()
     return model
 
 

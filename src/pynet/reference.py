@@ -132,13 +132,16 @@ class Machine:
             extra = reference_updates.penalty_gradient(l1, l2, self.params[p])
             self.param_gradients[p] = self.param_gradients[p] + extra
 
-    def _update(self, job, step: int, rate: float) -> None:
+    def _update(self, job, step: int, rate: float) -> bool:
+        """Clip and step; False, and nothing is changed, if the gradient's norm is not finite."""
         trained = [p for p, trainable in enumerate(self.trainable) if trainable]
-        reference_updates.clip([self.param_gradients[p] for p in trained], job.clips)
+        if not reference_updates.clip([self.param_gradients[p] for p in trained], job.clips):
+            return False
         for p in trained:
             slots = [slot[p] for slot in self.slots]
             gradient = self.param_gradients[p]
             reference_updates.step(job.optimizer, job.hyper, rate, step + 1, self.params[p], gradient, slots)
+        return True
 
     # ---- interface -----------------------------------------------------------------------------------------------
 
@@ -190,8 +193,8 @@ class Machine:
                     output[first_row : first_row + rows] = self.values[value]
         if job.stages & _core.BACKWARD:
             self._backward()
-        if job.stages & _core.UPDATE:
-            self._update(job, job.step + k, job.rate[k])
+        if job.stages & _core.UPDATE and not self._update(job, job.step + k, job.rate[k]):
+            return "not_finite"
         if scored:
             total += sums
         return "ok"

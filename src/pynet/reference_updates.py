@@ -27,30 +27,32 @@ def penalty_gradient(l1: float, l2: float, w):
 # ---- clips: gradients change in place ----------------------------------------------------------------------------
 
 
-def clip_norm(gradients: list, c: float) -> None:
+def clip_norm(gradients: list, c: float) -> bool:
     norm = math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in gradients))
     if norm > c:
         for g in gradients:
             g *= c / norm
+    return math.isfinite(norm)
 
 
-def clip_value(gradients: list, c: float) -> None:
+def clip_value(gradients: list, c: float) -> bool:
     for g in gradients:
         np.clip(g, -c, c, out=g)
+    return True
 
 
-def clip_sign(gradients: list, _: float) -> None:
+def clip_sign(gradients: list, _: float) -> bool:
     for g in gradients:
         np.sign(g, out=g)
+    return True
 
 
 CLIPS = {_core.CLIPS["norm"]: clip_norm, _core.CLIPS["value"]: clip_value, _core.CLIPS["sign"]: clip_sign}
 
 
-def clip(gradients: list, clips) -> None:
-    """Apply [(kind id, c), ...] in order to the gradients of all trainable parameters."""
-    for kind, c in clips:
-        CLIPS[int(kind)](gradients, float(c))
+def clip(gradients: list, clips) -> bool:
+    """Apply [(kind id, c), ...] in order to all trainable gradients; False if a norm is not finite."""
+    return all(CLIPS[int(kind)](gradients, float(c)) for kind, c in clips)
 
 
 # ---- optimizers: one step of one parameter -----------------------------------------------------------------------

@@ -83,9 +83,9 @@ class Trainer:
         self.stop_training = False
         self.fit_info: dict = {}
         (self._grads,) = self._arenas(1)
+        self._scratch: Any = None  # gradients of machines that do not train
         self._slots = self._arenas(self.optimizer.n_slots)
         self._rule = self.optimizer.rule
-        self._purpose = ""  # of the machine that ran last
         self._cache: dict = {}  # purpose -> (key, plan, machine)
         self._fit: Fit | None = None  # the fit under way
         self._pending: dict | None = None  # the run that a resumed trainer has to finish
@@ -98,13 +98,10 @@ class Trainer:
 
     def _machine(self, purpose: str, heads: list, rows: int, input_gradients: bool = False):
         """Return (plan, machine) for batches of up to `rows`, made anew only when something has changed."""
-        if self.optimizer.rule != self._rule:  # another momentum may mean another rule, with other state
+        if self.optimizer.rule != self._rule and not self._fitting:  # a momentum more or less: another rule and state
             self._rule, self._slots = self.optimizer.rule, self._arenas(self.optimizer.n_slots)
         trainable = tuple(layer.trainable for layer in self.model.layers)
         key = (tuple(h and h.key() for h in heads), input_gradients, self._rule, trainable)
-        if purpose != self._purpose:  # ClipNorm must not see what another machine left for parameters now frozen
-            self._purpose = purpose
-            self._grads[:] = 0
         known = self._cache.get(purpose)
         if known and known[0] == key and known[3] >= rows:
             return known[1], known[2]
@@ -115,7 +112,11 @@ class Trainer:
             from .reference import Machine
 
             make = Machine
-        arenas = {"grads": self._grads, "slots": self._slots}
+        if purpose != "train" and self._scratch is None:
+            (self._scratch,) = self._arenas(1)  # so that looking at a net never touches the gradients it trains with
+        grads = self._grads if purpose == "train" else self._scratch
+        grads[:] = 0  # ClipNorm must not see what was left for parameters that are now frozen
+        arenas = {"grads": grads, "slots": self._slots}
         machine = make(plan, self.model.arena, rows=rows, n_threads=self.n_threads, **arenas)
         self._cache[purpose] = (key, plan, machine, rows)
         return plan, machine
@@ -135,8 +136,7 @@ class Trainer:
         for array in inputs:
             check_finite(names[0], array)
         targets = self.heads.targets(y, rows, names[1])
-        widths = [out.width for out in self.model.outputs]
-        weight = check_weights(sample_weight, class_weight, targets, rows, widths)
+        weight = check_weights(sample_weight, class_weight, targets, rows, self.heads)
         if weight is not None and self.heads.external:
             raise ValueError("sample_weight and class_weight do not reach a loss object of your own: weigh inside it")
         return inputs, targets, weight, rows
@@ -145,6 +145,7 @@ class Trainer:
 
     def _advance(self, plan, machine, job: Job, first: int, count: int, seconds: float) -> int:
         """Run up to `count` training batches; return how many were done."""
+        self.model.weights.claim()
         job.step = self.step
         job.rate = self.optimizer.rates(self.step, count)
         if self.heads.external:
@@ -187,7 +188,7 @@ class Trainer:
                 value, gradient = _call_loss(loss, prediction, job.targets[slot][picked])
                 first = next(f for kind, head, _, f, _ in plan.sum_slots if kind == "loss" and head == i)
                 job.sums[first : first + 2] += value * len(prediction), len(prediction)
-                if not np.isfinite(value):
+                if not (np.isfinite(value) and np.isfinite(gradient).all()):
                     job.sums[:] = before
                     self._fail("not_finite", k)
                 machine.set_gradient(index, gradient * self.heads.weights[i])
@@ -241,6 +242,8 @@ class Trainer:
 
     def train_on_batch(self, X, y, *, sample_weight=None, class_weight=None) -> dict[str, float]:
         """Do one step on all rows given; return loss and metrics of that batch before the step."""
+        if self._fitting:
+            raise RuntimeError("this trainer is fitting: train_on_batch has to wait")
         inputs, targets, weight, rows = self._prepare(X, y, sample_weight, class_weight)
         plan, machine = self._machine("train", self.heads.resolve(targets), rows)
         job = self._job(plan, inputs, targets, weight, rows, rows, 0)
@@ -267,13 +270,19 @@ class Trainer:
         result = {}
         for name, record, own in zip(plan.param_names, plan.params, self.model.weights, strict=True):
             if record["flags"] & _core.TRAINABLE:
-                result[name] = unpack(self._grads, record).reshape(own.shape)
+                result[name] = unpack(self._scratch, record).reshape(own.shape)
         for value, index in zip(self.model.inputs, plan.input_gradients, strict=True):
             if index != _core.NONE:
                 gradient = machine.value(index, gradient=True)
-                scale = self.model.parameters().get(f"{self.model.names[value.layer]}.scale")
+                scale = self._scale(value.layer)
                 result[self.model.names[value.layer]] = gradient if scale is None else gradient * scale
         return result
+
+    def _scale(self, layer) -> np.ndarray | None:
+        """Return the scale of an Input, None if it has none."""
+        weights = self.model.weights
+        index = weights.index.get((layer, "scale"))
+        return None if index is None else unpack(weights.arena, weights.records[index])
 
     def fit(
         self,

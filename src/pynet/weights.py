@@ -77,6 +77,10 @@ class Weights:
     def allocate(self) -> None:
         """Make the arena, all zero, and tell the layers that their parameters are here now."""
         self.arena = _core.aligned(self.elems, self.dtype)
+        self.claim()
+
+    def claim(self) -> None:
+        """Tell the layers that their newest values are here: a model made of them later starts from these."""
         for weight in self.rows:
             home = weight.layer.home
             if home is None or home[0] is not self.arena:
@@ -103,6 +107,7 @@ class Weights:
         arrays = [self._draw(i, key) for i in range(len(self.rows))]
         for weight, array in zip(self.rows, arrays, strict=True):
             pack(self.arena, weight.record, array)
+        self.claim()
 
     def _draw(self, i: int, key: int) -> np.ndarray:
         weight = self.rows[i]
@@ -125,6 +130,7 @@ class Weights:
         for weight in self.rows:
             pack(staged, weight.record, self._checked(weight, arrays[weight.name]))
         self.arena[:] = staged
+        self.claim()
 
     def check_names(self, arrays: dict) -> None:
         """Refuse {name: array} whose names are not exactly those of the parameters, or whose shapes differ."""

@@ -165,15 +165,9 @@ static void spoil(net *n) {
     const size_t *t = tables[below(4)], row = t[0] + t[1] * (size_t)below((int)t[2]);
     pn_op *op = &n->ops[below(N_OPS)];
     switch (below(6)) {
-    case 0:
-        op->p[below(3)] = reals[below(7)];
-        break;
-    case 1:
-        put(n, row, 1, some_number());
-        break; /* kind */
-    case 2:
-        op->act = (uint8_t)below(70), op->flags = (uint16_t)below(64);
-        break;
+    case 0: op->p[below(3)] = reals[below(7)]; break;
+    case 1: put(n, row, 1, some_number()); break; /* kind */
+    case 2: op->act = (uint8_t)below(70), op->flags = (uint16_t)below(64); break;
     case 3: { /* a count; the tables have room for it */
         uint32_t *counts[] = {&n->plan.n_values, &n->plan.n_params,  &n->plan.n_ops,  &n->plan.n_outputs,
                               &n->plan.n_inputs, &n->plan.n_targets, &n->plan.n_sums, &n->plan.row_elems};
@@ -203,10 +197,17 @@ static int use(net *n) {
         inputs[i] = targets[i] = (pn_array){&one, 0, 0, 1, PN_FLOAT64};
         outputs[i] = (pn_array){room, 0, sizeof(float), 1, PN_FLOAT32};
     }
-    for (uint32_t i = 0; i < n->plan.n_ops; i++)
-        if (n->ops[i].slot < ROOM && (n->ops[i].kind == PN_OP_loss || n->ops[i].kind == PN_OP_metric) &&
-            (n->ops[i].act == PN_LOSS_cross_entropy_index || n->ops[i].act == PN_METRIC_accuracy_index))
-            targets[n->ops[i].slot] = (pn_array){&label, 0, 0, 1, PN_INT32};
+    for (uint32_t i = 0; i < n->plan.n_ops; i++) {
+        const pn_op *op = &n->ops[i];
+        if (op->slot >= ROOM) continue;
+        if (op->kind == PN_OP_input) inputs[op->slot].width = n->plan.values[op->y].width;
+        if (op->kind != PN_OP_loss && op->kind != PN_OP_metric) continue;
+        const int labels = op->kind == PN_OP_loss
+                               ? op->act == PN_LOSS_cross_entropy_index
+                               : op->act == PN_METRIC_accuracy_index || op->act == PN_METRIC_top_k_index;
+        targets[op->slot].width = n->plan.values[op->x].width;
+        if (labels) targets[op->slot] = (pn_array){&label, 0, 0, 1, PN_INT32};
+    }
     const pn_arenas arenas = make_arenas(n->plan.param_elems, PN_F32);
     pn_machine *machine;
     pn_status status = pn_machine_open(&machine, &n->plan, PN_F32, CHANCE_ROWS, &arenas, NULL, 2);
@@ -225,7 +226,8 @@ static int use(net *n) {
                   .sums = sums};
     int64_t done;
     status = pn_run(machine, &job, 0, 2, 1e9, &done);
-    CHECK(status == PN_OK || status == PN_NOT_FINITE || status == PN_BAD_LABEL || n->plan.n_sums < 2);
+    const int refused = status == PN_BAD_ARGUMENT; /* two inputs of other widths in one slot, or no sums */
+    CHECK(status == PN_OK || status == PN_NOT_FINITE || status == PN_BAD_LABEL || refused);
     pn_machine_close(machine);
     drop_arenas(arenas);
     free(room);
