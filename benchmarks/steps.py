@@ -1,4 +1,4 @@
-"""Training steps and one-row predictions against the physical limit and against the NumPy twin, one thread.
+"""Training steps and one-row predictions against the physical limit and against the NumPy twin.
 
 python benchmarks/steps.py [--json FILE] [--threads 1] [--quick]
 
@@ -10,15 +10,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
+import sys
 import time
 from itertools import pairwise
 
-import numpy as np
-from calibrate import Limits
+THREADS = sys.argv[sys.argv.index("--threads") + 1] if "--threads" in sys.argv else "1"
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+    os.environ[name] = THREADS  # before NumPy loads its BLAS: the twin gets as many threads as pynet
 
-import pynet as pn
+import numpy as np  # noqa: E402
+from calibrate import Limits  # noqa: E402
+
+import pynet as pn  # noqa: E402
 
 CASES = [  # sizes, batch, loss
     ([4, 32, 32, 1], 1, "mse"),
