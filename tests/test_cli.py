@@ -28,9 +28,7 @@ def run(*arguments: str) -> int:
 
 
 def process(*arguments: str, **options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "pynet", *arguments], stderr=subprocess.PIPE, text=True, **options
-    )
+    return subprocess.Popen([sys.executable, "-m", "pynet", *arguments], stderr=subprocess.PIPE, text=True, **options)
 
 
 def houses(path="houses.csv", rows=300, seed=0):

@@ -198,6 +198,8 @@ def test_promise_of_normcdf(isa, dtype):
     true = truth.nearest(truth.normal_cdf, x)
     bound = (1e-7 if dtype == np.float32 else 1e-15) + np.finfo(dtype).eps / 2 * true[0]  # and that of the product
     helpers.assert_within(y.astype(np.float64) / x, true[0], bound, "normcdf")
+    if isa in FMA_ISAS:  # far to the left too, where without fma the rounding of x^2 shows
+        helpers.assert_within(y.astype(np.float64) / x, true[0], 8 * np.finfo(dtype).eps * true[0], "its tail")
 
 
 # ---- special values ----------------------------------------------------------------------------------------------
