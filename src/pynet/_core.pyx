@@ -342,7 +342,7 @@ cdef class Machine:
                 if vy.ndim != 1 or vy.shape[0] != self.width_out or vy.itemsize != self.itemsize \
                         or vy.strides[0] != self.itemsize or vy.format[0] != self.code or vy.format[1] != 0:
                     raise ValueError(f"out: expected a contiguous vector of {self.width_out} {self.dtype}, "
-                                     f"got {type(out).__name__} of {vy.ndim} dimensions and {vy.itemsize}-byte elements")
+                                     f"got {type(out).__name__} of rank {vy.ndim} and {vy.itemsize}-byte elements")
                 while True:
                     if self.small:
                         status = pn_predict_one(self.m, vx.buf, vy.buf)
