@@ -89,7 +89,6 @@ class Trainer:
         self._cache: dict = {}  # purpose -> (key, plan, machine)
         self._fit: Fit | None = None  # the fit under way
         self._pending: dict | None = None  # the run that a resumed trainer has to finish
-        self._fitting = False
 
     # ---- machines ---------------------------------------------------------------------------------------------------
 
@@ -98,7 +97,7 @@ class Trainer:
 
     def _machine(self, purpose: str, heads: list, rows: int, input_gradients: bool = False):
         """Return (plan, machine) for batches of up to `rows`, made anew only when something has changed."""
-        if self.optimizer.rule != self._rule and not self._fitting:  # a momentum more or less: another rule and state
+        if self.optimizer.rule != self._rule and self._fit is None:  # a momentum more or less: another rule and state
             self._rule, self._slots = self.optimizer.rule, self._arenas(self.optimizer.n_slots)
         trainable = tuple(layer.trainable for layer in self.model.layers)
         key = (tuple(h and h.key() for h in heads), input_gradients, self._rule, trainable)
@@ -242,7 +241,7 @@ class Trainer:
 
     def train_on_batch(self, X, y, *, sample_weight=None, class_weight=None) -> dict[str, float]:
         """Do one step on all rows given; return loss and metrics of that batch before the step."""
-        if self._fitting:
+        if self._fit is not None:
             raise RuntimeError("this trainer is fitting: train_on_batch has to wait")
         inputs, targets, weight, rows = self._prepare(X, y, sample_weight, class_weight)
         plan, machine = self._machine("train", self.heads.resolve(targets), rows)
@@ -335,12 +334,12 @@ class Trainer:
         FloatingPointError
             The loss became NaN or infinite; the weights are those before that batch.
         """
-        if self._fitting:
+        if self._fit is not None:
             raise RuntimeError("this trainer is fitting already, in another thread or in a callback")
         run = begin(self, epochs, batch_size, shuffle)
         data = prepare(self, X, y, validation_data, validation_split, sample_weight, class_weight, run)
         fit = Fit(self, run, data, callbacks, verbose)
-        self._fitting, self._fit, self._pending = True, fit, None
+        self._fit, self._pending = fit, None
         self.stop_training = self.history.interrupted = False
         try:
             fit.go()
@@ -354,7 +353,7 @@ class Trainer:
             )
         finally:
             fit.progress.close()
-            self._fitting, self._fit = False, None
+            self._fit = None
         fit.call("on_fit_end")
         return self.history
 
