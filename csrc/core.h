@@ -7,7 +7,8 @@
  *
  *   values   [row_elems][B]    one [B][ld] block per value of the plan
  *   dvalues  the same again    gradients (training only)
- *   wt       W transposed, in panels [I/16][O][16], for every dense layer that hands a gradient down
+ *   wt       W transposed, in panels [I/16][O][16], for every weight matrix that hands a gradient down
+ *   scratch  what ops keep once per batch: mean and variance of batch norms (training only)
  *   targets, weights, row losses, partial sums
  */
 #ifndef PN_CORE_H
@@ -51,6 +52,10 @@ enum {
 enum {
 #include "ops.def"
 };
+#define RANDOM(id, NAME) PN_RANDOM_##NAME = id,
+enum {
+#include "ops.def"
+};
 #define ACT(id, NAME, needs, forward, derivative) PN_ACT_##NAME = id,
 #define ACT_ROW(id, NAME, needs)                  PN_ACT_##NAME = id,
 enum {
@@ -69,15 +74,36 @@ static inline uint64_t pn_pad(uint64_t n) { return (n + PN_PANEL - 1) / PN_PANEL
 static inline uint32_t pn_panels(uint32_t cols) { return (cols + PN_PANEL - 1) / PN_PANEL; }
 static inline uint64_t pn_param_size(const pn_param *p) { return pn_pad(p->cols) * p->rows; }
 
+/* ---- what kernels take ------------------------------------------------------------------------- */
+
+/* Where random numbers stand: a function of the seed, the stream of the op, the step, the row and the column. */
+typedef struct pn_position {
+    uint64_t seed;
+    uint32_t stream, step;
+    int64_t row0; /* of the first row of the batch */
+} pn_position;
+
+typedef struct pn_norm { /* vectors [O] in panels: y = (x - mean) gamma / sqrt(variance + epsilon) + beta */
+    const void *gamma, *beta, *mean, *variance;
+    double epsilon;
+} pn_norm;
+
+/* What a dense op does to a strip of its outputs while it is in the cache; NULL: nothing of the kind. */
+typedef struct pn_then {
+    const pn_norm *norm;       /* before the activation */
+    const pn_position *random; /* after it: dropout */
+    double rate;
+} pn_then;
+
 /* ---- kernels --------------------------------------------------------------------------------- *
  * KERNEL(name, (arguments)).  Ranges are [m0,m1) rows and [p0,p1) panels of 16 columns; work is divided
  * only among outputs, so a result does not depend on how.  Kernels never fail, allocate or print.      */
 /* clang-format off */
 #define PN_KERNELS(KERNEL)                                                                                             \
-    /* y_bo = x_bi w_io + b_o, then act; z keeps the sum where it is not NULL */                                       \
+    /* y_bo = x_bi w_io + b_o, then act; z keeps the sum where it is not NULL; `then` may be NULL */                   \
     KERNEL(dense_forward, (const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,  \
                            real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t p0, int64_t p1,         \
-                           int act, const double *p))                                                                  \
+                           int act, const double *p, const pn_then *then))                                             \
     /* dx_bi (+)= dz_bo w_io^T; wt holds w^T in panels along I; p0, p1 are panels of I */                              \
     KERNEL(dense_dx, (const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,       \
                       int64_t m1, int64_t O, int64_t p0, int64_t p1, int add))                                         \
@@ -93,6 +119,47 @@ static inline uint64_t pn_param_size(const pn_param *p) { return pn_pad(p->cols)
     /* dx (+)= dy act'(v); v is y or x as activations.def says; dx may be dy */                                        \
     KERNEL(act_backward, (int act, const double *p, const real *v, int64_t ldv, const real *dy, int64_t lddy,          \
                           real *dx, int64_t lddx, int64_t m0, int64_t m1, int64_t p0, int64_t p1, int add))            \
+    /* y = x > 0 ? x : a x, a [O], or one for all with `shared`; da (+)= sum_b dy x where x <= 0 */                    \
+    KERNEL(prelu_forward, (const real *x, int64_t ldx, const real *a, int shared, real *y, int64_t ldy, int64_t m0,    \
+                           int64_t m1, int64_t p0, int64_t p1))                                                        \
+    KERNEL(prelu_backward, (const real *x, int64_t ldx, const real *a, int shared, const real *dy, int64_t lddy,       \
+                            real *dx, int64_t lddx, int64_t m0, int64_t m1, int64_t p0, int64_t p1, int add))          \
+    KERNEL(prelu_sums, (const real *x, int64_t ldx, int shared, const real *dy, int64_t lddy, real *da, int64_t B,     \
+                        int64_t p0, int64_t p1, int add))                                                              \
+    /* RANDOM of ops.def: y = f(x);  dx (+)= dy f'(x) with the numbers of the way up; dx may be dy */                  \
+    KERNEL(random_forward, (int kind, const double *p, const pn_position *at, const real *x, int64_t ldx, real *y,     \
+                            int64_t ldy, int64_t m0, int64_t m1, int64_t p0, int64_t p1))                              \
+    KERNEL(random_backward, (int kind, const double *p, const pn_position *at, const real *x, int64_t ldx,             \
+                             const real *dy, int64_t lddy, real *dx, int64_t lddx, int64_t m0, int64_t m1, int64_t p0, \
+                             int64_t p1, int add))                                                                     \
+    KERNEL(dropped_relu_backward, (double rate, const real *y, int64_t ldy, real *dy, int64_t lddy, int64_t m0,        \
+                                   int64_t m1, int64_t p0, int64_t p1))                                                \
+    /* statistics of the batch, rows weighted by r; mean and variance are written, then read by backward */            \
+    KERNEL(batch_norm_forward, (const real *x, int64_t ldx, const real *r, double r_sum, const pn_norm *norm,          \
+                                real *mean, real *variance, real *y, int64_t ldy, int64_t B, int64_t p0, int64_t p1))  \
+    KERNEL(batch_norm_backward, (const real *x, int64_t ldx, const real *r, double r_sum, const pn_norm *norm,         \
+                                 const real *dy, int64_t lddy, real *dgamma, real *dbeta, int add_w, real *dx,         \
+                                 int64_t lddx, int add, int64_t B, int64_t p0, int64_t p1))                            \
+    KERNEL(running_norm_forward, (const real *x, int64_t ldx, const pn_norm *norm, real *y, int64_t ldy, int64_t m0,   \
+                                  int64_t m1, int64_t p0, int64_t p1))                                                 \
+    KERNEL(running_norm_backward, (const real *x, int64_t ldx, const pn_norm *norm, const real *dy, int64_t lddy,      \
+                                   real *dgamma, real *dbeta, int add_w, real *dx, int64_t lddx, int add, int64_t B,   \
+                                   int64_t p0, int64_t p1))                                                            \
+    /* running = momentum running + (1 - momentum) factor now */                                                       \
+    KERNEL(track, (real *running, const real *now, double momentum, double factor, int64_t n))                         \
+    /* statistics of each row: stats[b] = mean, 1 / deviation; gamma, beta may be NULL */                              \
+    KERNEL(row_norm_forward, (const real *x, int64_t ldx, const pn_norm *norm, real *stats, int64_t lds, real *y,      \
+                              int64_t ldy, int64_t m0, int64_t m1, int64_t O))                                         \
+    KERNEL(row_norm_backward, (const real *x, int64_t ldx, const pn_norm *norm, const real *stats, int64_t lds,        \
+                               const real *dy, int64_t lddy, real *dx, int64_t lddx, int64_t m0, int64_t m1,           \
+                               int64_t O, int add))                                                                    \
+    KERNEL(row_norm_sums, (const real *x, int64_t ldx, const real *stats, int64_t lds, const real *dy, int64_t lddy,   \
+                           real *dgamma, real *dbeta, int64_t B, int64_t p0, int64_t p1, int add))                     \
+    /* one step of an LSTM between its matrix products: recurrent.h */                                                 \
+    KERNEL(lstm_forward, (real *g_bo, int64_t ldg, const real *c_prev, const real *h_prev, real *c, real *h,           \
+                          int64_t ld, const real *mask, int64_t ldm, int64_t m0, int64_t m1, int64_t U))               \
+    KERNEL(lstm_backward, (const real *g_bo, int64_t ldg, const real *c_prev, const real *c, real *dz_bo, real *dc,    \
+                           real *dh, int64_t ld, const real *mask, int64_t ldm, int64_t m0, int64_t m1, int64_t U))    \
     KERNEL(softmax_forward, (const real *x_bo, int64_t ldx, real *y_bo, int64_t ldy, int64_t m0, int64_t m1,           \
                              int64_t O))                                                                               \
     KERNEL(softmax_backward, (const real *y_bo, int64_t ldy, const real *dy_bo, int64_t lddy, real *dx_bo,             \
@@ -118,7 +185,9 @@ static inline uint64_t pn_param_size(const pn_param *p) { return pn_pad(p->cols)
     KERNEL(sum_squares, (const real *g, int64_t n, double *sum))                                                       \
     KERNEL(scale, (real *g, double factor, int64_t n))                                                                 \
     KERNEL(clip_value, (real *g, double c, int64_t n))                                                                 \
-    KERNEL(clip_sign, (real *g, int64_t n))
+    KERNEL(clip_sign, (real *g, int64_t n))                                                                            \
+    /* w[:,o] *= min(1, c / |w[:,o]|) */                                                                               \
+    KERNEL(max_norm, (double c, real *w_io, int64_t I, int64_t p0, int64_t p1))
 /* clang-format on */
 
 #define PN_FIELD(name, args) void(*name) args;
@@ -157,14 +226,17 @@ struct pn_machine {
     int64_t capacity; /* rows */
     int64_t rows;     /* rows of the batch now in `values` */
     pn_arenas arenas;
-    void *values, *dvalues, *transposed, *targets, *weights, *row_loss;
+    void *values, *dvalues, *transposed, *scratch, *targets, *weights, *row_loss;
     int32_t *labels;
-    double *partial;         /* sums of squares, one per block of the gradient arena */
-    double *batch_sums;      /* [n_sums] */
-    uint64_t *wt_offset;     /* [n_params] into transposed; UINT64_MAX: not kept */
-    uint64_t *target_column; /* [n_targets] column (x rows) into targets */
-    uint32_t *target_width;  /* [n_targets]; 0: class labels, PN_NONE: not read */
-    double weight_sum;
+    double *partial;                   /* sums of squares, one per block of the gradient arena */
+    double *batch_sums;                /* [n_sums] */
+    uint64_t *wt_offset;               /* [n_params] into transposed; UINT64_MAX: not kept */
+    uint64_t *op_offset;               /* [n_ops] into scratch, of ops that use it */
+    uint64_t *target_column;           /* [n_targets] column (x rows) into targets */
+    uint32_t *target_width;            /* [n_targets]; 0: class labels, PN_NONE: not read */
+    double weight_sum, weight_squares; /* of the rows of this batch */
+    pn_call *call;                     /* of PYTHON ops */
+    void *context;
     int running;
     void *block; /* the one allocation */
 };

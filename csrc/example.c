@@ -31,17 +31,26 @@ static const pn_value values[N_VALUES] = {
 enum { W1, B1, W2, B2, N_PARAMS };
 static const pn_param params[N_PARAMS] = {
     /* A matrix [I,O] takes I rows of 16 for every 16 columns that O needs; the next parameter begins behind it. */
-    [W1] = {.offset = 0, .rows = 2, .cols = 8, .flags = PN_TRAINABLE},
-    [B1] = {.offset = 32, .rows = 1, .cols = 8, .flags = PN_TRAINABLE},
-    [W2] = {.offset = 48, .rows = 8, .cols = 1, .flags = PN_TRAINABLE},
-    [B2] = {.offset = 176, .rows = 1, .cols = 1, .flags = PN_TRAINABLE},
+    [W1] = {.offset = 0, .rows = 2, .cols = 8, .flags = PN_TRAINABLE, .rate = 1},
+    [B1] = {.offset = 32, .rows = 1, .cols = 8, .flags = PN_TRAINABLE, .rate = 1},
+    [W2] = {.offset = 48, .rows = 8, .cols = 1, .flags = PN_TRAINABLE, .rate = 1},
+    [B2] = {.offset = 176, .rows = 1, .cols = 1, .flags = PN_TRAINABLE, .rate = 1},
 };
 enum { PARAM_ELEMS = 192 };
 
 static const pn_op ops[] = {
-    {.kind = OP_INPUT, .y = X, .w = PN_NONE, .b = PN_NONE, .slot = 0}, /* rows of inputs[0], as they are */
-    {.kind = OP_DENSE, .act = ACT_TANH, .x = X, .y = H, .z = PN_NONE, .w = W1, .b = B1, .flags = PN_STOP_X},
-    {.kind = OP_DENSE, .act = ACT_IDENTITY, .x = H, .y = Z, .z = PN_NONE, .w = W2, .b = B2},
+    {.kind = OP_INPUT, .y = X, .w = PN_NONE, .b = PN_NONE, .w2 = PN_NONE, .slot = 0}, /* rows of inputs[0], as they are
+                                                                                       */
+    {.kind = OP_DENSE,
+     .act = ACT_TANH,
+     .x = X,
+     .y = H,
+     .z = PN_NONE,
+     .w = W1,
+     .b = B1,
+     .w2 = PN_NONE,
+     .flags = PN_STOP_X},
+    {.kind = OP_DENSE, .act = ACT_IDENTITY, .x = H, .y = Z, .z = PN_NONE, .w = W2, .b = B2, .w2 = PN_NONE},
     /* p[1] is the weight of this head; sums[2] collects its loss and sums[3] the weights of the rows */
     {.kind = OP_LOSS, .act = LOSS_BINARY_CROSS_ENTROPY, .x = Z, .slot = 0, .at = 2, .p = {0, 1}},
 };

@@ -52,6 +52,13 @@ static void *copied(carver *c, const void *table, uint64_t count, size_t size) {
     return to;
 }
 
+/* Whether the way down of an op multiplies by the transpose of a parameter. */
+static int reads_transposed(const pn_op *op, uint32_t param) {
+    if (op->flags & PN_NO_BACKWARD) return 0;
+    if (op->kind == PN_OP_lstm && op->w2 == param) return 1;
+    return (op->kind == PN_OP_dense || op->kind == PN_OP_lstm) && op->w == param && !(op->flags & PN_STOP_X);
+}
+
 /* Fills m from plan; with c->base NULL only c->used is of use. */
 static pn_status lay_out(pn_machine *m, carver *c, const pn_plan *plan, int64_t rows) {
     const size_t size = m->dtype == PN_F64 ? 8 : 4;
@@ -69,6 +76,7 @@ static pn_status lay_out(pn_machine *m, carver *c, const pn_plan *plan, int64_t 
     m->target_width = carve(c, plan->n_targets, sizeof(uint32_t));
     m->labels = carve(c, times(B, plan->n_targets), sizeof(int32_t));
     m->wt_offset = carve(c, plan->n_params, sizeof(uint64_t));
+    m->op_offset = carve(c, plan->n_ops, sizeof(uint64_t));
 
     uint64_t columns = 0; /* one padded row per dense target */
     for (uint32_t t = 0; t < plan->n_targets; t++) {
@@ -92,12 +100,17 @@ static pn_status lay_out(pn_machine *m, carver *c, const pn_plan *plan, int64_t 
         uint64_t elems = 0;
         for (uint32_t p = 0; p < plan->n_params; p++) {
             int kept = 0;
-            for (uint32_t i = 0; i < plan->n_ops && !kept; i++)
-                kept = plan->ops[i].kind == PN_OP_dense && plan->ops[i].w == p && !(plan->ops[i].flags & PN_STOP_X);
+            for (uint32_t i = 0; i < plan->n_ops && !kept; i++) kept = reads_transposed(&plan->ops[i], p);
             if (m->wt_offset) m->wt_offset[p] = kept ? elems : UINT64_MAX;
             if (kept) elems += pn_pad(plan->params[p].rows) * plan->params[p].cols;
         }
         m->transposed = carve(c, elems, size);
+        elems = 0;
+        for (uint32_t i = 0; i < plan->n_ops; i++) {
+            if (m->op_offset) m->op_offset[i] = elems;
+            if (plan->ops[i].kind == PN_OP_batch_norm) elems += 2 * pn_pad(plan->values[plan->ops[i].y].width);
+        }
+        m->scratch = carve(c, elems, size);
         m->dvalues = carve(c, times(plan->row_elems, B), size);
         m->partial = carve(c, plan->param_elems / PN_BLOCK + 1, sizeof(double));
     }
@@ -183,6 +196,8 @@ static int covers(const pn_job *job, const pn_machine *m) {
     if ((job->stages & PN_FORWARD) && !arrays_fit(job, m)) return 0;
     if ((job->stages & (PN_LOSS | PN_METRIC)) && (!job->sums || plan->n_sums < 2)) return 0;
     if ((job->stages & (down | PN_LOSS)) && !m->training) return 0;
+    for (uint32_t i = 0; i < plan->n_ops && !m->training; i++)
+        if (plan->ops[i].kind == PN_OP_batch_norm) return 0; /* it keeps the statistics of the batch for the way down */
     if ((job->stages & PN_OUTPUT) && !job->outputs) return 0;
     if (job->stages & PN_UPDATE) {
         const int slots = pn_optimizer_slots(job->optimizer);
@@ -213,6 +228,8 @@ pn_status pn_predict_one(pn_machine *m, const void *x, void *y) {
     int64_t done;
     return pn_run(m, &job, 0, 1, 1e9, &done);
 }
+
+void pn_machine_on_call(pn_machine *m, pn_call *call, void *context) { m->call = call, m->context = context; }
 
 void *pn_machine_value(pn_machine *m, uint32_t value, int gradient, int64_t *rows, uint32_t *ld) {
     if (value >= m->plan.n_values || (gradient && !m->training)) return NULL;

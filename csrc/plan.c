@@ -14,6 +14,7 @@ enum { Y = 'Y', X = 'X' };
 #define METRIC(id, NAME)           {"metric", #NAME, id, 0},
 #define OPTIMIZER(id, NAME, slots) {"optimizer", #NAME, id, slots},
 #define CLIP(id, NAME)             {"clip", #NAME, id, 0},
+#define RANDOM(id, NAME)           {"random", #NAME, id, 0},
 const pn_entry pn_roll[] = {
 #include "ops.def"
 #define ACT(id, NAME, needs, forward, derivative) {"activation", #NAME, id, needs},
@@ -43,8 +44,9 @@ const char *pn_status_text(pn_status status) {
                                        "no such instruction set on this CPU",
                                        "the loss became NaN or infinite",
                                        "a class label is out of range",
-                                       "the machine is running in another thread"};
-    return status >= PN_OK && status <= PN_BUSY ? text[status] : "unknown status";
+                                       "the machine is running in another thread",
+                                       "the function of a python op failed, or there is none"};
+    return status >= PN_OK && status <= PN_CALL_FAILED ? text[status] : "unknown status";
 }
 
 /* ---- the checker --------------------------------------------------------------------------------- */
@@ -101,6 +103,8 @@ static int check_params(const pn_plan *plan, fault *f) {
                           (unsigned long long)p->offset, i - 1);
         if (!(p->l1 >= 0 && p->l2 >= 0 && isfinite(p->l1) && isfinite(p->l2)))
             return refuse(f, "param %u: l1 %g, l2 %g, expected finite and >= 0", i, p->l1, p->l2);
+        if (!(p->max_norm >= 0 && p->rate >= 0 && isfinite(p->max_norm) && isfinite(p->rate)))
+            return refuse(f, "param %u: max_norm %g, rate %g, expected finite and >= 0", i, p->max_norm, p->rate);
     }
     return 1;
 }
@@ -113,6 +117,10 @@ typedef struct walk {
     const pn_op *op;
 } walk;
 
+static int keeps_z(const pn_op *op) {
+    return op->kind == PN_OP_dense || op->kind == PN_OP_row_norm || op->kind == PN_OP_lstm;
+}
+
 static int value_ok(const walk *w, const char *field, uint32_t v, int written_before) {
     if (v >= w->plan->n_values)
         return refuse(w->f, "op %u: %s = %u, but there are %u values", w->i, field, v, w->plan->n_values);
@@ -122,7 +130,7 @@ static int value_ok(const walk *w, const char *field, uint32_t v, int written_be
         if (o->kind == PN_OP_loss || o->kind == PN_OP_metric) continue;
         if (o->y == v && o->kind != PN_OP_concat) written = 1;
         if (o->y == v && o->kind == PN_OP_concat) written = w->op->kind == PN_OP_concat && w->op->y == v ? 2 : 1;
-        if (o->kind == PN_OP_dense && o->z == v) written = 1;
+        if (keeps_z(o) && o->z == v) written = 1;
     }
     if (written_before && !written)
         return refuse(w->f, "op %u: %s = %u is read before any op writes it", w->i, field, v);
@@ -138,6 +146,59 @@ static int param_ok(const walk *w, const char *field, uint32_t p, uint32_t rows,
         return refuse(w->f, "op %u: %s = %u has shape %u x %u, expected %u x %u", w->i, field, p, q->rows, q->cols,
                       rows, cols);
     return 1;
+}
+
+static int same_width(const walk *w) {
+    const uint32_t x = w->plan->values[w->op->x].width, y = w->plan->values[w->op->y].width;
+    return x == y ? 1 : refuse(w->f, "op %u: widths %u and %u differ", w->i, x, y);
+}
+
+static int z_ok(const walk *w, uint64_t least) {
+    const pn_op *op = w->op;
+    if (op->z == op->y || !value_ok(w, "z", op->z, 0)) return refuse(w->f, "op %u: z = %u is not free", w->i, op->z);
+    const uint32_t width = w->plan->values[op->z].width;
+    return width >= least
+               ? 1
+               : refuse(w->f, "op %u: z has width %u, expected at least %llu", w->i, width, (unsigned long long)least);
+}
+
+/* gamma, beta, mean, variance of `width` units, from param w2 on */
+static int norm_ok(const walk *w, uint32_t width, double epsilon) {
+    if (!(epsilon > 0)) return refuse(w->f, "op %u: epsilon %g, expected > 0", w->i, epsilon);
+    for (uint32_t k = 0; k < 4; k++)
+        if (w->op->w2 > PN_NONE - 4 || !param_ok(w, "w2", w->op->w2 + k, 1, width)) return 0;
+    return 1;
+}
+
+static int random_ok(const walk *w) {
+    const double *p = w->op->p;
+    const int kind = w->op->act;
+    if (!find("random", kind)) return refuse(w->f, "op %u: unknown random %d", w->i, kind);
+    if (kind == PN_RANDOM_dropout && !(p[0] >= 0 && p[0] < 1))
+        return refuse(w->f, "op %u: dropout rate %g, expected 0 <= rate < 1", w->i, p[0]);
+    return same_width(w);
+}
+
+static int lstm_ok(const walk *w) {
+    const pn_op *op = w->op;
+    const pn_value *v = w->plan->values;
+    if (op->w2 >= w->plan->n_params)
+        return refuse(w->f, "op %u: w2 = %u, but there are %u params", w->i, op->w2, w->plan->n_params);
+    const uint32_t T = op->at, U = w->plan->params[op->w2].rows;
+    if (T < 1 || v[op->x].width % T || U > MAX_WIDTH / 4)
+        return refuse(w->f, "op %u: %u steps of %u units do not fit width %u", w->i, T, U, v[op->x].width);
+    const uint32_t F = v[op->x].width / T;
+    if (!param_ok(w, "w2", op->w2, U, 4 * U) || !param_ok(w, "w", op->w, F, 4 * U) ||
+        !param_ok(w, "b", op->b, 1, 4 * U))
+        return 0;
+    if (v[op->y].width != U && v[op->y].width != (uint64_t)T * U)
+        return refuse(w->f, "op %u: y has width %u, expected %u or %u times that", w->i, v[op->y].width, U, T);
+    if (op->x2 != PN_NONE) {
+        if (!value_ok(w, "x2", op->x2, 1)) return 0;
+        if (v[op->x2].width != T)
+            return refuse(w->f, "op %u: the mask has width %u, expected %u", w->i, v[op->x2].width, T);
+    }
+    return z_ok(w, T * (pn_pad(4 * U) + 2 * pn_pad(U)) + 2 * pn_pad(U) + pn_pad(F));
 }
 
 static int sums_ok(const walk *w, uint32_t n) {
@@ -167,21 +228,25 @@ static int check_op(const walk *w) {
         if (!pn_activation_known(op->act)) return refuse(w->f, "op %u: unknown activation %d", w->i, op->act);
         if (!param_ok(w, "w", op->w, v[op->x].width, v[op->y].width)) return 0;
         if (op->b != PN_NONE && !param_ok(w, "b", op->b, 1, v[op->y].width)) return 0;
+        if (op->w2 != PN_NONE) {
+            if (!(op->flags & PN_NO_BACKWARD)) return refuse(w->f, "op %u: a folded norm has no way down", w->i);
+            if (!norm_ok(w, v[op->y].width, op->p[2])) return 0;
+        } else if (op->p[2] != 0 && !(op->p[2] > 0 && op->p[2] < 1 && op->act == PN_ACT_relu)) {
+            return refuse(w->f, "op %u: dropout rate %g after activation %d, expected relu and 0 <= rate < 1", w->i,
+                          op->p[2], op->act);
+        }
         if (op->z == PN_NONE) {
             if (!(op->flags & PN_NO_BACKWARD) && pn_activation_needs_x(op->act))
                 return refuse(w->f, "op %u: activation %d needs z to be kept for backward", w->i, op->act);
             return 1;
         }
-        if (op->z == op->y || !value_ok(w, "z", op->z, 0))
-            return refuse(w->f, "op %u: z = %u is not free", w->i, op->z);
+        if (!z_ok(w, v[op->y].width)) return 0;
         if (v[op->z].width != v[op->y].width)
             return refuse(w->f, "op %u: z has width %u, expected %u", w->i, v[op->z].width, v[op->y].width);
         return 1;
     case PN_OP_activation:
         if (!pn_activation_known(op->act)) return refuse(w->f, "op %u: unknown activation %d", w->i, op->act);
-        if (v[op->x].width != v[op->y].width)
-            return refuse(w->f, "op %u: widths %u and %u differ", w->i, v[op->x].width, v[op->y].width);
-        return 1;
+        return same_width(w);
     case PN_OP_add:
         if (!value_ok(w, "x2", op->x2, 1)) return 0;
         if (v[op->x].width != v[op->y].width || v[op->x2].width != v[op->y].width)
@@ -203,6 +268,31 @@ static int check_op(const walk *w) {
             !(op->p[0] >= 1 && op->p[0] <= v[op->x].width))
             return refuse(w->f, "op %u: k = %g, expected 1..%u", w->i, op->p[0], v[op->x].width);
         return sums_ok(w, op->act == PN_METRIC_r2 ? 1 + 3 * v[op->x].width : 2);
+    case PN_OP_random: return random_ok(w);
+    case PN_OP_batch_norm:
+        if (!(op->p[1] >= 0 && op->p[1] <= 1)) return refuse(w->f, "op %u: momentum %g, expected 0..1", w->i, op->p[1]);
+        /* fall through */
+    case PN_OP_running_norm:
+        if (op->w != op->w2 || op->b != op->w2 + 1)
+            return refuse(w->f, "op %u: w, b = %u, %u are not the first two params from w2 = %u", w->i, op->w, op->b,
+                          op->w2);
+        return same_width(w) && norm_ok(w, v[op->y].width, op->p[0]);
+    case PN_OP_row_norm:
+        if (!(op->p[0] > 0)) return refuse(w->f, "op %u: epsilon %g, expected > 0", w->i, op->p[0]);
+        return same_width(w) && (op->w == PN_NONE || param_ok(w, "w", op->w, 1, v[op->y].width)) &&
+               (op->b == PN_NONE || param_ok(w, "b", op->b, 1, v[op->y].width)) && z_ok(w, 2);
+    case PN_OP_prelu:
+        if (!same_width(w)) return 0;
+        return op->w < w->plan->n_params && w->plan->params[op->w].cols == 1
+                   ? param_ok(w, "w", op->w, 1, 1)
+                   : param_ok(w, "w", op->w, 1, v[op->y].width);
+    case PN_OP_gradient_clip:
+        if (!find("clip", op->act)) return refuse(w->f, "op %u: unknown clip %d", w->i, op->act);
+        if (op->act != PN_CLIP_sign && !(op->p[0] > 0))
+            return refuse(w->f, "op %u: c %g, expected > 0", w->i, op->p[0]);
+        return same_width(w);
+    case PN_OP_lstm: return lstm_ok(w);
+    case PN_OP_python: return 1;
     default: return refuse(w->f, "op %u: unknown kind %d", w->i, op->kind);
     }
 }

@@ -42,7 +42,9 @@ typedef struct pn_param {
     uint32_t rows, cols; /* I, O */
     uint32_t flags;      /* PN_TRAINABLE */
     uint32_t reserved;
-    double l1, l2; /* loss += l1 sum|w| + l2 sum w^2 */
+    double l1, l2;   /* loss += l1 sum|w| + l2 sum w^2 */
+    double max_norm; /* after every update |w[:,o]| <= max_norm; 0: no bound */
+    double rate;     /* its learning rate is this times that of the step */
 } pn_param;
 
 enum { PN_TRAINABLE = 1 };
@@ -50,16 +52,18 @@ enum { PN_TRAINABLE = 1 };
 /* One operation.  Forward reads the table from first to last (up), backward from last to first (down). */
 typedef struct pn_op {
     uint8_t kind;   /* ops.def */
-    uint8_t act;    /* activations.def; LOSS: losses in ops.def; METRIC: metrics in ops.def */
+    uint8_t act;    /* activations.def; LOSS, METRIC, RANDOM, GRADIENT_CLIP: their lists in ops.def */
     uint16_t flags; /* PN_ADD_X ... */
     uint32_t x, x2; /* values read */
     uint32_t y;     /* value written */
-    uint32_t z;     /* DENSE: value that keeps the pre-activation, where backward needs it */
-    uint32_t w, b;  /* params.  INPUT: scale and shift */
-    uint32_t slot;  /* INPUT: which input array; LOSS, METRIC: which target array */
-    uint32_t at;    /* CONCAT: first column in y; LOSS, METRIC: index of the first sum */
-    uint32_t reserved;
-    double p[3]; /* activation parameters; LOSS: p[0] its parameter, p[1] weight of the head */
+    uint32_t z;     /* what the op keeps for itself.  DENSE: the pre-activation, where backward needs it */
+    uint32_t w, b;  /* params.  INPUT: scale and shift; norms: gamma and beta; PRELU: w = slopes */
+    uint32_t w2;    /* LSTM: recurrent kernel.  BATCH_NORM, RUNNING_NORM, and DENSE that has one folded into it:
+                       first of gamma, beta, mean, variance, which are neighbours */
+    uint32_t slot;  /* INPUT: which input array; LOSS, METRIC: which target array; RANDOM, DENSE: which random stream */
+    uint32_t at;    /* CONCAT: first column in y; LOSS, METRIC: index of the first sum; LSTM: steps */
+    double p[3];    /* activation parameters; LOSS: p[0] its parameter, p[1] weight of the head; norms: p[0] epsilon,
+                       p[1] momentum; DENSE: p[2] rate of a dropout that follows relu, or epsilon of a folded norm */
 } pn_op;
 
 /* pn_op.flags, all set by the planner and all about the way down */
@@ -93,7 +97,8 @@ typedef enum pn_status {
     PN_NO_ISA,     /* unknown instruction set, or this CPU has not got it */
     PN_NOT_FINITE, /* the loss became NaN or infinite; parameters are those before that batch */
     PN_BAD_LABEL,  /* a class label outside 0..classes-1; parameters are those before that batch */
-    PN_BUSY        /* the machine is running in another thread */
+    PN_BUSY,       /* the machine is running in another thread */
+    PN_CALL_FAILED /* the caller's function of a PYTHON op failed, or there is none */
 } pn_status;
 
 PN_API const char *pn_status_text(pn_status status);
@@ -159,8 +164,9 @@ typedef struct pn_job {
     const double *rate; /* learning rate of each batch, counted from `first` of pn_run */
     const pn_clip *clips;
     int64_t n_clips;
-    int64_t step; /* updates done before batch `first` */
-    double *sums; /* [n_sums], added to: [0] penalties, [1] batches, then losses and metrics */
+    int64_t step;  /* updates done before batch `first`; without updates, any number: random numbers depend on it */
+    uint64_t seed; /* key of all random numbers */
+    double *sums;  /* [n_sums], added to: [0] penalties, [1] batches, then losses and metrics */
 } pn_job;
 
 typedef struct pn_machine pn_machine;
@@ -183,6 +189,11 @@ PN_API pn_status pn_run(pn_machine *machine, const pn_job *job, int64_t first, i
                         int64_t *done);
 /* One row in, one out, of a network with one input and one output, in the machine's dtype, contiguous. */
 PN_API pn_status pn_predict_one(pn_machine *machine, const void *x, void *y);
+/* What computes the PYTHON ops: called in the thread that called pn_run, with the number of the op; it reads and writes
+ * values through pn_machine_value; backward: it adds to dx where the op says PN_ADD_X.  Not 0: pn_run stops at once. */
+typedef int pn_call(void *context, uint32_t op, int backward);
+PN_API void pn_machine_on_call(pn_machine *machine, pn_call *call, void *context);
+
 /* The rows of a value (or of its gradient) as the last batch left them: base and leading dimension. */
 PN_API void *pn_machine_value(pn_machine *machine, uint32_t value, int gradient, int64_t *rows, uint32_t *ld);
 

@@ -32,6 +32,19 @@ static int64_t classes(const run *r, uint32_t slot) {
     return n;
 }
 
+static void load_weights(run *r) {
+    pn_machine *m = r->m;
+    const pn_job *job = r->job;
+    m->weight_sum = m->weight_squares = 0;
+    if (!m->training && !(job->stages & PN_METRIC)) return; /* nobody asks for them */
+    for (int64_t b = 0; b < r->B; b++) {
+        const real w = job->weight ? (real)job->weight[job->order ? job->order[r->row0 + b] : r->row0 + b] : 1;
+        ((real *)m->weights)[b] = w;
+        m->weight_sum += (double)w;
+        m->weight_squares += (double)w * (double)w;
+    }
+}
+
 static pn_status load_targets(run *r) {
     pn_machine *m = r->m;
     const pn_job *job = r->job;
@@ -49,12 +62,6 @@ static pn_status load_targets(run *r) {
             if (label < 0 || label >= n) return PN_BAD_LABEL;
             labels(r, t)[b] = (int32_t)label;
         }
-    }
-    m->weight_sum = 0;
-    for (int64_t b = 0; b < r->B; b++) {
-        const double w = job->weight ? job->weight[job->order ? job->order[r->row0 + b] : r->row0 + b] : 1;
-        ((real *)m->weights)[b] = (real)w;
-        m->weight_sum += (double)(real)w;
     }
     return PN_OK;
 }

@@ -127,7 +127,7 @@ HOSTILE = [
     (_set("layers", 1, "params", "kernel_initializer", {"name": "constant", "value": [1]}), r"layers\[1\]"),
     (_set("layers", 1, "params", "trainable", "yes"), "trainable must be True or False"),
     (_drop("layers", 0, "params", "shape"), r"layers\[0\]: shape of Input"),
-    (_set("layers", 0, "params", "shape", [4, 4]), "must be the number of features"),
+    (_set("layers", 0, "params", "shape", [4, 4, 4]), "must be the number of features"),
     (_set("layers", 0, "params", "shape", [-1]), "shape of Input must be in"),
     (_set("layers", 0, "params", "scale", [1, 2]), "scale must be True or False"),
     (_set("calls", 1, "layer", 9), r"layer of calls\[1\] must be a number in 0\.\.2, got 9"),

@@ -141,7 +141,7 @@ def test_sequential_needs_an_input_first():
         (lambda: pn.Dense(3, kernel_initializer="xavier_unifrm"), ValueError, "did you mean 'xavier_uniform'"),
         (lambda: pn.Dense(3, l2=-1), ValueError, "l2 must be finite and >= 0"),
         (lambda: pn.Dense(3, use_bias="no"), TypeError, "use_bias must be True or False"),
-        (lambda: pn.Input((3, 4)), ValueError, "must be the number of features"),
+        (lambda: pn.Input((3, 4, 5)), ValueError, "must be the number of features"),
         (lambda: pn.Input(3, scale=[1, 2]), ValueError, r"must be a number or have shape \(3,\)"),
         (lambda: pn.Input(3, shift=np.nan), ValueError, "shift of Input must be finite"),
         (lambda: small(dtype="float16"), ValueError, "dtype must be 'float32' or 'float64', got 'float16'"),

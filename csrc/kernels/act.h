@@ -128,4 +128,47 @@ static void act_backward(int act, const double *p, const real *v, int64_t ldv, c
     act_back_loops[act](p, v + m0 * ldv + p0 * PN_PANEL, ldv, dy + m0 * lddy + p0 * PN_PANEL, lddy,
                         dx + m0 * lddx + p0 * PN_PANEL, lddx, m1 - m0, (p1 - p0) * PN_PANEL, add);
 }
+
+/* ---- prelu: the slope is learned, one for each unit or one for all (He et al. 2015, arXiv:1502.01852) -------------
+ */
+
+#define EACH_PLACE                                                                                                     \
+    for (int64_t m = m0; m < m1; m++)                                                                                  \
+        for (int64_t i = p0 * PN_PANEL; i < p1 * PN_PANEL; i += VLEN)
+#define SLOPE(a) (shared ? vset((a)[0]) : vload((a) + i))
+
+static void prelu_forward(const real *x, int64_t ldx, const real *a, int shared, real *y, int64_t ldy, int64_t m0,
+                          int64_t m1, int64_t p0, int64_t p1) {
+    EACH_PLACE {
+        const vec v = vload(x + m * ldx + i);
+        vstore(y + m * ldy + i, vsel(vlt(vset(0), v), v, vmul(SLOPE(a), v)));
+    }
+}
+
+static void prelu_backward(const real *x, int64_t ldx, const real *a, int shared, const real *dy, int64_t lddy,
+                           real *dx, int64_t lddx, int64_t m0, int64_t m1, int64_t p0, int64_t p1, int add) {
+    EACH_PLACE { /* dx = dy (x > 0 ? 1 : a) */
+        real *to = dx + m * lddx + i;
+        const vec g = vmul(vload(dy + m * lddy + i), vsel(vlt(vset(0), vload(x + m * ldx + i)), vset(1), SLOPE(a)));
+        vstore(to, add ? vadd(vload(to), g) : g);
+    }
+}
+
+/* da_o = sum_b dy x where x <= 0; shared: summed over o as well, panel by panel, then the tree of simd.h */
+static void prelu_sums(const real *x, int64_t ldx, int shared, const real *dy, int64_t lddy, real *da, int64_t B,
+                       int64_t p0, int64_t p1, int add) {
+    lanes16 all = lanes_set(0);
+    for (int64_t p = p0; p < p1; p++)
+        for (int j = 0; j < PANEL_VECS; j++) {
+            const int64_t i = p * PN_PANEL + j * VLEN;
+            vec s = vset(0);
+            for (int64_t b = 0; b < B; b++) {
+                const vec v = vload(x + b * ldx + i);
+                s = vfma(vload(dy + b * lddy + i), vsel(vlt(vset(0), v), vset(0), v), s);
+            }
+            all.v[j] = vadd(all.v[j], s);
+            if (!shared) vstore(da + i, add ? vadd(vload(da + i), s) : s);
+        }
+    if (shared) da[0] = (add ? da[0] : 0) + lanes_reduce(&all, real_add);
+}
 #endif

@@ -8,7 +8,7 @@
  * multiply-adds in one order, so neither the tile's shape nor the thread that owns it shows in the bits. */
 #ifndef PN_DENSE_H
 #define PN_DENSE_H
-#include "act.h"
+#include "random.h"
 
 /* a(m,k) = a[m*sm + k*sk].  Vector j of b and c lies in panel j / PANEL_VECS, bp and cp elements apart. */
 typedef struct operands {
@@ -81,7 +81,18 @@ typedef struct epilogue {
     const double *p;
     real *y; /* where act(c) goes: c itself, or beside it where c (= z) is kept */
     int64_t ldy;
+    const pn_then *then; /* NULL: nothing */
 } epilogue;
+
+/* c = (c - mean) gamma / deviation + beta: a batch norm folded into the layer, n columns from `at` */
+PN_INLINE void fold_norm(const pn_norm *norm, real *c, int64_t ldc, int64_t rows, int64_t at, int64_t n) {
+    for (int64_t j = 0; j < n; j += VLEN) {
+        const vec mu = vload((const real *)norm->mean + at + j), beta = vload((const real *)norm->beta + at + j);
+        const vec variance = vadd(vload((const real *)norm->variance + at + j), vset(R(norm->epsilon)));
+        const vec g = vdiv(vload((const real *)norm->gamma + at + j), vsqrt(variance));
+        for (int64_t m = 0; m < rows; m++) vstore(c + m * ldc + j, vfma(vsub(vload(c + m * ldc + j), mu), g, beta));
+    }
+}
 
 /* Rows [m0,m1) x panels [p0,p1): columns outside, rows inside, so that a strip of b stays close; rows are
  * cut into equal tiles, because a last tile of one or two rows would wait on its own latency. */
@@ -100,10 +111,17 @@ PN_INLINE void product(const tile_set *tiles, const operands *whole, int64_t m0,
             o.c = whole->c + m * o.sc + AT(o.cp, q);
             const tile_set *t = &tiles[next - m];
             (wide ? t->wide : t->narrow)(&o);
+            if (then && then->then && then->then->norm)
+                fold_norm(then->then->norm, o.c, o.sc, next - m, q * VLEN, wide ? TILE_VECS * VLEN : VLEN);
             if (then && then->loop)
                 then->loop(then->p, o.c, o.sc, then->y + m * then->ldy + q * VLEN, then->ldy, next - m,
                            wide ? TILE_VECS * VLEN : VLEN);
             m = next;
+        }
+        if (then && then->then && then->then->random) { /* a strip at a time: draws serve eight rows */
+            real *y = then->y + q * VLEN;
+            random_loop(PN_RANDOM_dropout, 0, &then->then->rate, then->then->random, y, then->ldy, NULL, 0, y,
+                        then->ldy, m0, m1, q * VLEN, wide ? TILE_VECS * VLEN : VLEN, 0);
         }
         q += wide ? TILE_VECS : 1;
     }
@@ -111,7 +129,7 @@ PN_INLINE void product(const tile_set *tiles, const operands *whole, int64_t m0,
 
 static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,
                           real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t p0, int64_t p1, int act,
-                          const double *p) {
+                          const double *p, const pn_then *then) {
     real *sum = z_bo ? z_bo : y_bo;
     const int64_t ld = z_bo ? ldz : ldy;
     /* y[m, 16p..] = b + sum_i x[m,i] w[p][i][0..16) */
@@ -127,8 +145,8 @@ static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const
                         .cp = PN_PANEL,
                         .K = I};
     const int elementwise = act != PN_ACT_softmax && (z_bo || act != PN_ACT_identity);
-    const epilogue then = {elementwise ? act_loops[act] : NULL, p, y_bo, ldy};
-    product(row_tiles, &o, m0, m1, p0, p1, &then);
+    const epilogue after = {elementwise ? act_loops[act] : NULL, p, y_bo, ldy, then};
+    product(row_tiles, &o, m0, m1, p0, p1, &after);
 }
 
 static void dense_dx(const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,

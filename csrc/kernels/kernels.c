@@ -4,6 +4,9 @@
 #include "data.h"
 #include "dense.h"
 #include "loss.h"
+#include "norm.h"
+#include "random.h"
+#include "recurrent.h"
 #include "update.h"
 
 #if defined(PN_DTYPE_f64)

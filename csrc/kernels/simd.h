@@ -5,6 +5,8 @@
  *   vmax(a,b) = a > b ? a : b   vmin(a,b) = a < b ? a : b     (so a NaN in b comes out, everywhere alike)
  *   vabs vneg vcopysign(magnitude, sign) vlt vle veq vsel(mask,a,b) viota
  *   vpow2(n) = 2^n for integral n in the normal range;  vexponent, vmantissa: x = mantissa 2^exponent, in [1,2)
+ *   wide   64-bit lanes: wset wload wxor whigh(a) = a >> 32, wmul(a,b) = product of the low halves;
+ *          wjoin(even, odd): their low halves, one for each lane of a vec (f64: of `even` alone)
  *
  * Scalar has no fused multiply-add: its vfma rounds twice.  All others agree with each other bit for bit. */
 #ifndef PN_SIMD_H
@@ -73,6 +75,15 @@ PN_INLINE mask vlt(vec a, vec b) { return VCMP(a, b, _CMP_LT_OQ); }
 PN_INLINE mask vle(vec a, vec b) { return VCMP(a, b, _CMP_LE_OQ); }
 PN_INLINE mask veq(vec a, vec b) { return VCMP(a, b, _CMP_EQ_OQ); }
 PN_INLINE vec vsel(mask m, vec a, vec b) { return W(mask_blend)(m, b, a); }
+typedef __m512i wide;
+PN_INLINE wide wset(uint64_t x) { return _mm512_set1_epi64((long long)x); }
+PN_INLINE wide wload(const uint64_t *p) { return _mm512_loadu_si512(p); }
+PN_INLINE wide wxor(wide a, wide b) { return _mm512_xor_si512(a, b); }
+PN_INLINE wide whigh(wide a) { return _mm512_srli_epi64(a, 32); }
+PN_INLINE wide wmul(wide a, wide b) { return _mm512_mul_epu32(a, b); }
+#if !defined(PN_DTYPE_f64)
+PN_INLINE ivec wjoin(wide even, wide odd) { return _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32)); }
+#endif
 #define X86_WORDS
 
 /* ---- AVX2 + FMA ---------------------------------------------------------------------------------- */
@@ -111,6 +122,15 @@ PN_INLINE mask vlt(vec a, vec b) { return W(cmp)(a, b, _CMP_LT_OQ); }
 PN_INLINE mask vle(vec a, vec b) { return W(cmp)(a, b, _CMP_LE_OQ); }
 PN_INLINE mask veq(vec a, vec b) { return W(cmp)(a, b, _CMP_EQ_OQ); }
 PN_INLINE vec vsel(mask m, vec a, vec b) { return W(blendv)(b, a, m); }
+typedef __m256i wide;
+PN_INLINE wide wset(uint64_t x) { return _mm256_set1_epi64x((long long)x); }
+PN_INLINE wide wload(const uint64_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+PN_INLINE wide wxor(wide a, wide b) { return _mm256_xor_si256(a, b); }
+PN_INLINE wide whigh(wide a) { return _mm256_srli_epi64(a, 32); }
+PN_INLINE wide wmul(wide a, wide b) { return _mm256_mul_epu32(a, b); }
+#if !defined(PN_DTYPE_f64)
+PN_INLINE ivec wjoin(wide even, wide odd) { return _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa); }
+#endif
 #define X86_WORDS
 
 /* ---- NEON (aarch64) ------------------------------------------------------------------------------ */
@@ -164,6 +184,17 @@ PN_INLINE mask veq(vec a, vec b) { return W(vceq)(a, b); }
 PN_INLINE vec vsel(mask m, vec a, vec b) { return W(vbsl)(m, a, b); }
 PN_INLINE vec vmax(vec a, vec b) { return vsel(vlt(b, a), a, b); }
 PN_INLINE vec vmin(vec a, vec b) { return vsel(vlt(a, b), a, b); }
+typedef uint64x2_t wide;
+PN_INLINE wide wset(uint64_t x) { return vdupq_n_u64(x); }
+PN_INLINE wide wload(const uint64_t *p) { return vld1q_u64(p); }
+PN_INLINE wide wxor(wide a, wide b) { return veorq_u64(a, b); }
+PN_INLINE wide whigh(wide a) { return vshrq_n_u64(a, 32); }
+PN_INLINE wide wmul(wide a, wide b) { return vmull_u32(vmovn_u64(a), vmovn_u64(b)); }
+#if !defined(PN_DTYPE_f64)
+PN_INLINE ivec wjoin(wide even, wide odd) {
+    return vtrn1q_u32(vreinterpretq_u32_u64(even), vreinterpretq_u32_u64(odd));
+}
+#endif
 
 /* ---- scalar: one lane, no fma; the fallback, and the slow exact twin inside C -------------------- */
 #else
@@ -205,6 +236,15 @@ PN_INLINE mask veq(vec a, vec b) { return a == b; }
 PN_INLINE vec vsel(mask m, vec a, vec b) { return m ? a : b; }
 PN_INLINE vec vmax(vec a, vec b) { return a > b ? a : b; }
 PN_INLINE vec vmin(vec a, vec b) { return a < b ? a : b; }
+typedef uint64_t wide;
+PN_INLINE wide wset(uint64_t x) { return x; }
+PN_INLINE wide wload(const uint64_t *p) { return *p; }
+PN_INLINE wide wxor(wide a, wide b) { return a ^ b; }
+PN_INLINE wide whigh(wide a) { return a >> 32; }
+PN_INLINE wide wmul(wide a, wide b) { return (a & 0xffffffff) * (b & 0xffffffff); }
+#if !defined(PN_DTYPE_f64)
+PN_INLINE ivec wjoin(wide even, wide odd) { return (void)odd, (ivec)even; }
+#endif
 #endif
 
 #ifdef X86_WORDS
@@ -251,6 +291,23 @@ PN_INLINE vec vflush(vec a) { return vsel(vlt(vabs(a), vset(REAL_MIN)), vset(0),
 PN_INLINE vec vload_head(const real *p, int64_t n, real fill) {
     return n >= VLEN ? vload(p) : vsel(vlt(viota(), vset((real)(n > 0 ? n : 0))), vload(p), vset(fill));
 }
+
+PN_INLINE void vstore_head(real *p, vec a, int64_t n) { /* the first n lanes, nothing else */
+    real lane[VLEN];
+    if (n >= VLEN) {
+        vstore(p, a);
+        return;
+    }
+    vstore(lane, a);
+    for (int64_t i = 0; i < n; i++) p[i] = lane[i];
+}
+/* Integers below 2^REAL_MANTISSA as numbers: put under the exponent of 2^m, they are the low digits of 2^m + i. */
+#define TWO_M (REAL_ROUND / R(1.5))
+PN_INLINE vec vbiased(ivec i) { return TO_REAL(IOR(i, TO_BITS(vset(TWO_M)))); } /* 2^m + i */
+#if defined(PN_DTYPE_f64)
+PN_INLINE ivec wjoin(wide even, wide odd) { return (void)odd, IAND(even, SETBITS(0xffffffff)); }
+#endif
+#define WIDES (VLEN > 1 && sizeof(real) == 4 ? 2 : 1) /* that hold the columns of a vec */
 
 #define PANEL_VECS ((int)PN_PANEL / VLEN)
 

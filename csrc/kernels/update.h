@@ -131,4 +131,25 @@ static void clip_value(real *g, double c, int64_t n) {
     EACH vstore(g + i, vmin(hi, vmax(lo, vload(g + i))));
 }
 static void clip_sign(real *g, int64_t n) { EACH vstore(g + i, vsign(vload(g + i))); }
+
+/* ---- max-norm: w[:,o] *= min(1, c / |w[:,o]|) after a step (Srebro, Shraibman 2005) --------------------------- */
+
+static void max_norm(double c, real *w_io, int64_t I, int64_t p0, int64_t p1) {
+    const vec limit = vset(R(c)), one = vset(1);
+    for (int64_t q = p0 * PANEL_VECS; q < p1 * PANEL_VECS; q++) {
+        real *w = w_io + q / PANEL_VECS * I * PN_PANEL + q % PANEL_VECS * VLEN;
+        vec s[4] = {vset(0), vset(0), vset(0), vset(0)}; /* four chains: i = 0, 4, ..; 1, 5, ..; as in norm.h */
+        int64_t i = 0;
+        for (; i + 4 <= I; i += 4)
+            for (int k = 0; k < 4; k++) s[k] = vfma(vload(w + (i + k) * PN_PANEL), vload(w + (i + k) * PN_PANEL), s[k]);
+        for (int k = 0; i < I; i++, k++) s[k] = vfma(vload(w + i * PN_PANEL), vload(w + i * PN_PANEL), s[k]);
+        const vec norm = vsqrt(vadd(vadd(s[0], s[1]), vadd(s[2], s[3])));
+        const vec factor = vsel(vlt(limit, norm), vdiv(limit, norm), one);
+        real lane[VLEN];
+        int over = 0;
+        vstore(lane, factor);
+        for (int j = 0; j < VLEN; j++) over |= lane[j] != 1;
+        for (i = 0; over && i < I; i++) vstore(w + i * PN_PANEL, vmul(vload(w + i * PN_PANEL), factor));
+    }
+}
 #endif

@@ -12,16 +12,22 @@ from __future__ import annotations
 from . import _check, _core, activations, initializers, losses, metrics, optimizers, schedules
 from .callbacks import Callback, EarlyStopping, ModelCheckpoint
 from .clip import ClipNorm, ClipValue, SignGradient
+from .elementwise import Flatten, GradientClip, PReLU
+from .escape import PythonLayer
 from .layers import Activation, Add, Concat, Dense, Input, Residual
 from .model import Model, Sequential
+from .normalization import BatchNorm, InstanceNorm, LayerNorm
 from .optimizers import SGD, Adagrad, Adam, AdamW, RMSProp, Rprop
+from .recurrent import LSTM
+from .stochastic import Dropout, GaussianNoise
 from .trainer import Trainer
 
 __version__ = _core.version
 
 __all__ = [
-    "SGD", "Activation", "Adagrad", "Adam", "AdamW", "Add", "Callback", "ClipNorm", "ClipValue", "Concat", "Dense",
-    "EarlyStopping", "Input", "Model", "ModelCheckpoint", "RMSProp", "Residual", "Rprop", "Sequential",
+    "LSTM", "SGD", "Activation", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "Callback", "ClipNorm", "ClipValue",
+    "Concat", "Dense", "Dropout", "EarlyStopping", "Flatten", "GaussianNoise", "GradientClip", "Input", "InstanceNorm",
+    "LayerNorm", "Model", "ModelCheckpoint", "PReLU", "PythonLayer", "RMSProp", "Residual", "Rprop", "Sequential",
     "SignGradient", "Trainer", "activations", "cpu_info", "datasets", "get_num_threads", "initializers", "load",
     "losses", "metrics", "optimizers", "schedules", "set_num_threads", "tabular"
 ]  # fmt: skip

@@ -9,11 +9,11 @@ cdef extern from "core.h":
     ctypedef struct pn_param:
         uint64_t offset
         uint32_t rows, cols, flags, reserved
-        double l1, l2
+        double l1, l2, max_norm, rate
     ctypedef struct pn_op:
         uint8_t kind, act
         uint16_t flags
-        uint32_t x, x2, y, z, w, b, slot, at, reserved
+        uint32_t x, x2, y, z, w, b, w2, slot, at
         double p[3]
     ctypedef struct pn_plan:
         const pn_value *values
@@ -42,6 +42,7 @@ cdef extern from "core.h":
         const double *rate
         const pn_clip *clips
         int64_t n_clips, step
+        uint64_t seed
         double *sums
     ctypedef struct pn_arenas:
         void *params
@@ -55,7 +56,7 @@ cdef extern from "core.h":
         const char *name
         int id, extra
     ctypedef enum pn_status:
-        PN_OK, PN_BAD_PLAN, PN_BAD_ARGUMENT, PN_NO_MEMORY, PN_NO_ISA, PN_NOT_FINITE, PN_BAD_LABEL, PN_BUSY
+        PN_OK, PN_BAD_PLAN, PN_BAD_ARGUMENT, PN_NO_MEMORY, PN_NO_ISA, PN_NOT_FINITE, PN_BAD_LABEL, PN_BUSY, PN_CALL_FAILED
     ctypedef enum pn_dtype:
         PN_F32, PN_F64
     enum:
@@ -74,6 +75,8 @@ cdef extern from "core.h":
     void pn_machine_close(pn_machine *)
     pn_status pn_run(pn_machine *, const pn_job *, int64_t, int64_t, double, int64_t *) nogil
     pn_status pn_predict_one(pn_machine *, const void *, void *) nogil
+    ctypedef int pn_call(void *, uint32_t, int) noexcept nogil
+    void pn_machine_on_call(pn_machine *, pn_call *, void *)
     void *pn_machine_value(pn_machine *, uint32_t, int, int64_t *, uint32_t *)
     void pn_set_num_threads(int)
     int pn_get_num_threads()

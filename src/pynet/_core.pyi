@@ -27,6 +27,7 @@ METRICS: dict[str, int]
 OPTIMIZERS: dict[str, tuple[int, int]]
 CLIPS: dict[str, int]
 ACTIVATIONS: dict[str, tuple[int, str]]
+RANDOM: dict[str, int]
 version: str
 __test__: dict[str, str]
 

@@ -32,15 +32,17 @@ cdef object _records():
                     [<char *>&v.width - base, <char *>&v.ld - base, <char *>&v.column - base, <char *>&v.flags - base],
                     sizeof(pn_value))
     base = <char *>&p
-    param = _record(["offset", "rows", "cols", "flags", "l1", "l2"], ["u8", "u4", "u4", "u4", "f8", "f8"],
+    param = _record(["offset", "rows", "cols", "flags", "l1", "l2", "max_norm", "rate"],
+                    ["u8", "u4", "u4", "u4", "f8", "f8", "f8", "f8"],
                     [<char *>&p.offset - base, <char *>&p.rows - base, <char *>&p.cols - base,
-                     <char *>&p.flags - base, <char *>&p.l1 - base, <char *>&p.l2 - base], sizeof(pn_param))
+                     <char *>&p.flags - base, <char *>&p.l1 - base, <char *>&p.l2 - base,
+                     <char *>&p.max_norm - base, <char *>&p.rate - base], sizeof(pn_param))
     base = <char *>&o
-    op = _record(["kind", "act", "flags", "x", "x2", "y", "z", "w", "b", "slot", "at", "p"],
-                 ["u1", "u1", "u2", "u4", "u4", "u4", "u4", "u4", "u4", "u4", "u4", ("f8", (3,))],
+    op = _record(["kind", "act", "flags", "x", "x2", "y", "z", "w", "b", "w2", "slot", "at", "p"],
+                 ["u1", "u1", "u2", "u4", "u4", "u4", "u4", "u4", "u4", "u4", "u4", "u4", ("f8", (3,))],
                  [<char *>&o.kind - base, <char *>&o.act - base, <char *>&o.flags - base, <char *>&o.x - base,
                   <char *>&o.x2 - base, <char *>&o.y - base, <char *>&o.z - base, <char *>&o.w - base,
-                  <char *>&o.b - base, <char *>&o.slot - base, <char *>&o.at - base, <char *>&o.p - base],
+                  <char *>&o.b - base, <char *>&o.w2 - base, <char *>&o.slot - base, <char *>&o.at - base, <char *>&o.p - base],
                  sizeof(pn_op))
     return value, param, op
 
@@ -52,12 +54,12 @@ FORWARD, LOSS, METRIC, BACKWARD, UPDATE, OUTPUT = PN_FORWARD, PN_LOSS, PN_METRIC
 ADD_X, ADD_X2, STOP_X, STOP_X2 = PN_ADD_X, PN_ADD_X2, PN_STOP_X, PN_STOP_X2
 NO_BACKWARD, ADD_W, TRAINABLE = PN_NO_BACKWARD, PN_ADD_W, PN_TRAINABLE
 
-OPS, LOSSES, METRICS, OPTIMIZERS, CLIPS, ACTIVATIONS = {}, {}, {}, {}, {}, {}
+OPS, LOSSES, METRICS, OPTIMIZERS, CLIPS, ACTIVATIONS, RANDOM = {}, {}, {}, {}, {}, {}, {}
 
 
 cdef void _fill_rolls():
     cdef int i = 0
-    lists = {"op": OPS, "loss": LOSSES, "metric": METRICS, "clip": CLIPS}
+    lists = {"op": OPS, "loss": LOSSES, "metric": METRICS, "clip": CLIPS, "random": RANDOM}
     while pn_roll[i].list != NULL:
         kind, name = pn_roll[i].list.decode(), pn_roll[i].name.decode()
         if kind == "optimizer":
@@ -198,6 +200,7 @@ cdef class Machine:
     cdef char code          # of the dtype, in buffer formats
     cdef bint small
     cdef _Plan plan
+    cdef object error       # raised by the function of a python op, on its way through C
 
     def __init__(self, plan, params, *, rows, grads=None, slots=(), n_threads=0, isa=None):
         if self.m != NULL:
@@ -231,6 +234,8 @@ cdef class Machine:
         self.width_out = int(plan.values["width"][plan.outputs[0]]) if len(plan.outputs) == 1 else -1
         self.target_widths = _target_widths(plan)
         self.small = plan.param_elems < 100_000   # microseconds of work: giving up the GIL would cost more
+        if plan.functions:
+            pn_machine_on_call(self.m, _step_out, <void *>self)
 
     def __dealloc__(self):
         pn_machine_close(self.m)
@@ -265,7 +270,7 @@ cdef class Machine:
         memset(&c, 0, sizeof(c))
         if p.n_inputs > 16 or p.n_targets > 16 or p.n_outputs > 16 or len(job.clips) > 16:
             raise ValueError("at most 16 inputs, outputs, targets and clips")
-        c.rows, c.batch, c.stages, c.step = job.rows, job.batch, job.stages, job.step
+        c.rows, c.batch, c.stages, c.step, c.seed = job.rows, job.batch, job.stages, job.step, job.seed
         if c.stages & (PN_LOSS | PN_BACKWARD | PN_UPDATE) and self.keep[1] is None:
             raise ValueError("this machine was made to predict: it has no gradient arena")
         cdef int64_t least = 0 if job.order is not None else c.rows
@@ -316,6 +321,7 @@ cdef class Machine:
             return done, "not_finite"
         if status == PN_BAD_LABEL:
             return done, "bad_label"
+        self.reraise(status)
         raise ValueError(f"machine: {pn_status_text(status).decode()} (batches {first}..{first + count - 1} of "
                          f"{c.batch} rows out of {c.rows}, stages {c.stages})")
 
@@ -357,8 +363,25 @@ cdef class Machine:
         finally:
             PyBuffer_Release(&vx)
         if status != PN_OK:
+            self.reraise(status)
             raise ValueError(f"predict_one: {pn_status_text(status).decode()}")
         return out
+
+    cdef reraise(self, pn_status status):
+        error, self.error = self.error, None
+        if status == PN_CALL_FAILED and error is not None:
+            raise error
+
+    cdef call(self, uint32_t index, bint backward):
+        """Compute a python op: from values to its value, or from their gradients to that of x."""
+        op = self.plan.plan.ops[index]
+        function = self.plan.plan.functions[index]
+        x, y = int(op["x"]), int(op["y"])
+        if not backward:
+            self.store(y, 0, function.forward(self.value(x), int(self.plan.plan.values["width"][y])), False)
+            return
+        dx = function.backward(self.value(x), self.value(y), self.value(y, gradient=True))
+        self.store(x, 1, dx, bool(op["flags"] & PN_ADD_X))
 
     def _convert_one(self, x, out):
         row = _np.asarray(x)
@@ -389,17 +412,33 @@ cdef class Machine:
 
     def set_gradient(self, uint32_t index, gradient):
         """Set the gradient of a value, [B, width]: what an external loss does between LOSS and BACKWARD."""
+        self.store(index, 1, gradient, False)
+
+    cdef store(self, uint32_t index, int is_gradient, array, bint add):
         cdef int64_t rows = 0
         cdef uint32_t ld = 0
-        cdef char *base = <char *>pn_machine_value(self.m, index, 1, &rows, &ld)
+        cdef char *base = <char *>pn_machine_value(self.m, index, is_gradient, &rows, &ld)
         if base == NULL:
             raise ValueError(f"no value {index} with a gradient")
         width = int(self.plan.plan.values["width"][index])
-        given = _np.ascontiguousarray(gradient, self.dtype)
+        given = _np.ascontiguousarray(array, self.dtype)
         if given.shape != (rows, width):
             raise ValueError(f"gradient: expected shape {(rows, width)}, got {given.shape}")
+        if add:
+            given = given + self.value(index, gradient=True)
         cdef const char[:, ::1] bytes_in = given.view("i1")
         cdef int64_t b
         for b in range(rows):
             memset(base + b * ld * self.itemsize, 0, ld * self.itemsize)
             memcpy(base + b * ld * self.itemsize, &bytes_in[b, 0], width * self.itemsize)
+
+
+cdef int _step_out(void *context, uint32_t op, int backward) noexcept with gil:
+    """What the C machine calls at a python op."""
+    machine = <Machine>context
+    try:
+        machine.call(op, backward)
+        return 0
+    except BaseException as error:
+        machine.error = error
+        return 1

@@ -37,12 +37,19 @@ class Activation(Record):
         The family of initial weights that suits a layer with this activation.
     nonnegative : bool
         Whether no output is ever negative.
+    random : bool
+        Whether training draws numbers for it; `frozen` is what it is in prediction, `kind` its row among RANDOM.
+    function : bool
+        Whether it is computed in Python.
     """
 
     id: int
     needs: str
     gain = "xavier"
     nonnegative = False
+    random = function = False
+    frozen: Activation
+    kind: str
     limits: dict[str, tuple] = {}  # noqa: RUF012  parameter: (default, lowest value or None, whether it is excluded)
 
     def __init__(self, *values: float, **named: float) -> None:
@@ -55,6 +62,11 @@ class Activation(Record):
             value = number(f"{self.name} {field}", given.get(field, default), low, low_open=low_open)
             setattr(self, field, value)
         self.parameters = tuple(getattr(self, field) for field in self.fields)
+
+    @property
+    def fusable(self) -> bool:
+        """Whether it can be the last part of another op."""
+        return not (self.random or self.function)
 
     @staticmethod
     def f(x, *parameters):
@@ -90,7 +102,7 @@ def _row(class_name: str, name: str, f, df, doc: str, gain="xavier", nonnegative
 # ---- functions that need more than a line ------------------------------------------------------------------------
 
 
-def _sigmoid(x):
+def sigmoid(x):
     e = np.exp(-np.abs(x))  # in 0..1: neither branch overflows
     return np.where(x >= 0, 1, e) / (1 + e)
 
@@ -111,13 +123,13 @@ def _normal_pdf(x):
 
 
 def _d_silu(x):
-    s = _sigmoid(x)
-    return s * (1 + x * _sigmoid(-x))
+    s = sigmoid(x)
+    return s * (1 + x * sigmoid(-x))
 
 
 def _d_mish(x):
     t = np.tanh(_softplus(x))
-    return t + x * (1 - t * t) * _sigmoid(x)
+    return t + x * (1 - t * t) * sigmoid(x)
 
 
 def _sinc(x):
@@ -153,7 +165,7 @@ _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 Identity = _row("Identity", "identity", lambda x: x, lambda y: np.ones_like(y), "x.")
 Step = _row("Step", "step", lambda x: np.heaviside(x, 0), lambda y: np.zeros_like(y),
     "1 where x > 0, else 0 (McCulloch, Pitts 1943). Its derivative is 0: nothing below it learns.", nonnegative=True)
-Sigmoid = _row("Sigmoid", "sigmoid", _sigmoid, lambda y: y * (1 - y), "1 / (1 + exp(-x)).", nonnegative=True)
+Sigmoid = _row("Sigmoid", "sigmoid", sigmoid, lambda y: y * (1 - y), "1 / (1 + exp(-x)).", nonnegative=True)
 Tanh = _row("Tanh", "tanh", lambda x: np.tanh(x), lambda y: 1 - y * y, "tanh x.")
 LeCunTanh = _row("LeCunTanh", "lecun_tanh",
     lambda x, a: np.tanh(x) + a * x, lambda x, a: 1 - np.tanh(x) ** 2 + a,
@@ -179,7 +191,7 @@ SELU = _row("SELU", "selu",
     "1.0507 elu(x, 1.6733): keeps mean 0 and variance 1 (Klambauer et al. 2017); use lecun_normal weights.")
 GELU = _row("GELU", "gelu", lambda x: x * _normal_cdf(x), lambda x: _normal_cdf(x) + x * _normal_pdf(x),
     "x Phi(x), exact, with the normal distribution Phi (Hendrycks, Gimpel 2016).", gain="he")
-SiLU = _row("SiLU", "silu", lambda x: x * _sigmoid(x), _d_silu,
+SiLU = _row("SiLU", "silu", lambda x: x * sigmoid(x), _d_silu,
     "x sigmoid(x) (Elfwing, Uchibe, Doya 2018; Swish of Ramachandran, Zoph, Le 2017).", gain="he")
 Mish = _row("Mish", "mish", lambda x: x * np.tanh(_softplus(x)), _d_mish,
     "x tanh(softplus(x)) (Misra 2019).", gain="he")
@@ -237,6 +249,122 @@ Softmax.pull_back = lambda self, y, dy: y * (dy - (dy * y).sum(axis=-1, keepdims
 Identity.pull_back = lambda self, y, dy: dy  # type: ignore[method-assign, assignment]
 
 
+# ---- random ones: rows of RANDOM in csrc/ops.def -----------------------------------------------------------------
+
+
+class Random(Activation):
+    """Base of the activations that draw numbers in training; in prediction they are their `frozen` one."""
+
+    random, gain = True, "he"
+
+    @property
+    def needs(self):  # type: ignore[override]
+        return self.frozen.needs
+
+    def __call__(self, x):
+        return self.frozen(x)
+
+    def slope(self, v):
+        return self.frozen.slope(v)
+
+
+class NoisyReLU(Random):
+    """max(0, x + e), e normal with mean 0; without e in prediction (Nair, Hinton 2010, "Rectified linear units improve
+    restricted Boltzmann machines").
+
+    Parameters
+    ----------
+    scale : float > 0, or None
+        Standard deviation of e.  Default None: that of the paper, whose variance is sigmoid(x).
+    """
+
+    name, fields, nonnegative = "noisy_relu", ("scale",), True
+
+    def __init__(self, scale: float | None = None) -> None:
+        self.scale = None if scale is None else number("noisy_relu scale", scale, 0.0, low_open=True)
+        self.kind = "noisy_relu_sigmoid" if scale is None else "noisy_relu"
+        self.parameters = () if self.scale is None else (self.scale,)
+        self.frozen = ReLU()
+
+
+class RReLU(Random):
+    """x where x >= 0, else a x, a uniform in lower..upper for every element of every step; in prediction a is their
+    mean (Xu, Wang, Chen, Li 2015, arXiv:1505.00853).
+
+    Parameters
+    ----------
+    lower, upper : float, 0 <= lower <= upper
+        Default 1/8 and 1/3.
+    """
+
+    name, fields = "rrelu", ("lower", "upper")
+    kind = "rrelu"
+
+    def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3) -> None:
+        self.lower = number("rrelu lower", lower, 0.0)
+        self.upper = number("rrelu upper", upper, self.lower)
+        self.parameters = (self.lower, self.upper)
+        self.frozen = LeakyReLU((self.lower + self.upper) / 2)
+
+
+RANDOM = {made.name: made for made in (NoisyReLU, RReLU)}
+
+# ---- one of the user's own ---------------------------------------------------------------------------------------
+
+
+class Function(Activation):
+    """An activation written in Python.  The plan steps out of C for it: some 10 us a call and a copy of the values;
+    a model with one cannot be written to a file (its parameters can: `state_dict`).
+
+    Parameters
+    ----------
+    f : callable
+        f(x) -> act(x), arrays [B, O] of the model's dtype, elementwise.
+    df : callable
+        df(x) -> its derivative at x, likewise.
+
+    Examples
+    --------
+    >>> cube = pn.activations.Function(lambda x: x**3, lambda x: 3 * x**2)
+    >>> pn.Dense(64, activation=cube)
+    """
+
+    name, function, needs = "function", True, "X"
+
+    def __init__(self, f, df) -> None:
+        for name, given in (("f", f), ("df", df)):
+            if not callable(given):
+                raise TypeError(f"{name} of Function must be callable, got {type(given).__name__} {given!r}")
+        self.f, self.df = f, df  # type: ignore[method-assign]
+        self.parameters = ()
+
+    def config(self) -> dict:
+        raise ValueError("an activation written in Python cannot be put into a file; save model.state_dict() instead")
+
+    def __eq__(self, other) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def forward(self, x, width: int):
+        """What a machine calls on the way up."""
+        return returned("f of an activation Function", self.f(x), x.shape)
+
+    def backward(self, x, y, dy):
+        """What a machine calls on the way down."""
+        return dy * returned("df of an activation Function", self.df(x), x.shape)
+
+
+def returned(what: str, result, shape: tuple) -> np.ndarray:
+    """Return what a function of the user's returned, as an array, if it has the shape it must have."""
+    array = np.asarray(result)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{what} must return an array of real numbers, got {type(result).__name__}")
+    if array.shape != shape:
+        raise ValueError(f"{what} must return shape {shape}, got {array.shape}")
+    return array
+
+
 # ---- use ---------------------------------------------------------------------------------------------------------
 
 
@@ -250,7 +378,7 @@ def get(spec) -> Activation:
     TypeError
         If `spec` is something else.
     """
-    return lookup("activation", "identity" if spec is None else spec, Activation, TABLE, ALIASES)
+    return lookup("activation", "identity" if spec is None else spec, Activation, TABLE | RANDOM, ALIASES)
 
 
 from_config = get

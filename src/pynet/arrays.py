@@ -19,7 +19,7 @@ def as_array(name: str, X) -> np.ndarray:
         raise ValueError(f"{name} cannot be made an array: {error}") from None
 
 
-def as_rows(name: str, X, width: int) -> np.ndarray:
+def as_rows(name: str, X, width: int, shape: tuple[int, ...] = ()) -> np.ndarray:
     """Return `X` as an array [N, width] that a machine reads, without a copy wherever possible.
 
     Parameters
@@ -29,6 +29,8 @@ def as_rows(name: str, X, width: int) -> np.ndarray:
     X : array-like [N, width], or [N] where width is 1
         Of bool, integers, or floats of 16, 32 or 64 bits; whatever np.asarray takes.
     width : int
+    shape : (steps, features), optional
+        Of a row that is a sequence: then [N, steps, features] is taken as well.
 
     Raises
     ------
@@ -42,8 +44,11 @@ def as_rows(name: str, X, width: int) -> np.ndarray:
         array = _readable(name, array)
     if array.ndim == 1 and width == 1:
         array = array[:, None]
+    if len(shape) == 2 and array.ndim == 3 and array.shape[1:] == shape:
+        array = array.reshape(len(array), width)
     if array.ndim != 2 or array.shape[1] != width:
-        raise ValueError(f"{name} must have shape [N, {width}], got {array.shape}{_hint(array, width)}")
+        expected = ", ".join(map(str, shape)) if len(shape) == 2 else width
+        raise ValueError(f"{name} must have shape [N, {expected}], got {array.shape}{_hint(array, width)}")
     return array if array.flags.aligned else array.copy()
 
 
@@ -83,7 +88,7 @@ def as_inputs(model, X) -> tuple[list[np.ndarray], int]:
     """
     arrays = _columns(model, X)
     names = ["X"] if len(arrays) == 1 else [f"X[{model.names[v.layer]!r}]" for v in model.inputs]
-    arrays = [as_rows(name, x, v.width) for name, x, v in zip(names, arrays, model.inputs, strict=True)]
+    arrays = [as_rows(name, x, v.width, v.shape) for name, x, v in zip(names, arrays, model.inputs, strict=True)]
     for name, x in zip(names, arrays, strict=True):
         if len(x) != len(arrays[0]):
             raise ValueError(f"{name} has {len(x)} rows, but {names[0]} has {len(arrays[0])}")

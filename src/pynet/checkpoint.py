@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import clip, files, optimizers
-from ._check import integer
+from ._check import integer, number
 from .heads import output_names
 from .losses import External
 from .plan import pack, unpack
@@ -43,6 +43,7 @@ def save(trainer, path) -> None:
         "n_threads": trainer.n_threads,
         "random_state": trainer.random_state,
         "trainable": [layer.trainable for layer in trainer.model.layers],
+        "rate_factors": [layer.rate_factor for layer in trainer.model.layers],
         "epoch": trainer.epoch,
         "step": trainer.step,
         "history": list(trainer.history.history),
@@ -89,6 +90,8 @@ def _trainer(Trainer, model, state, tensors, loss, learning_rate, backend, n_thr
         loss = saved
     for layer, trainable in zip(model.layers, state["trainable"], strict=True):
         layer.trainable = bool(trainable)
+    for layer, factor in zip(model.layers, state.get("rate_factors") or [1.0] * len(model.layers), strict=True):
+        layer.rate_factor = number("rate_factor", factor, 0.0)
     trainer = Trainer(
         model,
         loss,

@@ -6,7 +6,7 @@ from . import _core
 from ._check import number
 from ._record import Record, lookup
 
-__all__ = ["TABLE", "Clip", "ClipNorm", "ClipValue", "SignGradient", "config", "get"]
+__all__ = ["TABLE", "Clip", "ClipNorm", "ClipValue", "SignGradient", "config", "get", "listed"]
 
 
 class Clip(Record):
@@ -50,7 +50,8 @@ class SignGradient(Clip):
 TABLE = {made.name: made for made in (ClipNorm, ClipValue, SignGradient)}
 
 
-def _list(spec) -> list[Clip]:
+def listed(spec) -> list[Clip]:
+    """Return the clips that `spec` means: a Clip, a config dict, a list of these in order, or None for nothing."""
     several = list(spec) if isinstance(spec, (list, tuple)) else [] if spec is None else [spec]
     return [lookup("clip", each, Clip, TABLE) for each in several]
 
@@ -63,9 +64,9 @@ def get(spec) -> list[tuple[int, float]]:
     ValueError, TypeError
         If one is unknown, or its parameter is missing or impossible.
     """
-    return [(clip.kind, clip.c) for clip in _list(spec)]
+    return [(clip.kind, clip.c) for clip in listed(spec)]
 
 
 def config(spec) -> list[dict]:
     """Return a JSON-able list from which `get` makes the same."""
-    return [clip.config() for clip in _list(spec)]
+    return [clip.config() for clip in listed(spec)]

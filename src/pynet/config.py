@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from . import _check, layers
+from . import _check
 from .graph import Value, check_name
+from .kinds import KINDS
+from .layer_base import Layer
 
 __all__ = ["config_of", "graph_from_config"]
 
@@ -70,12 +72,12 @@ def graph_from_config(config: dict) -> dict:
     return {"inputs": inputs, "outputs": outputs, "dtype": config["dtype"], "name": name}
 
 
-def _layer(i: int, row) -> layers.Layer:
+def _layer(i: int, row) -> Layer:
     where = f"layers[{i}]"
     _expect_keys(where, row, ("class", "name", "params"), required=("class", "name", "params"))
-    kind = layers.KINDS.get(row["class"]) if isinstance(row["class"], str) else None
+    kind = KINDS.get(row["class"]) if isinstance(row["class"], str) else None
     if kind is None:
-        raise _check.unknown(f"class of {where}:", str(row["class"])[:60], layers.KINDS)
+        raise _check.unknown(f"class of {where}:", str(row["class"])[:60], KINDS)
     _expect_keys(f"params of {where}", row["params"], kind.options)
     name = row["name"]
     if not isinstance(name, str):
@@ -103,14 +105,15 @@ def _values(made: list, calls) -> list[Value]:
         ]
         if layer.is_input and (reads or layer in called):
             raise ValueError(f"{where}: input {layer.name!r} takes no inputs and is called once")
-        if not layer.is_input and len(reads) != 1 and not isinstance(layer, layers.Merge):
-            raise ValueError(f"{where}: layer {layer.name!r} takes one input, got {len(reads)}")
+        if not layer.is_input and len(reads) not in layer.n_inputs:
+            takes = "one input" if len(layer.n_inputs) == 1 else "one or two inputs"
+            raise ValueError(f"{where}: layer {layer.name!r} takes {takes}, got {len(reads)}")
         called.add(layer)
         try:
             if layer.is_input:
                 values.append(layer.output)
             else:
-                values.append(layer(reads if isinstance(layer, layers.Merge) else reads[0]))
+                values.append(layer(reads if len(reads) > 1 else reads[0]))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{where}: {error}") from None
     for layer in made:

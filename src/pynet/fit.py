@@ -10,10 +10,10 @@ import time
 
 import numpy as np
 
-from . import _check, philox
+from . import _check, _core, philox
 from .progress import Progress
 
-__all__ = ["Fit", "begin", "prepare"]
+__all__ = ["Fit", "begin", "check_batches", "prepare"]
 
 SLICE_SECONDS = 0.05
 HOOKS = ("on_fit_begin", "on_epoch_begin", "on_slice_end", "on_epoch_end", "on_fit_end")
@@ -98,6 +98,7 @@ class Fit:
             "metrics": names + ([f"val_{n}" for n in names] if data["validation"] else []),
         }  # fmt: skip
         self.plan, self.machine = trainer._machine("train", heads, self.size)
+        check_batches(self.plan, len(self.rows), self.size)
         self.job = trainer._job(
             self.plan, data["inputs"], data["targets"], data["weight"], len(self.rows), self.size, 0
         )
@@ -163,6 +164,17 @@ class Fit:
         )
         self.run["batch"], self.run["sums"] = k + done, self.job.sums.tolist()
         self._guess = max(1, int(1.5 * done * SLICE_SECONDS / max(time.perf_counter() - begun, 1e-6)))
+
+
+def check_batches(plan, rows: int, size: int) -> None:
+    """Refuse batches of one row where a batch norm takes its statistics from the batch."""
+    norms = np.flatnonzero(plan.ops["kind"] == _core.OPS["batch_norm"])
+    if len(norms) and (size == 1 or rows % size == 1):
+        which = "a batch has" if size == 1 else f"the last batch of {rows} rows in batches of {size} has"
+        raise ValueError(
+            f"batch norm {plan.op_names[norms[0]]!r} takes mean and variance over the batch, but {which} one row; "
+            "choose another batch_size or number of rows, set trainable=False on that layer, or use pn.LayerNorm"
+        )
 
 
 def _listed(callbacks) -> list:

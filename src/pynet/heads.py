@@ -123,7 +123,9 @@ class Heads:
         result = []
         for output, loss, out in zip(self.names, self.losses, self.model.outputs, strict=True):
             label = name if len(wanted) == 1 else f"{name}[{output!r}]"
-            result.append(loss.check_target(given[output], out.width, n_rows, label) if loss else None)
+            result.append(
+                loss.check_target(_flat(given[output], out.shape), out.width, n_rows, label) if loss else None
+            )
         return result
 
     def resolve(self, targets: list) -> list[Head | None]:
@@ -170,6 +172,13 @@ class Heads:
                 result[f"{self.names[i]}_{shown}" if several else shown] = metric.value(part)
         result["loss"] = float(total)
         return result
+
+
+def _flat(target, shape: tuple[int, ...]):
+    """Return targets [N, steps, units] of a sequence as rows [N, steps * units]."""
+    if len(shape) == 2 and np.shape(target)[1:] == shape:
+        return np.reshape(target, (len(target), -1))
+    return target
 
 
 def _as_list(entry) -> list:

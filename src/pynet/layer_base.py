@@ -9,7 +9,7 @@ import numpy as np
 from . import activations
 from .graph import Value, as_value, check_name
 
-__all__ = ["Layer", "Parameter", "flag"]
+__all__ = ["Layer", "Parameter", "constant_draw", "flag", "random_draw"]
 
 
 class Parameter:
@@ -25,15 +25,27 @@ class Parameter:
         draw(dtype, key, stream) -> its first value.
     l1, l2 : float
         Its penalties: loss += l1 sum|w| + l2 sum w^2.
+    max_norm : float
+        Longest that a column (the weights into one unit) may be after an update; 0: no bound.
     trainable : bool
         False for constants, which no optimizer touches whatever the layer's `trainable` says.
     """
 
-    __slots__ = ("draw", "l1", "l2", "shape", "suffix", "trainable")
+    __slots__ = ("draw", "l1", "l2", "max_norm", "shape", "suffix", "trainable")
 
-    def __init__(self, suffix: str, shape: tuple[int, ...], draw, l1=0.0, l2=0.0, trainable=True):
+    def __init__(self, suffix: str, shape: tuple[int, ...], draw, l1=0.0, l2=0.0, max_norm=0.0, trainable=True):
         self.suffix, self.shape, self.draw = suffix, shape, draw
-        self.l1, self.l2, self.trainable = l1, l2, trainable
+        self.l1, self.l2, self.max_norm, self.trainable = l1, l2, max_norm, trainable
+
+
+def constant_draw(array):
+    """Return the `draw` of a Parameter whose first value is given."""
+    return lambda dtype, key, stream: array.astype(dtype)
+
+
+def random_draw(initializer, shape):
+    """Return the `draw` of a Parameter whose first value an initializer draws."""
+    return lambda dtype, key, stream: initializer.init(shape, dtype, key, stream)
 
 
 class Layer:
@@ -49,6 +61,7 @@ class Layer:
 
     kind = "layer"  # stem of automatic names
     options: tuple[str, ...] = ()  # constructor arguments that describe it, besides name
+    n_inputs: range | tuple[int, ...] = (1,)  # how many values a call may read
     is_input = False
     activation: activations.Activation | None = None
 
@@ -56,6 +69,9 @@ class Layer:
         self.name = check_name(name)
         self.name_is_automatic = name is None
         self.trainable = flag("trainable", trainable)
+        self.rate_factor = (
+            1.0  # its learning rate is this times the optimizer's; holds from the next fit, like trainable
+        )
         self.home: tuple | None = None  # (arena, {suffix: param record}) of the model that last trained or set it
         self._output: weakref.ref[Value] | None = None
 
@@ -106,6 +122,15 @@ class Layer:
     def parameters(self) -> list[Parameter]:
         """Return the parameters it owns, in the order they stand in the arena."""
         return []
+
+    def flat_width(self, shapes) -> int:
+        """Return the width of its one input, which must be a row of features, not a sequence."""
+        (shape,) = shapes
+        if len(shape) != 1:
+            raise ValueError(
+                f"{self!r} takes rows of features, got shape {shape}; put an LSTM or pn.Flatten() before it"
+            )
+        return shape[0]
 
     def emit(self, planner, x: list[int]) -> int:
         """Put its ops into a plan: `x` are the values read, returned is the value written."""

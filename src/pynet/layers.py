@@ -2,20 +2,21 @@
 
 A layer states its shape (`connect`), the parameters it owns (`parameters`) and the ops it puts into a plan (`emit`);
 its arithmetic stands in the machines.  Calling a layer wires it into a graph, calling it again shares its parameters.
-A new kind of layer is one class here and one name in `KINDS`.
+A new kind of layer is one class, here or in a file of its own, and one name in kinds.py.
 """
 
 from __future__ import annotations
 
+import math
 import weakref
 
 import numpy as np
 
 from . import _check, activations, initializers
 from .graph import Value, as_list, as_value
-from .layer_base import Layer, Parameter, flag
+from .layer_base import Layer, Parameter, constant_draw, flag, random_draw
 
-__all__ = ["KINDS", "Activation", "Add", "Concat", "Dense", "Input", "Layer", "Merge", "Residual"]
+__all__ = ["Activation", "Add", "Concat", "Dense", "Input", "Layer", "Merge", "Residual"]
 
 MAX_WIDTH = 1 << 24
 
@@ -25,18 +26,18 @@ class Input(Layer):
 
     Parameters
     ----------
-    shape : int or (int,)
-        Features of a row, 1 to 2^24.
+    shape : int or (int,), or (int, int)
+        Features of a row, 1 to 2^24; or (steps, features) of a row that is a sequence, for an LSTM.
     name : str, optional
         Also the key under which predict and fit accept its array in a dict.
-    scale, shift : float or array [features], optional
+    scale, shift : float, array [features] or array of `shape`, optional
         Constants of a standardisation that shall travel with the model: scale = 1/std, shift = mean.
         They stand among the model's parameters as "<name>.scale" and "<name>.shift" and are never trained.
 
     Raises
     ------
     TypeError, ValueError
-        The shape is not one positive integer; scale or shift have another length, or are not finite.
+        The shape is not one or two positive integers; scale or shift have another shape, or are not finite.
     """
 
     kind = "input"
@@ -45,11 +46,15 @@ class Input(Layer):
 
     def __init__(self, shape: int | tuple[int, ...], name: str | None = None, scale=None, shift=None):
         super().__init__(name, trainable=False)
-        if isinstance(shape, (list, tuple)):
-            if len(shape) != 1:
-                raise ValueError(f"shape of Input must be the number of features, e.g. 784 or (784,), got {shape!r}")
-            shape = shape[0]
-        self.shape = (_check.integer("shape of Input", shape, 1, MAX_WIDTH),)
+        axes = tuple(shape) if isinstance(shape, (list, tuple)) else (shape,)
+        if len(axes) not in (1, 2):
+            raise ValueError(
+                "shape of Input must be the number of features, e.g. 784 or (784,), or (steps, features) of a "
+                f"sequence, got {shape!r}"
+            )
+        self.shape = tuple(_check.integer("shape of Input", n, 1, MAX_WIDTH) for n in axes)
+        if math.prod(self.shape) > MAX_WIDTH:
+            raise ValueError(f"shape of Input must have at most {MAX_WIDTH} elements, got {shape!r}")
         self.scale = self._constant("scale", scale)
         self.shift = self._constant("shift", shift)
 
@@ -59,7 +64,7 @@ class Input(Layer):
         array = np.asarray(value)
         if array.dtype.kind not in "iuf":
             raise TypeError(f"{name} of Input must be real numbers, got dtype {array.dtype}")
-        if array.shape not in ((), self.shape):
+        if array.shape not in ((), self.shape, self.shape[-1:]):
             raise ValueError(f"{name} of Input must be a number or have shape {self.shape}, got shape {array.shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name} of Input must be finite")
@@ -80,12 +85,13 @@ class Input(Layer):
 
     def parameters(self) -> list[Parameter]:
         rows = (("scale", self.scale), ("shift", self.shift))
-        return [Parameter(k, self.shape, _constant_draw(v), trainable=False) for k, v in rows if v is not None]
+        width = (math.prod(self.shape),)
+        return [Parameter(k, width, constant_draw(v.reshape(-1)), trainable=False) for k, v in rows if v is not None]
 
     def emit(self, planner, x):
         slot = planner.model.inputs.index(planner.node)
         scale, shift = planner.parameter(self, "scale"), planner.parameter(self, "shift")
-        return planner.op("input", self.shape[0], slot=slot, w=scale, b=shift)
+        return planner.op("input", math.prod(self.shape), slot=slot, w=scale, b=shift)
 
     def config(self) -> dict:
         return {"shape": list(self.shape), "scale": self.scale is not None, "shift": self.shift is not None}
@@ -97,15 +103,8 @@ class Input(Layer):
         return cls(options.get("shape", ()), name=name, scale=scale, shift=shift)  # their numbers are among the tensors
 
     def _repr(self) -> str:
-        return f"{self.shape[0]}, " if self.name else f"{self.shape[0]}"
-
-
-def _constant_draw(array):
-    return lambda dtype, key, stream: array.astype(dtype)
-
-
-def _random_draw(initializer, shape):
-    return lambda dtype, key, stream: initializer.init(shape, dtype, key, stream)
+        shown = str(self.shape[0] if len(self.shape) == 1 else self.shape)
+        return f"{shown}, " if self.name else shown
 
 
 class Dense(Layer):
@@ -128,6 +127,9 @@ class Dense(Layer):
         Penalties of the kernel: loss += l1 sum|W| + l2 sum W^2.  Default 0.
     name, trainable
         See Layer.
+    max_norm : float, optional
+        After every update the weights into each unit are scaled down to this length where they are longer
+        (Srebro, Shraibman 2005; with dropout: Srivastava et al. 2014, section 5.1).  Default None: no bound.
 
     Raises
     ------
@@ -138,7 +140,7 @@ class Dense(Layer):
 
     kind = "dense"
     options = (
-        "units", "activation", "use_bias", "kernel_initializer", "bias_initializer", "l1", "l2", "trainable"
+        "units", "activation", "use_bias", "kernel_initializer", "bias_initializer", "l1", "l2", "trainable", "max_norm"
     )  # fmt: skip
 
     def __init__(
@@ -152,6 +154,7 @@ class Dense(Layer):
         l2: float = 0.0,
         name: str | None = None,
         trainable: bool = True,
+        max_norm: float | None = None,
     ):
         super().__init__(name, trainable)
         self.units = _check.integer("units of Dense", units, 1, MAX_WIDTH)
@@ -161,10 +164,11 @@ class Dense(Layer):
         self.bias_initializer = initializers.get(bias_initializer)
         self.l1 = _check.number("l1", l1, 0.0)
         self.l2 = _check.number("l2", l2, 0.0)
+        self.max_norm = None if max_norm is None else _check.number("max_norm", max_norm, 0.0, low_open=True)
         self.input_width: int | None = None  # known from the first call on
 
     def connect(self, shapes):
-        ((width,),) = shapes
+        width = self.flat_width(shapes)
         if self.input_width not in (None, width):
             raise ValueError(f"{self!r} was built for {self.input_width} inputs, got {width}")
         self.input_width = width
@@ -172,8 +176,9 @@ class Dense(Layer):
 
     def parameters(self):
         shape = (self.input_width, self.units)
-        kernel = Parameter("kernel", shape, _random_draw(self.kernel_initializer, shape), self.l1, self.l2)
-        bias = Parameter("bias", shape[1:], _random_draw(self.bias_initializer, shape[1:]))
+        kernel = Parameter("kernel", shape, random_draw(self.kernel_initializer, shape), self.l1, self.l2,
+                           self.max_norm or 0.0)  # fmt: skip
+        bias = Parameter("bias", shape[1:], random_draw(self.bias_initializer, shape[1:]))
         return [kernel, bias] if self.use_bias else [kernel]
 
     def emit(self, planner, x):
@@ -215,6 +220,8 @@ class Activation(Layer):
 class Merge(Layer):
     """A layer that makes one value of two or more."""
 
+    n_inputs = range(4096)  # one is refused by the call
+
     def __init__(self, name: str | None = None):
         super().__init__(name)
 
@@ -232,7 +239,8 @@ class Add(Merge):
 
     def connect(self, shapes):
         if len(set(shapes)) > 1:
-            raise ValueError(f"{self!r}: values of one width expected, got {', '.join(str(s[0]) for s in shapes)}")
+            shown = ", ".join(str(s[0] if len(s) == 1 else s) for s in shapes)
+            raise ValueError(f"{self!r}: values of one width expected, got {shown}")
         return shapes[0]
 
     def emit(self, planner, x):
@@ -248,7 +256,7 @@ class Concat(Merge):
     kind = "concat"
 
     def connect(self, shapes):
-        width = sum(s[0] for s in shapes)
+        width = sum(self.flat_width([s]) for s in shapes)
         if width > MAX_WIDTH:
             raise ValueError(f"{self!r} would be {width} wide, the most is {MAX_WIDTH}")
         return (width,)
@@ -269,23 +277,59 @@ class Residual:
     Parameters
     ----------
     layers : list of Layer
-        At least one; the last must be as wide as the input.
+        At least one; the last must be as wide as the input, unless there is a projection.
     name : str, optional
         Name of the Add.
+    projection : bool
+        True: the shortcut is a Dense layer without bias and activation, y = x P + layers(x), so the widths may differ
+        (equation 2 of the paper).  Default False.
+    l1, l2, max_norm : float, optional
+        For the Dense layers of the block that have none of their own: see Dense.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `layers` is not a list of layers; when it is wired, the widths do not fit.
     """
 
-    def __init__(self, layers: list, name: str | None = None):
+    def __init__(
+        self,
+        layers: list,
+        name: str | None = None,
+        projection: bool = False,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        max_norm: float | None = None,
+    ):
         if not isinstance(layers, (list, tuple)) or not layers:
             raise TypeError(f"layers of Residual must be a list of at least one layer, got {layers!r}")
         self.layers = list(layers)
+        self.projection = flag("projection", projection)
         self.add = Add(name)
+        self.shortcut: Dense | None = None
+        self.penalties = {"l1": _check.number("l1", l1, 0.0), "l2": _check.number("l2", l2, 0.0)}
+        if max_norm is not None:
+            self.penalties["max_norm"] = _check.number("max_norm", max_norm, 0.0, low_open=True)
+        for layer in self.layers:
+            self._constrain(layer)
+
+    def _constrain(self, layer) -> None:
+        for key, value in self.penalties.items():
+            if isinstance(layer, Dense) and not getattr(layer, key):
+                setattr(layer, key, value)
 
     def __call__(self, x) -> Value:
         """Wire the layers and the shortcut behind the value `x`."""
         x = as_value(x, "the input of Residual")
         y = chain(x, self.layers, "Residual")
+        if self.projection and len(y.shape) == 1:
+            if self.shortcut is None:
+                self.shortcut = Dense(y.width, use_bias=False)
+                self._constrain(self.shortcut)
+            return self.add([self.shortcut(x), y])
         if y.shape != x.shape:
-            raise ValueError(f"Residual: its layers turn width {x.width} into {y.width}, but both are added")
+            hint = "; Residual(..., projection=True) fits them" if len(y.shape) == len(x.shape) == 1 else ""
+            raise ValueError(f"Residual: its layers turn width {_shown(x)} into {_shown(y)}, but both are added{hint}")
         return self.add([x, y])
 
     @property
@@ -295,6 +339,10 @@ class Residual:
 
     def __repr__(self) -> str:
         return f"Residual({self.layers})"
+
+
+def _shown(value: Value) -> str:
+    return str(value.width if len(value.shape) == 1 else value.shape)
 
 
 def chain(x: Value, layers, where: str) -> Value:
@@ -307,6 +355,3 @@ def chain(x: Value, layers, where: str) -> Value:
             raise TypeError(f"{where}: layer {i} must be a layer, got {type(layer).__name__}{called}")
         x = layer(x)
     return x
-
-
-KINDS = {cls.__name__: cls for cls in (Input, Dense, Activation, Add, Concat)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import _check, _core
+from .advice import warn_of_variance_shift
 from .arrays import as_inputs
 from .config import config_of, graph_from_config
 from .graph import as_list, check_name, find_layer, name_layers, walk
@@ -85,6 +86,7 @@ class Model:
         self.names = name_layers(self.layers)
         self.weights = Weights(self.layers, self.names, self.dtype)
         self.plan = build(self)
+        warn_of_variance_shift(self.nodes)
         self._free: dict[str, list] = {}  # machines at rest, by backend
 
     def _adopt(self) -> None:
@@ -99,29 +101,50 @@ class Model:
 
     # ---- prediction -------------------------------------------------------------------------------------------------
 
-    def predict(self, X, batch_size: int | None = None, out=None, *, backend: str = "c"):
+    def predict(
+        self,
+        X,
+        batch_size: int | None = None,
+        out=None,
+        *,
+        backend: str = "c",
+        mc_samples: int | None = None,
+        return_std: bool = False,
+        random_state: int = 0,
+    ):
         """Compute the outputs for rows of data.
 
         Parameters
         ----------
         X : array-like [N, I]; for several inputs a list of them, or a dict by input name
-            Real numbers of any dtype up to 64 bits.
+            Real numbers of any dtype up to 64 bits; [N, steps, features] for an input of sequences.
         batch_size : int, optional
             Rows computed at a time.  Changes memory and speed, not the result.  Default: what fits the cache.
         out : array [N, O] of the model's dtype, C-contiguous, optional
             Where to write; for several outputs a list of them.
         backend : "c" or "numpy"
             The machine that computes.
+        mc_samples : int, optional
+            Monte Carlo dropout (Gal, Ghahramani 2016, arXiv:1506.02142): the mean of so many predictions with dropout,
+            noise and random activations at work, batch norms frozen.  Default: one prediction without them.
+        return_std : bool
+            With mc_samples: return (mean, standard deviation over the samples).  Default False.
+        random_state : int
+            Seed of mc_samples, 0 to 2^64-1: the same seed gives the same samples, whatever batch_size is.
 
         Returns
         -------
-        array [N, O], or a list of them for several outputs
+        array [N, O] ([N, steps, O] of sequences), or a list of them for several outputs; with return_std a pair
 
         Raises
         ------
         TypeError, ValueError
-            X or out does not fit the model; batch_size < 1.
+            X or out does not fit the model; batch_size < 1; mc_samples < 1, or with nothing random in the model.
         """
+        if mc_samples is not None or return_std:
+            from .sampling import predict_samples
+
+            return predict_samples(self, X, mc_samples, return_std, random_state, batch_size, out, backend)
         if backend not in ("c", "numpy"):
             raise _check.unknown("backend", backend, ("c", "numpy"))
         inputs, n = as_inputs(self, X)
@@ -133,7 +156,8 @@ class Model:
         else:
             rows = _check.integer("batch_size", batch_size, 1)
         if n:
-            self._run(backend, Job(inputs=inputs, outputs=outputs, rows=n, batch=min(rows, n)))
+            flat = [y.reshape(n, -1) for y in outputs]
+            self._run(backend, Job(inputs=inputs, outputs=flat, rows=n, batch=min(rows, n)))
         return outputs if len(outputs) > 1 else outputs[0]
 
     __call__ = predict
@@ -152,20 +176,24 @@ class Model:
         -------
         array [O], or a list of them for several outputs
         """
-        if len(self.inputs) == len(self.outputs) == 1 and not isinstance(x, dict):
+        flat = all(len(value.shape) == 1 for value in (*self.inputs, *self.outputs))
+        if len(self.inputs) == len(self.outputs) == 1 and flat and not isinstance(x, dict):
             machine = _core.Machine(self.plan, self.arena, rows=1)
             self.predict_one = machine.predict_one  # from now on without this detour
             return self.predict_one(x, out)
+        if len(self.inputs) == 1 and not isinstance(x, dict):
+            x = [x]
         pairs = x.items() if isinstance(x, dict) else enumerate(x)
         X = {key: np.asarray(row)[None] for key, row in pairs}
         if out is not None:
             out = [np.asarray(y)[None] for y in (out if isinstance(out, (list, tuple)) else [out])]
-        Y = self.predict(X if isinstance(x, dict) else list(X.values()), out=out)
+        arrays = list(X.values())
+        Y = self.predict(X if isinstance(x, dict) else arrays if len(arrays) > 1 else arrays[0], out=out)
         return [y[0] for y in Y] if isinstance(Y, list) else Y[0]
 
     def _destinations(self, out, n: int) -> list[np.ndarray]:
         """Return the arrays to write to: new ones, or `out` if it fits."""
-        shapes = [(n, value.width) for value in self.outputs]
+        shapes = [(n, *value.shape) for value in self.outputs]
         if out is None:
             return [np.empty(shape, self.dtype) for shape in shapes]
         outs = list(out) if isinstance(out, (list, tuple)) else [out]
@@ -183,7 +211,6 @@ class Model:
 
     def _run(self, backend: str, job: Job) -> None:
         """Run all batches of a job that predicts, on a machine that no other thread uses."""
-        job.stages = _core.FORWARD | _core.OUTPUT
         free = self._free.setdefault(backend, [])
         try:
             rows, machine = free.pop()
@@ -191,18 +218,25 @@ class Model:
             rows, machine = 0, None
         if machine is None or rows < job.batch:
             rows, machine = job.batch, self._machine(backend, job.batch)
+        self.run_batches(machine, job)
+        free.append((rows, machine))
+
+    @staticmethod
+    def run_batches(machine, job: Job) -> None:
+        """Run all batches of a job that predicts, in slices, for Ctrl-C."""
+        job.stages = _core.FORWARD | _core.OUTPUT
         batches, done = -(-job.rows // job.batch), 0
         while done < batches:
             done += machine.run(job, done, batches - done, SLICE_SECONDS)[0]
-        free.append((rows, machine))
 
-    def _machine(self, backend: str, rows: int):
-        """Return a new machine that predicts."""
+    def _machine(self, backend: str, rows: int, plan=None):
+        """Return a new machine that predicts; `plan`: instead of the model's own."""
+        plan = self.plan if plan is None else plan
         if backend == "c":
-            return _core.Machine(self.plan, self.arena, rows=rows)
+            return _core.Machine(plan, self.arena, rows=rows)
         from .reference import Machine
 
-        return Machine(self.plan, self.arena, rows=rows)
+        return Machine(plan, self.arena, rows=rows)
 
     # ---- parameters -------------------------------------------------------------------------------------------------
 
@@ -259,6 +293,27 @@ class Model:
             Seed, 0 to 2^64-1.
         """
         self.weights.draw(key_of(random_state))
+
+    def recalibrate(self, X, batch_size: int | None = None) -> None:
+        """Set the running mean and variance of every BatchNorm to those over a whole data set, exactly.
+
+        The statistics of a norm are those of its input in the frozen network (nothing random), the norms before it
+        being recalibrated already.
+
+        Parameters
+        ----------
+        X : array-like [N, I], as of `predict`; N >= 2
+        batch_size : int, optional
+            Rows at a time.  Changes memory and speed only.
+
+        Raises
+        ------
+        ValueError
+            The model has no BatchNorm; X does not fit or has fewer than two rows.  The model stays as it was.
+        """
+        from .sampling import recalibrate
+
+        recalibrate(self, X, batch_size)
 
     def freeze(self, up_to: str | None = None) -> None:
         """Set `trainable = False` on all layers, or on those up to and including the layer called `up_to`."""

@@ -82,11 +82,16 @@ class Plan:
     sum_slots : list of (kind, head, name, first, count)
         What stands in sums[first : first + count]: kind "loss" or "metric" of output number `head`.
         sums[0] is the penalties' total, sums[1] the number of batches.
+    node_values : list of int
+        For each value of the graph (model.nodes) the value of this plan that holds it, NONE if none does.
+    functions : dict of int -> object with forward(x, width) and backward(x, y, dy)
+        What computes the python op of that number.
     """
 
     __slots__ = (
-        "dtype", "head_values", "input_gradients", "input_values", "n_inputs", "n_sums", "n_targets", "op_names", "ops",
-        "outputs", "param_elems", "param_names", "params", "row_elems", "sum_slots", "values"
+        "dtype", "functions", "head_values", "input_gradients", "input_values", "n_inputs", "n_sums", "n_targets",
+        "node_values", "op_names", "ops", "outputs", "param_elems", "param_names", "params", "row_elems", "sum_slots",
+        "values"
     )  # fmt: skip
 
     values: np.ndarray
@@ -105,6 +110,8 @@ class Plan:
     param_names: list[str]
     op_names: list[str]
     sum_slots: list[tuple]
+    node_values: list[int]
+    functions: dict
 
     def __init__(self, **tables):
         for name in Plan.__slots__:
@@ -117,7 +124,7 @@ class Plan:
             f"{len(self.values)} values ({self.row_elems} elements a row), "
             f"{len(self.params)} params ({self.param_elems} elements)"
         )
-        columns = ("op", "layer", "kind", "act", "x", "x2", "y", "z", "w", "b", "slot", "at", "p", "flags")
+        columns = ("op", "layer", "kind", "act", "x", "x2", "y", "z", "w", "b", "w2", "slot", "at", "p", "flags")
         rows = [columns, *(self._row(i) for i in range(len(self.ops)))]
         widths = [max(len(row[k]) for row in rows) for k in range(len(columns))]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -132,18 +139,19 @@ class Plan:
     def _row(self, i: int) -> tuple[str, ...]:
         op = self.ops[i]
         kind = _name(_core.OPS, op["kind"])
-        acts = {"loss": _core.LOSSES, "metric": _core.METRICS}.get(kind, _core.ACTIVATIONS)
-        has_act = kind in ("dense", "activation", "loss", "metric")
+        rolls = {"dense": _core.ACTIVATIONS, "activation": _core.ACTIVATIONS, "loss": _core.LOSSES,
+                 "metric": _core.METRICS, "random": _core.RANDOM, "gradient_clip": _core.CLIPS}  # fmt: skip
         targeted = kind in ("loss", "metric")
+        slotted = targeted or kind in ("input", "random") or (kind == "dense" and op["p"][2] and op["w2"] == NONE)
         return (
             str(i),
             self.op_names[i],
             kind,
-            _name(acts, op["act"]) if has_act else "",
+            _name(rolls[kind], op["act"]) if kind in rolls else "",
             *(self._value(op[k]) for k in ("x", "x2", "y", "z")),
-            *(self._param(op[k]) for k in ("w", "b")),
-            str(op["slot"]) if targeted or kind == "input" else "",
-            str(op["at"]) if targeted or kind == "concat" else "",
+            *(self._param(op[k]) for k in ("w", "b", "w2")),
+            str(op["slot"]) if slotted else "",
+            str(op["at"]) if targeted or kind in ("concat", "lstm") else "",
             " ".join(f"{p:g}" for p in op["p"]) if op["p"].any() else "",
             " ".join(name for name in FLAGS if op["flags"] & getattr(_core, name)),
         )
@@ -187,21 +195,23 @@ class Job:
     clips : list of (kind id, c)
         Applied in order before the update.
     step : int
-        Updates done before batch `first`.
+        Updates done before batch `first`; of random numbers without updates: which of several draws.
+    seed : int
+        Key of all random numbers, 0 to 2^64-1.
     sums : float64 array [n_sums]
         Added to: see Plan.sum_slots.
     """
 
     __slots__ = (
-        "batch", "clips", "hyper", "inputs", "optimizer", "order", "outputs", "rate", "rows", "stages", "step", "sums",
-        "targets", "weight"
+        "batch", "clips", "hyper", "inputs", "optimizer", "order", "outputs", "rate", "rows", "seed", "stages", "step",
+        "sums", "targets", "weight"
     )  # fmt: skip
 
     def __init__(self, **fields):
         self.inputs: list = []
         self.targets: list = []
         self.outputs = self.weight = self.order = self.rate = self.sums = None
-        self.rows = self.stages = self.optimizer = self.step = 0
+        self.rows = self.stages = self.optimizer = self.step = self.seed = 0
         self.batch = 1
         self.hyper = np.zeros(8)
         self.clips: list = []
@@ -209,7 +219,12 @@ class Job:
             setattr(self, name, value)
 
 
-def build(model, heads=None, input_gradients: bool = False, keep_outputs: bool = False) -> Plan:
+MODES = ("predict", "sample", "score", "gradients", "train")
+
+
+def build(
+    model, heads=None, input_gradients: bool = False, keep_outputs: bool = False, mode: str | None = None, outputs=None
+) -> Plan:
     """Return the plan of `model`.
 
     Parameters
@@ -223,6 +238,13 @@ def build(model, heads=None, input_gradients: bool = False, keep_outputs: bool =
         Whether gradients of the inputs are computed as well.
     keep_outputs : bool
         Whether a plan with heads computes all outputs, even those only their loss would have needed.
+    mode : str, optional
+        "predict": frozen (nothing random, batch norms with their running statistics), only upwards; the default
+        without heads.  "sample": the same with random layers at work.  "score": frozen, with heads, only upwards.
+        "gradients": frozen, with heads, up and down.  "train": random layers and batch statistics at work, up and
+        down; the default with heads.
+    outputs : list of Value, optional
+        Instead of the model's own, for "predict" and "sample": any values of its graph.
 
     Returns
     -------
@@ -235,4 +257,4 @@ def build(model, heads=None, input_gradients: bool = False, keep_outputs: bool =
     """
     from .planner import Planner
 
-    return Planner(model, heads, input_gradients, keep_outputs).plan()
+    return Planner(model, heads, input_gradients, keep_outputs, mode, outputs).plan()

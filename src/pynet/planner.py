@@ -6,9 +6,11 @@ the table sets the flags of the backward pass.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
-from . import _core
+from . import _check, _core
 from .plan import NONE, Plan, leading_dimension
 
 __all__ = ["Planner"]
@@ -17,13 +19,14 @@ __all__ = ["Planner"]
 class Op:
     """One op while the plan is being made; the fields are those of pn_op."""
 
-    __slots__ = ("act", "at", "b", "flags", "kind", "name", "p", "slot", "w", "x", "x2", "y", "z")
+    __slots__ = ("act", "at", "b", "flags", "function", "kind", "name", "p", "slot", "w", "w2", "x", "x2", "y", "z")
 
     def __init__(self, name: str, kind: str, **fields):
         self.name, self.kind = name, _core.OPS[kind]
         self.act = self.flags = self.slot = self.at = 0
-        self.x = self.x2 = self.y = self.z = self.w = self.b = NONE
+        self.x = self.x2 = self.y = self.z = self.w = self.b = self.w2 = NONE
         self.p: tuple[float, ...] = ()
+        self.function = None  # of a python op
         for field, value in fields.items():
             setattr(self, field, value)
 
@@ -32,8 +35,15 @@ class Op:
         return [v for v in (self.x, self.x2) if v != NONE]
 
     @property
+    def pulls(self) -> list[int]:
+        """What gradients go down to: all it reads, but the mask of an LSTM."""
+        return [self.x] if self.kind == _core.OPS["lstm"] else self.reads
+
+    @property
     def weights(self) -> list[int]:
-        return [p for p in (self.w, self.b) if p != NONE]
+        """The parameters it can train."""
+        recurrent = [self.w2] if self.kind == _core.OPS["lstm"] else []
+        return [p for p in (self.w, self.b, *recurrent) if p != NONE]
 
     def record(self) -> tuple:
         p = (*self.p, 0.0, 0.0, 0.0)[:3]
@@ -43,15 +53,20 @@ class Op:
 class Planner:
     """The hand of a layer's `emit`: numbers values, collects ops.
 
-    Layers use `op`, `dense`, `activate`, `parameter`, `width` and `training`.
+    Layers use `op`, `dense`, `activate`, `random`, `batch_norm`, `python`, `parameter`, `value`, `width`, and the
+    questions `is_random`, `has_batch_statistics` and `goes_down`.
     """
 
-    def __init__(self, model, heads=None, input_gradients: bool = False, keep_outputs: bool = False):
+    def __init__(self, model, heads=None, input_gradients=False, keep_outputs=False, mode=None, outputs=None):
+        mode = mode or ("predict" if heads is None else "train")
         self.model = model
-        self.training = heads is not None
-        self.heads = list(heads) if self.training else [None] * len(model.outputs)
-        self.input_gradients = input_gradients and self.training
-        self.keep_outputs = keep_outputs or not self.training
+        self.goes_down = mode in ("gradients", "train")  # there is a backward pass
+        self.is_random = mode in ("sample", "train")
+        self.has_batch_statistics = mode == "train"
+        self.ends = model.outputs if outputs is None else list(outputs)
+        self.heads = [None] * len(self.ends) if heads is None else list(heads)
+        self.input_gradients = input_gradients and self.goes_down
+        self.keep_outputs = keep_outputs or heads is None
         self.params = model.weights.records.copy()
         self.ops: list[Op] = []
         self.widths: list[int] = []  # of each value
@@ -59,6 +74,8 @@ class Planner:
         self.logits: dict = {}  # graph value whose activation a loss absorbs -> index of what the activation reads
         self.node = model.nodes[0]  # graph value whose layer emits now
         self.absorbed = self._absorbed()
+        self.readers: dict = {}  # value index -> how many read it
+        self.folded: set = set()  # values whose activation may still be folded into the dense op that made them
 
     # ---- what layers use --------------------------------------------------------------------------------------------
 
@@ -84,16 +101,58 @@ class Planner:
 
     def dense(self, x: int, w: int, b: int, width: int, activation) -> int:
         """Add y = activation(x w + b)."""
-        if self.node in self.absorbed:
+        if self.node in self.absorbed or not activation.fusable:
             return self.activate(self.op("dense", width, x=x, w=w, b=b), activation)
-        z = self.value(width) if self.training and activation.needs == "X" else NONE
+        z = self.value(width) if self.goes_down and activation.needs == "X" else NONE
         return self.op("dense", width, x=x, w=w, b=b, z=z, act=activation.id, p=activation.parameters)
 
     def activate(self, x: int, activation) -> int:
         """Add y = activation(x)."""
         if self.node in self.absorbed:
             self.logits[self.node] = x
+        if activation.random:
+            if self.is_random:
+                return self.random(x, activation.kind, activation.parameters)
+            activation = activation.frozen
+        if activation.function:
+            return self.python(x, self.widths[x], activation)
+        if x in self.folded and self.node not in self.absorbed:
+            op = self._folding(x)
+            if op:
+                op.act, op.p = activation.id, (*activation.parameters, 0.0, 0.0)[:2] + op.p[2:]
+                self.folded.discard(x)
+                return x
         return self.op("activation", self.widths[x], x=x, act=activation.id, p=activation.parameters)
+
+    def random(self, x: int, kind: str, p: tuple[float, ...]) -> int:
+        """Add y = f(x, random numbers); a dropout behind relu becomes part of its dense op."""
+        stream = self.model.nodes.index(self.node)
+        op = self._folding(x) if kind == "dropout" else None
+        if op and op.act == _core.ACTIVATIONS["relu"][0] and op.w2 == NONE and not op.p:
+            op.p, op.slot = (0.0, 0.0, p[0]), stream
+            return x
+        return self.op("random", self.widths[x], x=x, act=_core.RANDOM[kind], p=p, slot=stream)
+
+    def batch_norm(self, x: int, first: int, epsilon: float, momentum: float, trainable: bool) -> int:
+        """Add a batch norm whose gamma, beta, mean and variance are the parameters from `first` on."""
+        fields = {"x": x, "w": first, "b": first + 1, "w2": first}
+        if self.has_batch_statistics and trainable:
+            return self.op("batch_norm", self.widths[x], p=(epsilon, momentum), **fields)
+        op = None if self.goes_down else self._folding(x)
+        if op and op.act == _core.ACTIVATIONS["identity"][0] and op.w2 == NONE and not op.p:
+            op.w2, op.p = first, (0.0, 0.0, epsilon)
+            self.folded.add(x)
+            return x
+        return self.op("running_norm", self.widths[x], p=(epsilon,), **fields)
+
+    def python(self, x: int, width: int, function) -> int:
+        """Add y = function.forward(x), computed in Python."""
+        return self.op("python", width, x=x, function=function)
+
+    def _folding(self, x: int) -> Op | None:
+        """Return the dense op that makes `x`, if nobody but the layer that emits now reads it."""
+        op = next((op for op in reversed(self.ops) if op.y == x), None)
+        return op if op and op.kind == _core.OPS["dense"] and self.readers.get(x) == 1 else None
 
     # ---- the passes -------------------------------------------------------------------------------------------------
 
@@ -108,7 +167,7 @@ class Planner:
     def _absorbed(self) -> set:
         """Return the outputs whose activation stands inside their loss."""
         result = set()
-        for output, head in zip(self.model.outputs, self.heads, strict=True):
+        for output, head in zip(self.ends, self.heads, strict=True):
             loss = head and head.loss
             if loss and loss.absorbs:
                 if output.activation.name != loss.absorbs:
@@ -120,16 +179,20 @@ class Planner:
         return result
 
     def _emit_layers(self) -> None:
+        reading = Counter(v for node in self.model.nodes for v in node.inputs) + Counter(self.ends)
         for node in sorted(self.model.nodes, key=lambda node: not node.layer.is_input):  # inputs first
             self.node = node
-            self.made[node] = node.layer.emit(self, [self.made[v] for v in node.inputs])
+            x = [self.made[v] for v in node.inputs]
+            self.made[node] = y = node.layer.emit(self, x)
+            # a layer that does nothing hands on what it read: its readers stand in its place
+            self.readers[y] = self.readers.get(y, 0) - x.count(y) + reading[node]
 
     def _emit_heads(self) -> tuple[list, int]:
         """Add losses, then metrics.  A head's target slot is its number among the outputs that have either."""
         losses, metrics, slots, taken = [], [], [], set()
         n_targets, n_sums = 0, 2  # sums: penalties, batches
         self.head_values = []
-        for i, (node, head) in enumerate(zip(self.model.outputs, self.heads, strict=True)):
+        for i, (node, head) in enumerate(zip(self.ends, self.heads, strict=True)):
             self.node, output, name = node, self.made[node], self.model.names[node.layer]
             absorbs = head and head.loss and head.loss.absorbs
             x = self.logits[node] if absorbs else output
@@ -156,7 +219,7 @@ class Planner:
 
     def _drop_dead_ops(self) -> None:
         """Keep inputs, losses, metrics, and what they or the wanted outputs need."""
-        made = [self.made[output] for output in self.model.outputs]
+        made = [self.made[output] for output in self.ends]
         live = set(made) if self.keep_outputs else set()
         kept = []
         for op in reversed(self.ops):
@@ -180,34 +243,42 @@ class Planner:
                 active = True
             else:
                 weights = [p for p in op.weights if self._trainable[p]] if op.kind != is_input else []
-                active = op.y in has_gradient and (bool(weights) or any(x in needs for x in op.reads))
+                active = op.y in has_gradient and (bool(weights) or any(x in needs for x in op.pulls))
                 if active:
                     op.flags |= _core.ADD_W if any(p in trained for p in weights) else 0
                     trained.update(weights)
             if not active:
                 op.flags |= _core.NO_BACKWARD
-                op.z = NONE
+                op.z = NONE if op.kind == _core.OPS["dense"] else op.z
             for x, add, stop in ((op.x, _core.ADD_X, _core.STOP_X), (op.x2, _core.ADD_X2, _core.STOP_X2)):
                 if x == NONE:
                     continue
-                if not active or x not in needs:
+                if not active or x not in needs or x not in op.pulls:
                     op.flags |= stop
                 else:
                     op.flags |= add if x in has_gradient else 0
                     has_gradient.add(x)
         self.params["flags"] = [_core.TRAINABLE if p in trained else 0 for p in range(len(self.params))]
+        self.params["rate"] = [
+            _check.number(f"rate_factor of {w.layer!r}", w.layer.rate_factor, 0.0) for w in self.model.weights
+        ]
+        if not self.goes_down:
+            for op in self.ops:
+                stops = [stop for x, stop in ((op.x, _core.STOP_X), (op.x2, _core.STOP_X2)) if x != NONE]
+                op.flags = _core.NO_BACKWARD | sum(stops)
         inputs = [self.made[node] for node in self.model.inputs]
         return [y if y in has_gradient else NONE for y in inputs]
 
     def _need_gradients(self) -> set:
         """Return the values that depend on a trainable parameter, or on an input whose gradient is asked for."""
-        self._trainable = [self.training and w.trainable and w.layer.trainable for w in self.model.weights]
+        scored = any(self.heads)
+        self._trainable = [scored and w.trainable and w.layer.trainable for w in self.model.weights]
         needs: set = set()
         for op in self.ops:
             if op.kind == _core.OPS["input"]:
                 wanted = self.input_gradients
             else:
-                wanted = any(x in needs for x in op.reads) or any(self._trainable[p] for p in op.weights)
+                wanted = any(x in needs for x in op.pulls) or any(self._trainable[p] for p in op.weights)
             if wanted and op.y != NONE:
                 needs.add(op.y)
         return needs
@@ -242,6 +313,8 @@ class Planner:
             param_names=[w.name for w in self.model.weights],
             op_names=[op.name for op in self.ops],
             sum_slots=sum_slots,
+            node_values=[number.get(self.made[node], NONE) for node in self.model.nodes],
+            functions={i: op.function for i, op in enumerate(self.ops) if op.function},
         )
         _core.check_plan(plan)
         return plan

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from . import _core, reference_ops, reference_updates
+from . import _core, reference_norm, reference_ops, reference_updates
 from .plan import Job, pack, unpack
 from .reference_ops import DOWN, LABELLED, OP, UP, Op
 
@@ -51,7 +51,7 @@ class Machine:
         self._arena, self._grad_arena, self._slot_arenas = params, grads, list(slots)
         self.widths = plan.values["width"].tolist()
         self.trainable = [bool(flags & _core.TRAINABLE) for flags in plan.params["flags"].tolist()]
-        ops = [Op(record) for record in plan.ops]
+        ops = [Op(record, plan.functions.get(i)) for i, record in enumerate(plan.ops)]
         self.ops = [op for op in ops if op.kind in UP]
         self.losses = [op for op in ops if op.kind == OP["loss"]]
         self.metrics = [op for op in ops if op.kind == OP["metric"]]
@@ -67,6 +67,9 @@ class Machine:
         self.targets: list = []  # of the last batch
         self.weights = np.ones(0)  # of its rows, float64
         self.batch_rows = 0
+        self.first_row = self.step = 0  # of the last batch
+        self.kept: dict = {}  # what ops keep of the last batch: a batch norm (mean, variance), an LSTM its states
+        self.tracked = [op for op in self.ops if op.kind == OP["batch_norm"]]
         self.job: Job | None = None
 
     # ---- used by the ops -----------------------------------------------------------------------------------------
@@ -74,6 +77,12 @@ class Machine:
     def gather(self, array: np.ndarray) -> np.ndarray:
         """Return the rows of this batch."""
         return array[self._rows]
+
+    def add_up(self, op: Op, p: int | None, gradient) -> None:
+        """dp = gradient(), or dp += gradient() where the op's layer is called more than once."""
+        if p is not None and self.trainable[p]:
+            add = op.flags & _core.ADD_W
+            self.param_gradients[p] = self.param_gradients[p] + gradient() if add else gradient()
 
     def pass_down(self, value: int, gradient: np.ndarray, add: int) -> None:
         """dx = gradient, or dx += gradient where an op above has already written it."""
@@ -85,7 +94,9 @@ class Machine:
         """Load a batch and walk up; False if a class number is impossible."""
         stop = min(first_row + job.batch, job.rows)
         self._rows = slice(first_row, stop) if job.order is None else np.asarray(job.order[first_row:stop])
-        self.batch_rows = stop - first_row
+        self.first_row, self.batch_rows = first_row, stop - first_row
+        weights = np.ones(self.batch_rows) if job.weight is None else self.gather(job.weight)
+        self.weights = weights.astype(self.dtype).astype(np.float64)
         if scored and not self._load_targets(job):
             return False
         for op in self.ops:
@@ -103,8 +114,6 @@ class Machine:
                 self.targets.append(target.astype(np.int64))
             else:
                 self.targets.append(target.reshape(self.batch_rows, -1).astype(self.dtype))
-        weights = np.ones(self.batch_rows) if job.weight is None else self.gather(job.weight)
-        self.weights = weights.astype(self.dtype).astype(np.float64)
         return True
 
     def _score(self, job, sums: np.ndarray) -> bool:
@@ -139,8 +148,12 @@ class Machine:
             return False
         for p in trained:
             slots = [slot[p] for slot in self.slots]
-            gradient = self.param_gradients[p]
-            reference_updates.step(job.optimizer, job.hyper, rate, step + 1, self.params[p], gradient, slots)
+            gradient, own = self.param_gradients[p], float(self.plan.params["rate"][p])
+            reference_updates.step(job.optimizer, job.hyper, rate * own, step + 1, self.params[p], gradient, slots)
+            if self.plan.params["max_norm"][p]:
+                reference_updates.bound_norms(self.params[p], float(self.plan.params["max_norm"][p]))
+        for op in self.tracked:
+            reference_norm.track(self, op)
         return True
 
     # ---- interface -----------------------------------------------------------------------------------------------
@@ -176,6 +189,7 @@ class Machine:
         """Run the stages of batch `number`, the k-th of this run; `total` += its sums."""
         scored = bool(job.stages & (_core.LOSS | _core.METRIC))
         first_row = number * job.batch
+        self.step = job.step + (k if job.stages & _core.UPDATE else 0)  # a prediction draws once, however it is cut
         rows = min(job.batch, job.rows - first_row)
         if not 1 <= rows <= self.rows:
             raise ValueError(f"batch {number} would have {rows} rows, expected 1 to {self.rows}")
@@ -249,3 +263,7 @@ class Machine:
             for record, matrix, trainable in zip(self.plan.params, matrices, self.trainable, strict=True):
                 if trainable:
                     pack(arena, record, matrix)
+        if updated:
+            for op in self.tracked:
+                for p in (op.w2 + 2, op.w2 + 3):
+                    pack(self._arena, self.plan.params[p], self.params[p])

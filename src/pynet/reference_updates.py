@@ -127,3 +127,12 @@ def step(optimizer: int, hyper, rate: float, t: int, p, g, slots: list) -> None:
     if h[7] and rule is not adamw:
         g = g + h[7] * p
     rule(p, g, lr, t, h, *slots)
+
+
+# ---- constraints -------------------------------------------------------------------------------------------------
+
+
+def bound_norms(w_io, c: float) -> None:
+    """w[:, o] *= min(1, c / |w[:, o]|), in place: no unit's incoming weights are longer than c"""
+    norms = np.sqrt(np.sum(w_io * w_io, axis=0, dtype=w_io.dtype))
+    w_io *= np.where(norms > c, c / np.maximum(norms, np.finfo(w_io.dtype).tiny), 1).astype(w_io.dtype)

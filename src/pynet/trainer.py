@@ -11,9 +11,10 @@ import numpy as np
 from . import _check, _core, optimizers, philox
 from . import clip as clips
 from .arrays import as_inputs, check_finite
-from .fit import SLICE_SECONDS, Fit, begin, prepare
+from .fit import SLICE_SECONDS, Fit, begin, check_batches, prepare
 from .heads import Heads, check_weights
 from .history import History
+from .layer_base import flag
 from .plan import Job, build, unpack
 
 __all__ = ["Trainer"]
@@ -95,16 +96,20 @@ class Trainer:
     def _arenas(self, n: int) -> list:
         return [_core.aligned(self.model.weights.elems, self.model.dtype) for _ in range(n)]
 
-    def _machine(self, purpose: str, heads: list, rows: int, input_gradients: bool = False):
-        """Return (plan, machine) for batches of up to `rows`, made anew only when something has changed."""
+    def _machine(self, purpose: str, heads: list, rows: int, input_gradients: bool = False, mode: str = ""):
+        """Return (plan, machine) for batches of up to `rows`, made anew only when something has changed.
+
+        `purpose`, also the plan's mode where none is given: "train", "score" or "gradients".
+        """
+        mode = mode or purpose
         if self.optimizer.rule != self._rule and self._fit is None:  # a momentum more or less: another rule and state
             self._rule, self._slots = self.optimizer.rule, self._arenas(self.optimizer.n_slots)
-        trainable = tuple(layer.trainable for layer in self.model.layers)
-        key = (tuple(h and h.key() for h in heads), input_gradients, self._rule, trainable)
+        layers = tuple((layer.trainable, layer.rate_factor) for layer in self.model.layers)
+        key = (tuple(h and h.key() for h in heads), input_gradients, self._rule, layers, mode)
         known = self._cache.get(purpose)
         if known and known[0] == key and known[3] >= rows:
             return known[1], known[2]
-        plan = build(self.model, heads, input_gradients=input_gradients)
+        plan = build(self.model, heads, input_gradients=input_gradients, mode=mode)
         if self.backend == "c":
             make: Any = _core.Machine
         else:
@@ -125,6 +130,7 @@ class Trainer:
         return Job(
             inputs=inputs, targets=used, weight=weight, rows=rows, batch=batch, stages=stages, step=self.step,
             optimizer=self.optimizer.kind, hyper=self.optimizer.hyper, clips=self._clips, sums=np.zeros(plan.n_sums),
+            seed=self.random_state,
         )  # fmt: skip
 
     def _prepare(self, X, y, sample_weight=None, class_weight=None, names=("X", "y")):
@@ -245,12 +251,23 @@ class Trainer:
             raise RuntimeError("this trainer is fitting: train_on_batch has to wait")
         inputs, targets, weight, rows = self._prepare(X, y, sample_weight, class_weight)
         plan, machine = self._machine("train", self.heads.resolve(targets), rows)
+        check_batches(plan, rows, rows)
         job = self._job(plan, inputs, targets, weight, rows, rows, 0)
         self._advance(plan, machine, job, 0, 1, np.inf)
         return self.heads.logs(plan, job.sums)
 
-    def gradients(self, X, y, *, sample_weight=None, class_weight=None) -> dict[str, np.ndarray]:
+    def gradients(
+        self, X, y, *, sample_weight=None, class_weight=None, training: bool = False
+    ) -> dict[str, np.ndarray]:
         """Return the gradient of the loss over all rows, penalties included, before clipping.
+
+        Parameters
+        ----------
+        X, y, sample_weight, class_weight
+            As of `train_on_batch`.
+        training : bool
+            False: of the loss that `evaluate` returns.  True: of the next step's, with the statistics of this batch in
+            batch norms and the random numbers of that step.  (Running statistics stay as they are.)
 
         Returns
         -------
@@ -258,7 +275,9 @@ class Trainer:
             {parameter name: array (I, O) or (O,)} of the trainable parameters, {input name: array [N, I]}.
         """
         inputs, targets, weight, rows = self._prepare(X, y, sample_weight, class_weight)
-        plan, machine = self._machine("gradients", self.heads.resolve(targets), rows, input_gradients=True)
+        mode = "train" if flag("training", training) else "gradients"
+        plan, machine = self._machine("gradients", self.heads.resolve(targets), rows, True, mode)
+        check_batches(plan, rows, rows)
         job = self._job(plan, inputs, targets, weight, rows, rows, SCORE | _core.BACKWARD)
         if self.heads.external:
             self._external_batch(plan, machine, job, 0, _core.BACKWARD)

@@ -59,6 +59,7 @@ class Weights:
             for field, value in (("offset", offset), ("rows", rows), ("cols", cols)):
                 record[field] = value
             record["l1"], record["l2"] = parameter.l1, parameter.l2
+            record["max_norm"], record["rate"] = parameter.max_norm, 1.0
             offset += param_size(rows, cols)
             self.rows.append(Weight(f"{names[layer]}.{parameter.suffix}", layer, parameter, record))
             self.index[layer, parameter.suffix] = i

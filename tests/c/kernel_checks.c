@@ -61,8 +61,8 @@ static void check_dense_forward(const kernels *k) {
         int64_t m0, m1, p0, p1;
         part(c / 4 % 4, B, &m0, &m1);
         part(c % 4, pad(O) / 16, &p0, &p1);
-        k->dense_forward(x, ldx, w, b, y->at, ldy, z->at, ldz, m0, m1, I, p0, p1, act, act_parameters);
-        k->dense_forward(x, ldx, w, b, alone->at, ldy, NULL, 0, m0, m1, I, p0, p1, act, act_parameters);
+        k->dense_forward(x, ldx, w, b, y->at, ldy, z->at, ldz, m0, m1, I, p0, p1, act, act_parameters, NULL);
+        k->dense_forward(x, ldx, w, b, alone->at, ldy, NULL, 0, m0, m1, I, p0, p1, act, act_parameters, NULL);
         if (act != PN_ACT_softmax) k->act_forward(act, act_parameters, z->at, ldz, reference, ldy, m0, m1, p0, p1);
         for (int64_t m = m0; m < m1; m++)
             for (int64_t o = p0 * 16; o < p1 * 16; o++) {

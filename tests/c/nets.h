@@ -45,13 +45,14 @@ static inline net make_net(void) {
         n.plan.row_elems += ld;
     }
     for (int i = 0; i < N_PARAMS; i++) {
-        n.params[i] = (pn_param){n.plan.param_elems, shapes[i][0], shapes[i][1], PN_TRAINABLE, 0, 0, 0};
+        n.params[i] = (pn_param){
+            .offset = n.plan.param_elems, .rows = shapes[i][0], .cols = shapes[i][1], .flags = PN_TRAINABLE, .rate = 1};
         n.plan.param_elems += pn_param_size(&n.params[i]);
     }
     n.params[WA].l1 = 1e-5;
     n.params[WB].l2 = 1e-4;
     // clang-format off: a table
-#define ROW(...) (pn_op){__VA_ARGS__}
+#define ROW(...) (pn_op){.w2 = PN_NONE, __VA_ARGS__}
     n.ops[OP_INPUT] = ROW(.kind = PN_OP_input, .y = VALUE_X, .w = PN_NONE, .b = PN_NONE);
     n.ops[OP_A] = ROW(.kind = PN_OP_dense, .act = PN_ACT_tanh, .x = VALUE_X, .y = VALUE_A, .z = PN_NONE, .w = WA,
                       .b = BA, .flags = PN_STOP_X);

@@ -1,0 +1,170 @@
+/* random.h: random numbers by position, and the ops that use them.
+ *
+ * Philox4x32-10 of Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011: a block of four
+ * 32-bit words is a function of a key (the seed) and a counter:
+ *
+ *   word 0  column o                  word 2  step
+ *   word 1  row / rows of a block     word 3  stream with its highest bit set (without: initial weights and shuffles)
+ *
+ * Lanes are columns, so a vector of blocks holds numbers of 8 rows (16 bits each) or of 4 (32 bits) of as many columns.
+ * They depend on the place alone: not on the ISA, the threads, the batch a prediction is cut into, nor on each other.
+ */
+#ifndef PN_RANDOM_H
+#define PN_RANDOM_H
+#include "act.h"
+
+/* The four words of the blocks (column .. column + VLEN, group). */
+PN_INLINE void philox(const pn_position *at, int64_t column, int64_t group, ivec word[4]) {
+    wide part[2][4];
+    uint64_t columns[2][8];
+    for (int i = 0; i < 8; i++)
+        for (int k = 0; k < WIDES; k++) columns[k][i] = (uint64_t)(column + WIDES * i + k);
+    for (int k = 0; k < WIDES; k++) {
+        wide c0 = wload(columns[k]), c1 = wset((uint32_t)group), c2 = wset(at->step),
+             c3 = wset(at->stream | 0x80000000u);
+        uint32_t k0 = (uint32_t)at->seed, k1 = (uint32_t)(at->seed >> 32);
+#pragma GCC unroll 10
+        for (int i = 0; i < 10; i++) { /* upper halves of c are rubbish that nobody reads */
+            const wide p0 = wmul(c0, wset(0xD2511F53u)), p1 = wmul(c2, wset(0xCD9E8D57u));
+            c0 = wxor(wxor(whigh(p1), c1), wset(k0));
+            c2 = wxor(wxor(whigh(p0), c3), wset(k1));
+            c1 = p1, c3 = p0;
+            k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+        }
+        part[k][0] = c0, part[k][1] = c1, part[k][2] = c2, part[k][3] = c3;
+    }
+    for (int w = 0; w < 4; w++) word[w] = wjoin(part[0][w], part[WIDES - 1][w]);
+}
+
+/* 8 rows: 16-bit integers, biased by 2^m */
+PN_INLINE void sixteen_bits(const ivec word[4], vec r[8]) {
+    for (int w = 0; w < 4; w++) {
+        r[2 * w] = vbiased(IAND(word[w], SETBITS(0xffff)));
+        r[2 * w + 1] = vbiased(SHR(IAND(word[w], SETBITS(0xffff0000)), 16));
+    }
+}
+/* 4 rows: numbers inside (0, 1), odd multiples of 2^-24 */
+PN_INLINE void uniforms(const ivec word[4], vec r[4]) {
+    for (int w = 0; w < 4; w++)
+        r[w] = vfma(vsub(vbiased(SHR(word[w], 9)), vset(TWO_M)), vset(R(0x1p-23)), vset(R(0x1p-24)));
+}
+/* 4 rows: standard normal numbers, |n| < 5.8 (Box, Muller 1958) */
+PN_INLINE void normals(const ivec word[4], vec r[4]) {
+    uniforms(word, r);
+    for (int k = 0; k < 4; k += 2) {
+        const vec radius = vsqrt(vmul(vset(-2), vlog(r[k]))), angle = vmul(vset(R(6.28318530717958647693)), r[k + 1]);
+        r[k] = vmul(radius, vcos(angle));
+        r[k + 1] = vmul(radius, vsin(angle));
+    }
+}
+
+/* ---- the formulas: y of x and the number r, and dy/dx ---------------------------------------------------------------
+ */
+
+typedef struct factors {
+    vec a, b; /* dropout: 2^m + share of 2^16, scale;  noise: deviation;  rrelu: lower, upper - lower */
+} factors;
+
+/* Sixteen bits decide: a rate is a multiple of 2^-16, and the scale is that of the multiple. */
+PN_INLINE double dropped_share(double rate) {
+    const double n = floor(rate * 65536 + 0.5);
+    return n > 65535 ? 65535 : n;
+}
+PN_INLINE double dropout_scale(double rate) { return 65536 / (65536 - dropped_share(rate)); }
+
+PN_INLINE factors random_factors(const int kind, const double *p) {
+    if (kind == PN_RANDOM_dropout) return (factors){vset(TWO_M + R(dropped_share(p[0]))), vset(R(dropout_scale(p[0])))};
+    return (factors){vset(R(p[0])), vset(R(p[1] - p[0]))};
+}
+PN_INLINE vec random_value(const int kind, const factors *f, vec x, vec r) {
+    switch (kind) {
+    case PN_RANDOM_dropout: return vsel(vlt(r, f->a), vset(0), vmul(x, f->b));
+    case PN_RANDOM_gaussian_noise: return vfma(f->a, r, x);
+    case PN_RANDOM_noisy_relu: return vmax(vset(0), vfma(f->a, r, x));
+    case PN_RANDOM_noisy_relu_sigmoid: return vmax(vset(0), vfma(vsqrt(vsigmoid(x)), r, x));
+    default: return vsel(vlt(x, vset(0)), vmul(vfma(f->b, r, f->a), x), x); /* rrelu */
+    }
+}
+PN_INLINE vec random_slope(const int kind, const factors *f, vec x, vec r) {
+    switch (kind) {
+    case PN_RANDOM_dropout: return vsel(vlt(r, f->a), vset(0), f->b);
+    case PN_RANDOM_gaussian_noise: return vset(1);
+    case PN_RANDOM_noisy_relu: return vsel(vlt(vset(0), vfma(f->a, r, x)), vset(1), vset(0));
+    case PN_RANDOM_noisy_relu_sigmoid: { /* y = x + s n, s = sqrt(sigmoid x), s' = s (1 - s^2) / 2 */
+        const vec q = vsigmoid(x), s = vsqrt(q), ds = vmul(vmul(vset(R(0.5)), s), vsub(vset(1), q));
+        return vsel(vlt(vset(0), vfma(s, r, x)), vfma(ds, r, vset(1)), vset(0));
+    }
+    default: return vsel(vlt(x, vset(0)), vfma(f->b, r, f->a), vset(1)); /* rrelu */
+    }
+}
+
+/* ---- the loop: rows [m0,m1), n columns from `column`; one draw serves `rows` rows -----------------------------------
+ */
+
+PN_INLINE void random_loop(const int kind, const int down, const double *p, const pn_position *at, const real *x,
+                           int64_t ldx, const real *dy, int64_t lddy, real *to, int64_t ldto, int64_t m0, int64_t m1,
+                           int64_t column, int64_t n, int add) {
+    const int rows = kind == PN_RANDOM_dropout ? 8 : 4;
+    const int reads_x = !down || kind > PN_RANDOM_gaussian_noise;
+    const factors f = random_factors(kind, p);
+    for (int64_t j = 0; j < n; j += VLEN)
+        for (int64_t m = m0; m < m1;) {
+            const int64_t group = (at->row0 + m) / rows, first = group * rows - at->row0;
+            ivec word[4];
+            vec r[8];
+            philox(at, column + j, group, word);
+            if (kind == PN_RANDOM_dropout)
+                sixteen_bits(word, r);
+            else if (kind == PN_RANDOM_rrelu)
+                uniforms(word, r);
+            else
+                normals(word, r);
+#pragma GCC unroll 8
+            for (int i = 0; i < rows; i++) {
+                const int64_t row = first + i;
+                if (row < m0 || row >= m1) continue;
+                const vec v = reads_x ? vload(x + row * ldx + j) : vset(0);
+                real *q = to + row * ldto + j;
+                vec y;
+                if (down)
+                    y = vmul(vload(dy + row * lddy + j), random_slope(kind, &f, v, r[i]));
+                else
+                    y = random_value(kind, &f, v, r[i]);
+                vstore(q, add ? vadd(vload(q), y) : y);
+            }
+            m = first + rows;
+        }
+}
+
+#define RANDOM(id, NAME)                                                                                               \
+    case id: random_loop(id, 0, p, at, x + c, ldx, NULL, 0, y + c, ldy, m0, m1, c, n, 0); break;
+static void random_forward(int kind, const double *p, const pn_position *at, const real *x, int64_t ldx, real *y,
+                           int64_t ldy, int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
+    const int64_t c = p0 * PN_PANEL, n = (p1 - p0) * PN_PANEL;
+    switch (kind) {
+#include "../ops.def"
+    }
+}
+
+#define RANDOM(id, NAME)                                                                                               \
+    case id: random_loop(id, 1, p, at, x + c, ldx, dy + c, lddy, dx + c, lddx, m0, m1, c, n, add); break;
+static void random_backward(int kind, const double *p, const pn_position *at, const real *x, int64_t ldx,
+                            const real *dy, int64_t lddy, real *dx, int64_t lddx, int64_t m0, int64_t m1, int64_t p0,
+                            int64_t p1, int add) {
+    const int64_t c = p0 * PN_PANEL, n = (p1 - p0) * PN_PANEL;
+    switch (kind) {
+#include "../ops.def"
+    }
+}
+
+/* relu, then dropout, seen from its output: dz = y > 0 ? dy scale : 0, in place */
+static void dropped_relu_backward(double rate, const real *y, int64_t ldy, real *dy, int64_t lddy, int64_t m0,
+                                  int64_t m1, int64_t p0, int64_t p1) {
+    const vec scale = vset(R(dropout_scale(rate)));
+    for (int64_t m = m0; m < m1; m++)
+        for (int64_t i = p0 * PN_PANEL; i < p1 * PN_PANEL; i += VLEN) {
+            real *d = dy + m * lddy + i;
+            vstore(d, vsel(vlt(vset(0), vload(y + m * ldy + i)), vmul(vload(d), scale), vset(0)));
+        }
+}
+#endif
