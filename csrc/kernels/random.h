@@ -13,16 +13,27 @@
 #define PN_RANDOM_H
 #include "act.h"
 
-/* The four words of the blocks (column .. column + VLEN, group). */
-PN_INLINE void philox(const pn_position *at, int64_t column, int64_t group, ivec word[4]) {
-    wide part[2][4];
+typedef struct place { /* all of the counter but the group of rows, and the key */
+    wide column[2], step, stream;
+    uint32_t k0, k1;
+} place;
+PN_INLINE place place_of(const pn_position *at, int64_t column) {
     uint64_t columns[2][8];
     for (int i = 0; i < 8; i++)
         for (int k = 0; k < WIDES; k++) columns[k][i] = (uint64_t)(column + WIDES * i + k);
+    return (place){{wload(columns[0]), wload(columns[WIDES - 1])},
+                   wset(at->step),
+                   wset(at->stream | 0x80000000u),
+                   (uint32_t)at->seed,
+                   (uint32_t)(at->seed >> 32)};
+}
+
+/* The four words of the blocks of VLEN columns. */
+PN_INLINE void philox(const place *q, int64_t group, ivec word[4]) {
+    wide part[2][4];
     for (int k = 0; k < WIDES; k++) {
-        wide c0 = wload(columns[k]), c1 = wset((uint32_t)group), c2 = wset(at->step),
-             c3 = wset(at->stream | 0x80000000u);
-        uint32_t k0 = (uint32_t)at->seed, k1 = (uint32_t)(at->seed >> 32);
+        wide c0 = q->column[k], c1 = wset((uint32_t)group), c2 = q->step, c3 = q->stream;
+        uint32_t k0 = q->k0, k1 = q->k1;
 #pragma GCC unroll 10
         for (int i = 0; i < 10; i++) { /* upper halves of c are rubbish that nobody reads */
             const wide p0 = wmul(c0, wset(0xD2511F53u)), p1 = wmul(c2, wset(0xCD9E8D57u));
@@ -40,7 +51,7 @@ PN_INLINE void philox(const pn_position *at, int64_t column, int64_t group, ivec
 PN_INLINE void sixteen_bits(const ivec word[4], vec r[8]) {
     for (int w = 0; w < 4; w++) {
         r[2 * w] = vbiased(IAND(word[w], SETBITS(0xffff)));
-        r[2 * w + 1] = vbiased(SHR(IAND(word[w], SETBITS(0xffff0000)), 16));
+        r[2 * w + 1] = vbiased(SHR(word[w], 16));
     }
 }
 /* 4 rows: numbers inside (0, 1), odd multiples of 2^-24 */
@@ -107,12 +118,15 @@ PN_INLINE void random_loop(const int kind, const int down, const double *p, cons
     const int rows = kind == PN_RANDOM_dropout ? 8 : 4;
     const int reads_x = !down || kind > PN_RANDOM_gaussian_noise;
     const factors f = random_factors(kind, p);
-    for (int64_t j = 0; j < n; j += VLEN)
+    const int64_t row0 = at->row0;
+    for (int64_t j = 0; j < n; j += VLEN) {
+        const place q = place_of(at, column + j);
         for (int64_t m = m0; m < m1;) {
-            const int64_t group = (at->row0 + m) / rows, first = group * rows - at->row0;
+            const int64_t group = (row0 + m) / rows, first = group * rows - row0;
+            const int whole = first >= m0 && first + rows <= m1;
             ivec word[4];
             vec r[8];
-            philox(at, column + j, group, word);
+            philox(&q, group, word);
             if (kind == PN_RANDOM_dropout)
                 sixteen_bits(word, r);
             else if (kind == PN_RANDOM_rrelu)
@@ -122,18 +136,19 @@ PN_INLINE void random_loop(const int kind, const int down, const double *p, cons
 #pragma GCC unroll 8
             for (int i = 0; i < rows; i++) {
                 const int64_t row = first + i;
-                if (row < m0 || row >= m1) continue;
+                if (!whole && (row < m0 || row >= m1)) continue;
                 const vec v = reads_x ? vload(x + row * ldx + j) : vset(0);
-                real *q = to + row * ldto + j;
-                vec y;
+                real *y = to + row * ldto + j;
+                vec g;
                 if (down)
-                    y = vmul(vload(dy + row * lddy + j), random_slope(kind, &f, v, r[i]));
+                    g = vmul(vload(dy + row * lddy + j), random_slope(kind, &f, v, r[i]));
                 else
-                    y = random_value(kind, &f, v, r[i]);
-                vstore(q, add ? vadd(vload(q), y) : y);
+                    g = random_value(kind, &f, v, r[i]);
+                vstore(y, add ? vadd(vload(y), g) : g);
             }
             m = first + rows;
         }
+    }
 }
 
 #define RANDOM(id, NAME)                                                                                               \
