@@ -9,13 +9,25 @@ where the output is enough and ``x`` where the input is needed. To add an activa
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from . import _core
 from ._check import number
 from ._record import Record, lookup
+from .formulas import (
+    SELU_ALPHA,
+    SELU_SCALE,
+    d_hard_swish,
+    d_mish,
+    d_silu,
+    d_sinc,
+    inside,
+    normal_cdf,
+    normal_pdf,
+    sigmoid,
+    sinc,
+    softplus,
+)
 
 TABLE: dict[str, type[Activation]] = {}  # by name
 BY_ID: dict[int, type[Activation]] = {}
@@ -99,66 +111,6 @@ def _row(class_name: str, name: str, f, df, doc: str, gain="xavier", nonnegative
     return TABLE[name]
 
 
-# ---- functions that need more than a line ------------------------------------------------------------------------
-
-
-def sigmoid(x):
-    e = np.exp(-np.abs(x))  # in 0..1: neither branch overflows
-    return np.where(x >= 0, 1, e) / (1 + e)
-
-
-def _softplus(x):
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
-
-
-_erfc = np.frompyfunc(math.erfc, 1, 1)  # exact to the last bits and slow: about 0.1 us an element
-
-
-def _normal_cdf(x):
-    return np.asarray(_erfc(-math.sqrt(0.5) * x.astype(np.float64)), dtype=np.float64) / 2
-
-
-def _normal_pdf(x):
-    return np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
-
-
-def _d_silu(x):
-    s = sigmoid(x)
-    return s * (1 + x * sigmoid(-x))
-
-
-def _d_mish(x):
-    t = np.tanh(_softplus(x))
-    return t + x * (1 - t * t) * sigmoid(x)
-
-
-def _sinc(x):
-    zero = x == 0
-    return np.where(zero, 1, np.sin(x) / np.where(zero, 1, x))
-
-
-def _d_sinc(x):
-    """(cos x - sin(x)/x) / x, by its power series where |x| < 1 and the difference cancels."""
-    z = x * x
-    series = 0 * z
-    for k in range(8, 0, -1):  # sum of (-1)^k 2k x^(2k-1) / (2k+1)!
-        series = series * z + (-1) ** k * 2 * k / math.factorial(2 * k + 1)
-    near = np.abs(x) < 1
-    safe = np.where(near, 1, x)
-    return np.where(near, series * x, (np.cos(safe) - np.sin(safe) / safe) / safe)
-
-
-def _d_hard_swish(x):
-    return np.where(x <= -3, 0, np.where(x >= 3, 1, x / 3 + 0.5))
-
-
-def _inside(x, value):
-    """`value` where |x| <= 1, else 0: kernel functions have bounded support."""
-    return np.where(np.abs(x) > 1, 0, value)
-
-
-_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
-
 # ---- the rows ----------------------------------------------------------------------------------------------------
 # fmt: off
 
@@ -186,16 +138,16 @@ ELU = _row("ELU", "elu",
     "x where x >= 0, else alpha (exp(x) - 1), alpha > 0 (Clevert, Unterthiner, Hochreiter 2016). Default alpha = 1.",
     gain="he", alpha=(1.0, 0.0, True))
 SELU = _row("SELU", "selu",
-    lambda x: _SELU_SCALE * np.where(x < 0, _SELU_ALPHA * np.expm1(np.minimum(x, 0)), x),
-    lambda y: np.where(y < 0, y + _SELU_SCALE * _SELU_ALPHA, _SELU_SCALE),
+    lambda x: SELU_SCALE * np.where(x < 0, SELU_ALPHA * np.expm1(np.minimum(x, 0)), x),
+    lambda y: np.where(y < 0, y + SELU_SCALE * SELU_ALPHA, SELU_SCALE),
     "1.0507 elu(x, 1.6733): keeps mean 0 and variance 1 (Klambauer et al. 2017); use lecun_normal weights.")
-GELU = _row("GELU", "gelu", lambda x: x * _normal_cdf(x), lambda x: _normal_cdf(x) + x * _normal_pdf(x),
+GELU = _row("GELU", "gelu", lambda x: x * normal_cdf(x), lambda x: normal_cdf(x) + x * normal_pdf(x),
     "x Phi(x), exact, with the normal distribution Phi (Hendrycks, Gimpel 2016).", gain="he")
-SiLU = _row("SiLU", "silu", lambda x: x * sigmoid(x), _d_silu,
+SiLU = _row("SiLU", "silu", lambda x: x * sigmoid(x), d_silu,
     "x sigmoid(x) (Elfwing, Uchibe, Doya 2018; Swish of Ramachandran, Zoph, Le 2017).", gain="he")
-Mish = _row("Mish", "mish", lambda x: x * np.tanh(_softplus(x)), _d_mish,
+Mish = _row("Mish", "mish", lambda x: x * np.tanh(softplus(x)), d_mish,
     "x tanh(softplus(x)) (Misra 2019).", gain="he")
-Softplus = _row("Softplus", "softplus", _softplus, lambda y: -np.expm1(-y),
+Softplus = _row("Softplus", "softplus", softplus, lambda y: -np.expm1(-y),
     "log(1 + exp(x)) (Dugas et al. 2001).", nonnegative=True)
 Softsign = _row("Softsign", "softsign", lambda x: x / (1 + np.abs(x)), lambda y: (1 - np.abs(y)) ** 2,
     "x / (1 + |x|) (Bergstra et al. 2009).")
@@ -208,29 +160,29 @@ HardSigmoid = _row("HardSigmoid", "hard_sigmoid",
     "x/6 + 1/2, cut to 0..1 (Howard et al. 2019).", nonnegative=True)
 HardTanh = _row("HardTanh", "hard_tanh", lambda x: np.clip(x, -1, 1), lambda y: np.abs(y) < 1,
     "x, cut to -1..1 (Collobert 2004).")
-HardSwish = _row("HardSwish", "hard_swish", lambda x: x * np.clip(x + 3, 0, 6) / 6, _d_hard_swish,
+HardSwish = _row("HardSwish", "hard_swish", lambda x: x * np.clip(x + 3, 0, 6) / 6, d_hard_swish,
     "x relu6(x + 3) / 6 (Howard et al. 2019).", gain="he")
 Sinusoid = _row("Sinusoid", "sinusoid", lambda x: np.sin(x), lambda x: np.cos(x), "sin x.")
-Sinc = _row("Sinc", "sinc", _sinc, _d_sinc, "sin(x) / x, 1 at 0.")
+Sinc = _row("Sinc", "sinc", sinc, d_sinc, "sin(x) / x, 1 at 0.")
 Gaussian = _row("Gaussian", "gaussian", lambda x: np.exp(-x * x), lambda x: -2 * x * np.exp(-x * x),
     "exp(-x^2).", nonnegative=True)
 ISRU = _row("ISRU", "isru",
     lambda x, alpha: x / np.sqrt(1 + alpha * x * x), lambda y, alpha: np.maximum(1 - alpha * y * y, 0) ** 1.5,
     "x / sqrt(1 + alpha x^2), alpha > 0 (Carlile et al. 2017). Default alpha = 1.", alpha=(1.0, 0.0, True))
 Epanechnikov = _row("Epanechnikov", "epanechnikov",
-    lambda x: _inside(x, 0.75 * (1 - x * x)), lambda x: _inside(x, -1.5 * x),
+    lambda x: inside(x, 0.75 * (1 - x * x)), lambda x: inside(x, -1.5 * x),
     "3/4 (1 - x^2) where |x| <= 1, else 0 (Epanechnikov 1969).", nonnegative=True)
 Triangular = _row("Triangular", "triangular",
-    lambda x: _inside(x, 1 - np.abs(x)), lambda x: _inside(x, -np.sign(x)),
+    lambda x: inside(x, 1 - np.abs(x)), lambda x: inside(x, -np.sign(x)),
     "1 - |x| where |x| <= 1, else 0.", nonnegative=True)
 Quartic = _row("Quartic", "quartic",
-    lambda x: _inside(x, 0.9375 * (1 - x * x) ** 2), lambda x: _inside(x, -3.75 * x * (1 - x * x)),
+    lambda x: inside(x, 0.9375 * (1 - x * x) ** 2), lambda x: inside(x, -3.75 * x * (1 - x * x)),
     "15/16 (1 - x^2)^2 where |x| <= 1, else 0 (the biweight kernel).", nonnegative=True)
 Tricube = _row("Tricube", "tricube",
-    lambda x: _inside(x, 70 / 81 * (1 - np.abs(x) ** 3) ** 3),
-    lambda x: _inside(x, -70 / 9 * x * np.abs(x) * (1 - np.abs(x) ** 3) ** 2),
+    lambda x: inside(x, 70 / 81 * (1 - np.abs(x) ** 3) ** 3),
+    lambda x: inside(x, -70 / 9 * x * np.abs(x) * (1 - np.abs(x) ** 3) ** 2),
     "70/81 (1 - |x|^3)^3 where |x| <= 1, else 0 (Cleveland 1979).", nonnegative=True)
-Rectangular = _row("Rectangular", "rectangular", lambda x: _inside(x, 0.5 + 0 * x), lambda x: np.zeros_like(x),
+Rectangular = _row("Rectangular", "rectangular", lambda x: inside(x, 0.5 + 0 * x), lambda x: np.zeros_like(x),
     "1/2 where |x| <= 1, else 0. Its derivative is 0: nothing below it learns.", nonnegative=True)
 # fmt: on
 
@@ -258,7 +210,7 @@ class Random(Activation):
     random, gain = True, "he"
 
     @property
-    def needs(self):  # type: ignore[override]
+    def needs(self):
         return self.frozen.needs
 
     def __call__(self, x):

@@ -22,7 +22,8 @@ class _Norm(Layer):
     width: int | None = None  # known from the first call on
 
     def _vector(self, suffix: str, value: float, trainable: bool) -> Parameter:
-        return Parameter(suffix, (self.width,), constant_draw(np.full(self.width, value)), trainable=trainable)
+        first = np.full(self.width or 1, value)
+        return Parameter(suffix, first.shape, constant_draw(first), trainable=trainable)
 
 
 class BatchNorm(_Norm):

@@ -139,15 +139,13 @@ class Plan:
     def _row(self, i: int) -> tuple[str, ...]:
         op = self.ops[i]
         kind = _name(_core.OPS, op["kind"])
-        rolls = {"dense": _core.ACTIVATIONS, "activation": _core.ACTIVATIONS, "loss": _core.LOSSES,
-                 "metric": _core.METRICS, "random": _core.RANDOM, "gradient_clip": _core.CLIPS}  # fmt: skip
         targeted = kind in ("loss", "metric")
         slotted = targeted or kind in ("input", "random") or (kind == "dense" and op["p"][2] and op["w2"] == NONE)
         return (
             str(i),
             self.op_names[i],
             kind,
-            _name(rolls[kind], op["act"]) if kind in rolls else "",
+            _name(ROLLS[kind], op["act"]) if kind in ROLLS else "",
             *(self._value(op[k]) for k in ("x", "x2", "y", "z")),
             *(self._param(op[k]) for k in ("w", "b", "w2")),
             str(op["slot"]) if slotted else "",
@@ -157,6 +155,10 @@ class Plan:
         )
 
 
+ROLLS: dict[str, dict] = {  # what `act` means, by kind
+    "dense": _core.ACTIVATIONS, "activation": _core.ACTIVATIONS, "loss": _core.LOSSES, "metric": _core.METRICS,
+    "random": _core.RANDOM, "gradient_clip": _core.CLIPS,
+}  # fmt: skip
 FLAGS = ("ADD_X", "ADD_X2", "STOP_X", "STOP_X2", "NO_BACKWARD", "ADD_W")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import _core
-from .activations import sigmoid
+from .formulas import sigmoid
 
 
 def _steps(m, op):
@@ -24,15 +24,14 @@ def lstm_forward(m, op) -> None:
     x_btf, takes = _steps(m, op)
     w, r, b = m.params[op.w], m.params[op.w2], m.params[op.b]
     h = c = np.zeros((m.batch_rows, r.shape[0]), m.dtype)
-    states = []
+    states = []  # of each step: the gates, c before and now, h before and after
     for t in range(op.at):
         z = x_btf[:, t] @ w + h @ r + b
         i, f, a, q = np.split(z, 4, axis=1)
         i, f, a, q = sigmoid(i), sigmoid(f), np.tanh(a), sigmoid(q)
-        now = f * c + i * a
-        states.append((i, f, a, q, c, now, h))
+        now, c_before, h_before = f * c + i * a, c, h
         c, h = np.where(takes[:, t], now, c), np.where(takes[:, t], q * np.tanh(now), h)
-        states[t] += (h,)
+        states.append((i, f, a, q, c_before, now, h_before, h))
     m.kept[op] = states
     every = np.stack([state[-1] for state in states], axis=1)
     m.values[op.y] = h if m.widths[op.y] == h.shape[1] else every.reshape(m.batch_rows, -1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import _core, philox
-from .activations import sigmoid
+from .formulas import sigmoid
 
 
 def _words(m, op, shape, rows: int) -> np.ndarray:
