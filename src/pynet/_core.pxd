@@ -56,7 +56,8 @@ cdef extern from "core.h":
         const char *name
         int id, extra
     ctypedef enum pn_status:
-        PN_OK, PN_BAD_PLAN, PN_BAD_ARGUMENT, PN_NO_MEMORY, PN_NO_ISA, PN_NOT_FINITE, PN_BAD_LABEL, PN_BUSY, PN_CALL_FAILED
+        PN_OK, PN_BAD_PLAN, PN_BAD_ARGUMENT, PN_NO_MEMORY, PN_NO_ISA, PN_NOT_FINITE, PN_BAD_LABEL, PN_BUSY
+        PN_CALL_FAILED
     ctypedef enum pn_dtype:
         PN_F32, PN_F64
     enum:

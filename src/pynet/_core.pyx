@@ -42,8 +42,8 @@ cdef object _records():
                  ["u1", "u1", "u2", "u4", "u4", "u4", "u4", "u4", "u4", "u4", "u4", "u4", ("f8", (3,))],
                  [<char *>&o.kind - base, <char *>&o.act - base, <char *>&o.flags - base, <char *>&o.x - base,
                   <char *>&o.x2 - base, <char *>&o.y - base, <char *>&o.z - base, <char *>&o.w - base,
-                  <char *>&o.b - base, <char *>&o.w2 - base, <char *>&o.slot - base, <char *>&o.at - base, <char *>&o.p - base],
-                 sizeof(pn_op))
+                  <char *>&o.b - base, <char *>&o.w2 - base, <char *>&o.slot - base, <char *>&o.at - base,
+                  <char *>&o.p - base], sizeof(pn_op))
     return value, param, op
 
 
