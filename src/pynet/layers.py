@@ -208,7 +208,7 @@ class Activation(Layer):
         self.activation = activations.get(activation)
 
     def connect(self, shapes):
-        return shapes[0]
+        return (self.flat_width(shapes),) if self.activation.name == "softmax" else shapes[0]
 
     def emit(self, planner, x):
         return planner.activate(x[0], self.activation)

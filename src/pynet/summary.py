@@ -23,7 +23,7 @@ def summary_text(model) -> str:
         if numbers[layer] and not layer.is_input and not layer.trainable:
             count += " frozen"
         reads = "; ".join(", ".join(model.names[v.layer] for v in node.inputs) for node in calls)
-        rows.append((model.names[layer], kind, str(calls[0].width), count, reads))
+        rows.append((model.names[layer], kind, "x".join(map(str, calls[0].shape)), count, reads))
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     aligned = [(str.ljust, str.ljust, str.rjust, str.rjust, str.ljust)] * len(rows)
     lines = [
