@@ -28,8 +28,8 @@ __all__ = [
     "LSTM", "SGD", "Activation", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "Callback", "ClipNorm", "ClipValue",
     "Concat", "Dense", "Dropout", "EarlyStopping", "Flatten", "GaussianNoise", "GradientClip", "Input", "InstanceNorm",
     "LayerNorm", "Model", "ModelCheckpoint", "PReLU", "PythonLayer", "RMSProp", "Residual", "Rprop", "Sequential",
-    "SignGradient", "Trainer", "activations", "cpu_info", "datasets", "get_num_threads", "initializers", "load",
-    "logic", "losses", "metrics", "optimizers", "schedules", "set_num_threads", "tabular"
+    "SignGradient", "Trainer", "activations", "analysis", "cpu_info", "datasets", "get_num_threads", "initializers",
+    "load", "logic", "losses", "metrics", "optimizers", "schedules", "set_num_threads", "tabular"
 ]  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def get_num_threads() -> int:
 
 
 def __getattr__(name: str):
-    if name in ("datasets", "logic", "tabular"):  # not needed to train: imported at the first use
+    if name in ("analysis", "datasets", "logic", "tabular"):  # not needed to train: imported at the first use
         from importlib import import_module
 
         return import_module(f"{__name__}.{name}")
