@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import operator
 
-__all__ = ["fraction", "integer", "number", "suggest", "unknown"]
+import numpy as np
+
+__all__ = ["float_dtype", "fraction", "integer", "number", "suggest", "unknown"]
 
 
 def suggest(name: object, choices) -> str:
@@ -57,4 +59,15 @@ def integer(name: str, value, low: int | None = None, high: int | None = None) -
     if (low is not None and result < low) or (high is not None and result > high):
         span = f">= {low}" if high is None else f"in {low}..{high}"
         raise ValueError(f"{name} must be {span}, got {result}")
+    return result
+
+
+def float_dtype(dtype) -> np.dtype:
+    """Return `dtype` as float32 or float64."""
+    try:
+        result = np.dtype(dtype)
+    except TypeError:
+        result = None
+    if dtype is None or result not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
     return result

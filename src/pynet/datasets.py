@@ -1,4 +1,4 @@
-"""Data to begin with: one real set inside the package, and a split that repeats."""
+"""Data to begin with: one real set inside the package, a split that repeats, sequences padded to one length."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 
 import numpy as np
 
-from ._check import number
+from ._check import float_dtype, integer, number
 
-__all__ = ["load_digits", "split"]
+__all__ = ["load_digits", "pad_sequences", "split"]
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray]:
@@ -69,3 +69,73 @@ def split_rows(n: int, test: float, random_state: int = 0) -> tuple[np.ndarray, 
     order = permutation(random_state, 0, n)
     n_test = min(max(round(n * test), 1), n - 1)
     return order[n_test:], order[:n_test]
+
+
+def pad_sequences(sequences, length: int | None = None, dtype="float32") -> tuple[np.ndarray, np.ndarray]:
+    """Make one array of sequences of different lengths, and the mask that tells steps from padding.
+
+    Parameters
+    ----------
+    sequences : list of N array-likes [T_n, F], or [T_n] of one feature
+        Real, finite numbers; T_n >= 1, and the same F for all.
+    length : int, optional
+        T, the steps that all get.  Default: those of the longest.  A longer sequence is an error: cut it yourself where
+        that is meant, ``[s[:length] for s in sequences]``.
+    dtype : "float32" or "float64"
+        Of both arrays.  Default "float32".
+
+    Returns
+    -------
+    X : ndarray [N, T, F]
+        Sequence n in X[n, :T_n], then zeros.
+    mask : ndarray [N, T]
+        1 at the steps of a sequence, 0 at its padding: the second input of an LSTM, ``pn.LSTM(32)([x, mask])``.
+
+    Raises
+    ------
+    TypeError
+        `sequences` is no list of arrays of real numbers.
+    ValueError
+        There are none; one is empty, longer than `length`, of another number of features, or not finite; dtype is
+        neither of the two.
+    """
+    dtype = float_dtype(dtype)
+    arrays = _sequences(sequences)
+    lengths = np.array([len(s) for s in arrays])
+    steps = int(lengths.max()) if length is None else integer("length", length, 1)
+    if steps < lengths.max():
+        n = int(np.argmax(lengths > steps))
+        raise ValueError(f"sequences[{n}] has {lengths[n]} steps, more than length={steps}; cut it before: s[:{steps}]")
+    X = np.zeros((len(arrays), steps, arrays[0].shape[1]), dtype)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+        for row, sequence in zip(X, arrays, strict=True):
+            row[: len(sequence)] = sequence
+    finite = np.isfinite(X).all(axis=(1, 2))
+    if not finite.all():
+        raise ValueError(f"sequences[{int(np.argmin(finite))}] holds a number that is not finite in {dtype.name}")
+    return X, (np.arange(steps) < lengths[:, None]).astype(dtype)
+
+
+def _sequences(sequences) -> list[np.ndarray]:
+    """Return them as arrays [T_n, F]."""
+    if isinstance(sequences, (str, bytes, dict)) or not hasattr(sequences, "__iter__"):
+        raise TypeError(f"sequences must be a list of arrays [steps, features], got {type(sequences).__name__}")
+    result: list[np.ndarray] = []
+    for n, sequence in enumerate(sequences):
+        try:
+            array = np.asarray(sequence)
+        except ValueError:  # rows of different lengths inside one sequence
+            array = np.empty(0, object)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"sequences[{n}] must be an array of real numbers, got dtype {array.dtype}")
+        if array.ndim not in (1, 2) or not array.size:
+            raise ValueError(
+                f"sequences[{n}] must have shape (steps, features), at least (1, 1), or (steps,), got {array.shape}"
+            )
+        array = array.reshape(len(array), -1)
+        if result and array.shape[1] != result[0].shape[1]:
+            raise ValueError(f"sequences[{n}] has {array.shape[1]} features, but sequences[0] {result[0].shape[1]}")
+        result.append(array)
+    if not result:
+        raise ValueError("sequences must hold at least one sequence, got none")
+    return result

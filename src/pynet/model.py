@@ -79,7 +79,7 @@ class Model:
             if len(values) > MAX_ENDS:
                 raise ValueError(f"a model has at most {MAX_ENDS} {what}, got {len(values)}")
         self.name = check_name(name, "name of the model")
-        self.dtype = _dtype(dtype)
+        self.dtype = _check.float_dtype(dtype)
         self.metadata: dict = {}
         self.nodes = walk(self.inputs, self.outputs)
         self.layers = list(dict.fromkeys(node.layer for node in self.nodes))
@@ -424,13 +424,3 @@ def _restore(config: dict, arena: np.ndarray, metadata: dict) -> Model:
     model.metadata = metadata
     model._adopt()
     return model
-
-
-def _dtype(dtype) -> np.dtype:
-    try:
-        result = np.dtype(dtype)
-    except TypeError:
-        result = None
-    if dtype is None or result not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
-    return result
