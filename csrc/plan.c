@@ -315,7 +315,7 @@ pn_status pn_plan_check(const pn_plan *plan, char *text, size_t size) {
     if (size) text[0] = '\0';
     if (plan->n_values > MAX_TABLE || plan->n_params > MAX_TABLE || plan->n_ops > MAX_TABLE ||
         plan->n_sums > MAX_WIDTH * 4u || plan->n_inputs < 1 || plan->n_inputs > plan->n_ops ||
-        plan->n_targets > plan->n_ops || plan->n_outputs > plan->n_values || plan->param_elems > (uint64_t)1 << 40)
+        plan->n_targets > plan->n_ops || plan->n_outputs > MAX_TABLE || plan->param_elems > (uint64_t)1 << 40)
         return refuse(&f, "the counts of the plan are out of range"), PN_BAD_PLAN;
     return check_values(plan, &f) && check_params(plan, &f) && check_ops(plan, &f) ? PN_OK : PN_BAD_PLAN;
 }

@@ -32,6 +32,18 @@ def test_two_outputs_of_one_layer_keep_their_targets_apart(order, tmp_path):
     assert pn.Trainer.resume(tmp_path / "c").evaluate([X, X], targets) == scores
 
 
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+def test_outputs_that_are_one_value(backend):
+    """Layers that do nothing in prediction hand on what they read: three outputs, and a plan of one value."""
+    x = pn.Input(6)
+    model = pn.Model(x, [pn.Dropout(0.5)(x), pn.Flatten()(x), pn.Dropout(0.2)(x)])
+    for output in model.predict(X, backend=backend):
+        assert np.array_equal(output, X)
+    a, _, b = model.predict(X, mc_samples=1, backend=backend)
+    assert 0.3 < (a == 0).mean() < 0.7
+    assert 0.1 < (b == 0).mean() < 0.3
+
+
 def test_a_cut_takes_the_weights_that_were_trained_last():
     whole = net()
     first = pn.Model(whole.inputs, whole.get_layer("features").output)

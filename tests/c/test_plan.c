@@ -28,7 +28,7 @@ static const fault faults[] = {
     BAD("counts", plan.n_inputs, 0),
     BAD("counts", plan.n_inputs, 99),
     BAD("counts", plan.n_targets, 99),
-    BAD("counts", plan.n_outputs, 99),
+    BAD("counts", plan.n_outputs, 1 << 15),
     BAD("counts", plan.param_elems, (uint64_t)1 << 41),
 
     BAD("value 1: width 0", values[1].width, 0),
