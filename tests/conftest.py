@@ -1,4 +1,4 @@
-"""Fixtures: the instruction sets of this CPU (fewer than it has is a failure, never a skip), executors, dtypes."""
+"""Fixtures: instruction sets of this CPU (fewer than it has is a failure, never a skip), executors, dtypes, PyTorch."""
 
 import helpers
 import numpy as np
@@ -27,3 +27,25 @@ def executor(request):
 @pytest.fixture(params=["float64", "float32"])
 def dtype(request):
     return np.dtype(request.param)
+
+
+# ---- for the tests marked oracle -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """Without PyTorch these tests fail: who asks for an oracle must have one."""
+    import torch
+
+    torch.set_num_threads(1)
+    return torch
+
+
+@pytest.fixture(params=["numpy", *helpers.ISAS])
+def backend(request):
+    """The argument of Trainer and predict, with the instruction set forced for the test."""
+    if request.param == "numpy":
+        yield "numpy"
+    else:
+        with helpers.forced_isa(request.param):
+            yield "c"

@@ -7,32 +7,11 @@ import cases
 import helpers
 import numpy as np
 import pytest
-from helpers import ISAS
+from torch_net import ACTIVATIONS
 
 import pynet as pn
 
 pytestmark = pytest.mark.oracle
-
-BACKENDS = ["numpy", *ISAS]
-
-
-@pytest.fixture(scope="module")
-def torch():
-    """Without PyTorch these tests fail: who asks for an oracle must have one."""
-    import torch
-
-    torch.set_num_threads(1)
-    return torch
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request):
-    """Arguments of Trainer, with the instruction set forced for the test."""
-    if request.param == "numpy":
-        yield "numpy"
-    else:
-        with helpers.forced_isa(request.param):
-            yield "c"
 
 
 class Net:
@@ -130,38 +109,6 @@ def test_twenty_steps(torch, backend, rule, clip):
 
 
 # ---- activations -----------------------------------------------------------------------------------------------------
-
-ACTIVATIONS = {
-    "identity": lambda t, x: x,
-    "sigmoid": lambda t, x: t.sigmoid(x),
-    "tanh": lambda t, x: t.tanh(x),
-    "relu": lambda t, x: t.relu(x),
-    "leaky_relu": lambda t, x: t.nn.functional.leaky_relu(x, 0.01),
-    "elu": lambda t, x: t.nn.functional.elu(x),
-    "selu": lambda t, x: t.nn.functional.selu(x),
-    "gelu": lambda t, x: t.nn.functional.gelu(x),
-    "silu": lambda t, x: t.nn.functional.silu(x),
-    "mish": lambda t, x: t.nn.functional.mish(x),
-    "softplus": lambda t, x: t.nn.functional.softplus(x, threshold=1e9),
-    "softsign": lambda t, x: t.nn.functional.softsign(x),
-    "arctan": lambda t, x: t.atan(x),
-    "hard_sigmoid": lambda t, x: t.nn.functional.relu6(x + 3) / 6,  # hardsigmoid has a slope of float32(1/6)
-    "hard_tanh": lambda t, x: t.nn.functional.hardtanh(x),
-    "hard_swish": lambda t, x: t.nn.functional.hardswish(x),
-    "sinusoid": lambda t, x: t.sin(x),
-    "sinc": lambda t, x: t.sinc(x / t.pi),
-    "gaussian": lambda t, x: t.exp(-x * x),
-    "softmax": lambda t, x: t.softmax(x, dim=1),
-    # by formula, so that at least the derivative is PyTorch's
-    "lecun_tanh": lambda t, x: t.tanh(x) + 0.1 * x,
-    "scaled_tanh": lambda t, x: 1.7159 * t.tanh(2 * x / 3),
-    "bent_identity": lambda t, x: (t.sqrt(x * x + 1) - 1) / 2 + x,
-    "isru": lambda t, x: x * t.rsqrt(1 + x * x),
-    "epanechnikov": lambda t, x: t.where(x.abs() <= 1, 0.75 * (1 - x**2), 0),
-    "triangular": lambda t, x: t.relu(1 - x.abs()),
-    "quartic": lambda t, x: t.where(x.abs() <= 1, 15 / 16 * (1 - x**2) ** 2, 0),
-    "tricube": lambda t, x: t.where(x.abs() <= 1, 70 / 81 * (1 - x.abs() ** 3) ** 3, 0),
-}
 
 
 def test_every_activation_that_learns_has_an_oracle():
