@@ -32,12 +32,14 @@ DTYPES = {
     )
 }  # fmt: skip
 CODES = {dtype: code for code, dtype in DTYPES.items()}
+FOREIGN = {"BF16": np.dtype("V2"), "F8_E4M3": np.dtype("V1"), "F8_E5M2": np.dtype("V1")}  # NumPy has none of them
+FOREIGN_RANK = 8
 
 
 # ---- reading -----------------------------------------------------------------------------------
 
 
-def read(path, check_finite: bool = True) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read(path, check_finite: bool = True, foreign: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read every tensor of a safetensors file into memory of its own.
 
     Parameters
@@ -45,6 +47,9 @@ def read(path, check_finite: bool = True) -> tuple[dict[str, np.ndarray], dict[s
     path : str or os.PathLike
     check_finite : bool, default True
         Refuse NaN and infinite values.
+    foreign : bool, default False
+        Take what other programs write as well: any names, up to 8 dimensions, empty ones, BF16 (returned as float32),
+        and numbers of 8 bits (returned as void).
 
     Returns
     -------
@@ -64,12 +69,12 @@ def read(path, check_finite: bool = True) -> tuple[dict[str, np.ndarray], dict[s
     path = os.fsdecode(path)
     with open(path, "rb") as file:
         try:
-            return _read(file, check_finite)
+            return _read(file, check_finite, foreign)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
 
-def _read(file, check_finite: bool):
+def _read(file, check_finite: bool, foreign: bool):
     size = os.fstat(file.fileno()).st_size
     start = file.read(8)
     if len(start) < 8:
@@ -87,7 +92,7 @@ def _read(file, check_finite: bool):
         raise ValueError(f"not a safetensors file: the header starts with {text[:1]!r}, expected b'{{'")
     header = parse_json(text, "header")
     metadata = _checked_metadata(header.pop("__metadata__", {}))
-    entries = _checked_entries(header, size - 8 - length)
+    entries = _checked_entries(header, size - 8 - length, foreign)
 
     tensors = {}
     for name, dtype, shape in entries:
@@ -96,7 +101,9 @@ def _read(file, check_finite: bool):
             raise ValueError("the file changed while it was read")
         if dtype.kind == "b" and array.view(np.uint8).max(initial=0) > 1:
             raise ValueError(f"tensor {name!r}: a BOOL is neither 0 nor 1")
-        tensors[name] = array.astype(dtype.newbyteorder("="), copy=False)
+        if dtype == FOREIGN["BF16"]:  # the upper half of a float32
+            array = (array.view("<u2").astype(np.uint32) << 16).view(np.float32)
+        tensors[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
     expected = metadata.pop("crc32", None)
     if expected is not None and expected != checksum(tensors, metadata):
         raise ValueError(
@@ -122,23 +129,26 @@ def _checked_metadata(metadata) -> dict[str, str]:
     return metadata
 
 
-def _checked_entries(header: dict, data_size: int) -> list:
+def _checked_entries(header: dict, data_size: int, foreign: bool) -> list:
     """Return [(name, dtype, shape)] in file order: sizes exact, no hole, no overlap, all of the file covered."""
+    dtypes, max_rank, least = (DTYPES | FOREIGN, FOREIGN_RANK, 0) if foreign else (DTYPES, MAX_RANK, 1)
     if len(header) > MAX_TENSORS:
         raise ValueError(f"{len(header)} tensors, expected at most {MAX_TENSORS}")
     entries = []
     for name, entry in header.items():
-        check_name(name)
+        if not foreign:
+            check_name(name)
         if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
             raise ValueError(f"tensor {name!r}: expected an object with dtype, shape and data_offsets")
         code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-        if not isinstance(code, str) or code not in DTYPES:
-            raise ValueError(f"tensor {name!r}: dtype {str(code)[:20]!r}, expected one of {', '.join(DTYPES)}")
-        if not isinstance(shape, list) or len(shape) > MAX_RANK or not all(_is_count(n, MAX_DIM) and n for n in shape):
-            raise ValueError(f"tensor {name!r}: shape {str(shape)[:60]}, expected up to {MAX_RANK} of 1..{MAX_DIM}")
+        if not isinstance(code, str) or code not in dtypes:
+            raise ValueError(f"tensor {name!r}: dtype {str(code)[:20]!r}, expected one of {', '.join(dtypes)}")
+        if not isinstance(shape, list) or len(shape) > max_rank or not all(_is_count(n, MAX_DIM, least) for n in shape):
+            expected = f"up to {max_rank} of {least}..{MAX_DIM}"
+            raise ValueError(f"tensor {name!r}: shape {str(shape)[:60]}, expected {expected}")
         if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_count(n, data_size) for n in offsets):
             raise ValueError(f"tensor {name!r}: data_offsets {str(offsets)[:60]}, expected two of 0..{data_size}")
-        size = DTYPES[code].itemsize
+        size = dtypes[code].itemsize
         for n in shape:
             size *= n
         if offsets[1] - offsets[0] != size:
@@ -146,7 +156,7 @@ def _checked_entries(header: dict, data_size: int) -> list:
                 f"tensor {name!r}: data_offsets {offsets} hold {offsets[1] - offsets[0]} bytes, "
                 f"expected {size} for {code} of shape {shape}"
             )
-        entries.append((*offsets, name, DTYPES[code], tuple(shape)))
+        entries.append((*offsets, name, dtypes[code], tuple(shape)))
     entries.sort()
     position = 0
     for begin, end, name, _, _ in entries:
@@ -158,8 +168,8 @@ def _checked_entries(header: dict, data_size: int) -> list:
     return [entry[2:] for entry in entries]
 
 
-def _is_count(value, high: int) -> bool:
-    return type(value) is int and 0 <= value <= high
+def _is_count(value, high: int, low: int = 0) -> bool:
+    return type(value) is int and low <= value <= high
 
 
 def check_name(name: str) -> str:
@@ -307,7 +317,8 @@ def checksum(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> str:
     import json
 
     names = sorted(tensors)
-    table = [[name, CODES[tensors[name].dtype.newbyteorder("<")], list(tensors[name].shape)] for name in names]
+    codes = {name: CODES.get(tensors[name].dtype.newbyteorder("<")) for name in names}  # None: foreign
+    table = [[name, codes[name], list(tensors[name].shape)] for name in names]
     crc = binascii.crc32(json.dumps([sorted(metadata.items()), table], separators=(",", ":")).encode())
     for name in names:
         array = tensors[name]

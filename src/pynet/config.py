@@ -20,8 +20,8 @@ def config_of(model) -> dict:
     Returns
     -------
     dict
-        format_version, name, dtype; layers: list of {class, name, params}; calls: list of {layer, inputs}, where
-        inputs are numbers of earlier calls; inputs, outputs: numbers of calls.
+        format_version, name, dtype; layers: list of {class, name, params}, with its rate_factor where that is not 1;
+        calls: list of {layer, inputs}, where inputs are numbers of earlier calls; inputs, outputs: numbers of calls.
     """
     layer_number = {layer: i for i, layer in enumerate(model.layers)}
     number = {node: i for i, node in enumerate(model.nodes)}
@@ -31,6 +31,7 @@ def config_of(model) -> dict:
         "dtype": model.dtype.name,
         "layers": [
             {"class": type(layer).__name__, "name": model.names[layer], "params": layer.config()}
+            | ({} if layer.rate_factor == 1 else {"rate_factor": float(layer.rate_factor)})
             for layer in model.layers
         ],
         "calls": [
@@ -74,7 +75,8 @@ def graph_from_config(config: dict) -> dict:
 
 def _layer(i: int, row) -> Layer:
     where = f"layers[{i}]"
-    _expect_keys(where, row, ("class", "name", "params"), required=("class", "name", "params"))
+    required = ("class", "name", "params")
+    _expect_keys(where, row, (*required, "rate_factor"), required)
     kind = KINDS.get(row["class"]) if isinstance(row["class"], str) else None
     if kind is None:
         raise _check.unknown(f"class of {where}:", str(row["class"])[:60], KINDS)
@@ -84,6 +86,7 @@ def _layer(i: int, row) -> Layer:
         raise ValueError(f"{where} has no name")
     try:
         layer = kind.from_config(dict(row["params"]), name=name)
+        layer.rate_factor = _check.number("rate_factor", row.get("rate_factor", 1.0), 0.0)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{where}: {error}") from None
     stem, _, digits = name.rpartition("_")

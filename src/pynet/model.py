@@ -315,16 +315,46 @@ class Model:
 
         recalibrate(self, X, batch_size)
 
+    def load_weights(self, source, *, rename=None, strict: bool = False):
+        """Set the parameters that have a namesake of their shape in a file, a dict or a model; see
+        `pynet.transfer.load_weights`."""
+        from .transfer import load_weights
+
+        return load_weights(self, source, rename=rename, strict=strict)
+
     def freeze(self, up_to: str | None = None) -> None:
-        """Set `trainable = False` on all layers, or on those up to and including the layer called `up_to`."""
-        last = self.get_layer(up_to) if up_to is not None else self.layers[-1]
-        for layer in self.layers[: self.layers.index(last) + 1]:
-            layer.trainable = False
+        """Set `trainable = False` on all layers, or on the layer called `up_to` and all that its values depend on.
+
+        A frozen layer keeps the bits of its parameters in training, whatever the optimizer; a frozen BatchNorm uses
+        its running statistics and keeps them.  What lies below all that trains costs no backward pass.
+        """
+        from .transfer import freeze
+
+        freeze(self, up_to)
 
     def unfreeze(self) -> None:
         """Set `trainable = True` on all layers."""
         for layer in self.layers:
             layer.trainable = True
+
+    def set_rate_factors(self, factors: dict) -> None:
+        """Let parts of the model train at other rates: that of a layer is the optimizer's times its `rate_factor`.
+
+        Parameters
+        ----------
+        factors : dict of str -> float >= 0
+            By the name of a layer, or by the beginning of names and a star: ``{"*": 0.1, "head": 1}``.  Where several
+            entries name a layer, the last counts; layers that none names stay as they are.  Holds from the next fit.
+            Of Rprop it scales no more than the first step.
+
+        Raises
+        ------
+        TypeError, ValueError
+            No layer has such a name, or a factor is no finite number >= 0; no factor has changed.
+        """
+        from .transfer import set_rate_factors
+
+        set_rate_factors(self, factors)
 
     # ---- as text, as a file -----------------------------------------------------------------------------------------
 

@@ -20,8 +20,9 @@ def summary_text(model) -> str:
         if layer.activation is not None:
             kind += f" {layer.activation.name}"
         count = str(numbers[layer])
-        if numbers[layer] and not layer.is_input and not layer.trainable:
-            count += " frozen"
+        if numbers[layer] and not layer.is_input:
+            count += "" if layer.trainable else " frozen"
+            count += "" if layer.rate_factor == 1 else f" rate x {layer.rate_factor:g}"
         reads = "; ".join(", ".join(model.names[v.layer] for v in node.inputs) for node in calls)
         rows.append((model.names[layer], kind, "x".join(map(str, calls[0].shape)), count, reads))
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]

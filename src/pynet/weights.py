@@ -127,9 +127,14 @@ class Weights:
     def write(self, arrays: dict) -> None:
         """Write all parameters from {name: array}; nothing is written unless all of it is right."""
         self.check_names(arrays)
-        staged = np.zeros(self.elems, self.dtype)
+        self.put(arrays)
+
+    def put(self, arrays: dict) -> None:
+        """Write the parameters named in {name: array}, whose shapes must fit; nothing unless all of it is right."""
+        staged = self.arena.copy()
         for weight in self.rows:
-            pack(staged, weight.record, self._checked(weight, arrays[weight.name]))
+            if weight.name in arrays:
+                pack(staged, weight.record, self._checked(weight, arrays[weight.name]))
         self.arena[:] = staged
         self.claim()
 
