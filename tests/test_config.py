@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import pynet as pn
-from pynet.model import model_from_config
+from pynet.restore import model_from_config
 
 
 def rich():

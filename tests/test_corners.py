@@ -156,7 +156,7 @@ def test_saving_does_not_replace_a_pipe(tmp_path):
 def test_a_tiny_hostile_file_takes_little_memory():
     import tracemalloc
 
-    from pynet.model import model_from_config
+    from pynet.restore import model_from_config
 
     config = pn.Sequential([pn.Input(8, scale=1.0, shift=0.0), pn.Dense(2)]).config()
     text = repr(config).replace("'shape': [8]", f"'shape': [{1 << 24}]")

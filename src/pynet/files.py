@@ -155,7 +155,7 @@ def read_document(path) -> tuple[dict, dict[str, np.ndarray]]:
 
 
 def _load(path):
-    from .model import model_from_config  # model.py imports this module
+    from .restore import model_from_config  # which imports model.py, which imports this module
 
     document, tensors = read_document(path)
     try:

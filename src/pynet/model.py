@@ -7,14 +7,14 @@ import numpy as np
 from . import _check, _core
 from .advice import warn_of_variance_shift
 from .arrays import as_inputs
-from .config import config_of, graph_from_config
+from .config import config_of
 from .graph import as_list, check_name, find_layer, name_layers, walk
 from .layers import chain
 from .philox import key_of
 from .plan import Job, build
 from .weights import Weights
 
-__all__ = ["Model", "Sequential", "model_from_config"]
+__all__ = ["Model", "Sequential"]
 
 MAX_ENDS = 16  # inputs, and outputs, that a machine takes
 SLICE_SECONDS = 0.05  # of a long prediction, between two looks at Ctrl-C
@@ -371,7 +371,7 @@ class Model:
         save_model(self, path)
 
     def config(self) -> dict:
-        """Return the graph as JSON-able data; `model_from_config` makes a model of it."""
+        """Return the graph as JSON-able data; `restore.model_from_config` makes a model of it."""
         return config_of(self)
 
     def __repr__(self) -> str:
@@ -380,7 +380,9 @@ class Model:
         return f"<{type(self).__name__}{name} {' -> '.join(widths)}, {self.count_params()} parameters>"
 
     def __reduce__(self):
-        return _restore, (self.config(), np.array(self.arena), self.metadata)
+        from .restore import restore
+
+        return restore, (self.config(), np.array(self.arena), self.metadata)
 
 
 class Sequential(Model):
@@ -410,47 +412,3 @@ class Sequential(Model):
             raise ValueError(f"Sequential begins with the width of a row: put pn.Input(features) first ({got})")
         x = layers[0].output
         super().__init__(x, chain(x, layers[1:], "Sequential"), dtype, random_state, name)
-
-
-def model_from_config(config: dict, tensors: dict | None = None) -> Model:
-    """Make a model from what `Model.config` returned.  Safe with data from anybody.
-
-    Parameters
-    ----------
-    config : dict
-    tensors : dict of name -> array, optional
-        The values of the parameters; further entries are ignored.  They are compared with the graph before anything
-        of its size is allocated.  None: initial values.
-
-    Raises
-    ------
-    ValueError
-        The configuration is not one that this version writes, or a tensor is missing or has another shape.
-    """
-    model = _wired(config)
-    if tensors is None:
-        model.weights.start(0)
-        model._adopt()
-        return model
-    state = {weight.name: tensors[weight.name] for weight in model.weights if weight.name in tensors}
-    model.weights.check_names(state)
-    model.weights.allocate()
-    model.load_state_dict(state)
-    model._adopt()
-    return model
-
-
-def _wired(config: dict) -> Model:
-    model = Model.__new__(Model)
-    model._wire(**graph_from_config(config))
-    return model
-
-
-def _restore(config: dict, arena: np.ndarray, metadata: dict) -> Model:
-    """Unpickle or copy a model."""
-    model = _wired(config)
-    model.weights.allocate()
-    model.arena[:] = arena
-    model.metadata = metadata
-    model._adopt()
-    return model

@@ -11,6 +11,7 @@ import numpy as np
 from . import _check, _core, optimizers, philox
 from . import clip as clips
 from .arrays import as_inputs, check_finite
+from .external import SCORE, external_batch
 from .fit import SLICE_SECONDS, Fit, begin, check_batches, prepare
 from .heads import Heads, check_weights
 from .history import History
@@ -18,8 +19,6 @@ from .layer_base import flag
 from .plan import Job, build, unpack
 
 __all__ = ["Trainer"]
-
-SCORE = _core.FORWARD | _core.LOSS | _core.METRIC
 
 
 class Trainer:
@@ -159,7 +158,7 @@ class Trainer:
             while done < count and (done == 0 or time.perf_counter() - begun < seconds):
                 job.rate = job.rate[1:] if done else job.rate
                 job.step = self.step
-                self._external_batch(plan, machine, job, first + done, _core.BACKWARD | _core.UPDATE)
+                external_batch(self, plan, machine, job, first + done, _core.BACKWARD | _core.UPDATE)
                 done += 1
                 self.step += 1
             return done
@@ -173,34 +172,6 @@ class Trainer:
         if status != "ok":
             self._fail(status, first + done)
         return done
-
-    def _external_batch(self, plan, machine, job: Job, k: int, stages: int) -> None:
-        """One batch whose loss, or one of whose losses, is computed in Python."""
-        before = job.sums.copy()
-        job.stages = SCORE
-        _, status = machine.run(job, k, 1)
-        if status != "ok":
-            self._fail(status, k)
-        rows = slice(k * job.batch, min((k + 1) * job.batch, job.rows))
-        picked = rows if job.order is None else job.order[rows]
-        slot = 0
-        for i, loss in enumerate(self.heads.losses):
-            if loss is None:
-                continue
-            if hasattr(loss, "user"):
-                index = plan.head_values[i]
-                prediction = machine.value(index)
-                value, gradient = _call_loss(loss, prediction, job.targets[slot][picked])
-                first = next(f for kind, head, _, f, _ in plan.sum_slots if kind == "loss" and head == i)
-                job.sums[first : first + 2] += value * len(prediction), len(prediction)
-                if not (np.isfinite(value) and np.isfinite(gradient).all()):
-                    job.sums[:] = before
-                    self._fail("not_finite", k)
-                machine.set_gradient(index, gradient * self.heads.weights[i])
-            slot += 1
-        if stages:
-            job.stages = stages
-            machine.run(job, k, 1)
 
     def _fail(self, status: str, batch: int) -> None:
         place = f"epoch {self.epoch}, batch {batch} (step {self.step})"
@@ -217,7 +188,7 @@ class Trainer:
         n = -(-rows // job.batch)
         if self.heads.external:
             for k in range(n):
-                self._external_batch(plan, machine, job, k, 0)
+                external_batch(self, plan, machine, job, k, 0)
         else:
             done, status = 0, "ok"
             while done < n and status == "ok":  # in slices, for Ctrl-C
@@ -280,7 +251,7 @@ class Trainer:
         check_batches(plan, rows, rows)
         job = self._job(plan, inputs, targets, weight, rows, rows, SCORE | _core.BACKWARD)
         if self.heads.external:
-            self._external_batch(plan, machine, job, 0, _core.BACKWARD)
+            external_batch(self, plan, machine, job, 0, _core.BACKWARD)
         else:
             _, status = machine.run(job, 0, 1)
             if status != "ok":
@@ -404,14 +375,3 @@ class Trainer:
         from .checkpoint import load
 
         return load(path, loss, learning_rate, backend, n_threads)
-
-
-def _call_loss(loss, prediction: np.ndarray, target) -> tuple[float, np.ndarray]:
-    """Call a loss object of the user's and check what it returns."""
-    result = loss.user.value_and_gradient(prediction, target)
-    if not isinstance(result, tuple) or len(result) != 2:
-        raise TypeError(f"{loss.name}.value_and_gradient must return (value, gradient), got {type(result).__name__}")
-    gradient = np.asarray(result[1])
-    if gradient.shape != prediction.shape:
-        raise ValueError(f"{loss.name}: the gradient must have shape {prediction.shape}, got {gradient.shape}")
-    return float(result[0]), gradient

@@ -1,0 +1,54 @@
+"""Models made again: from the graph and the tensors of a file, from a pickle."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .config import graph_from_config
+from .model import Model
+
+__all__ = ["model_from_config", "restore"]
+
+
+def model_from_config(config: dict, tensors: dict | None = None) -> Model:
+    """Make a model from what `Model.config` returned.  Safe with data from anybody.
+
+    Parameters
+    ----------
+    config : dict
+    tensors : dict of name -> array, optional
+        The values of the parameters; further entries are ignored.  They are compared with the graph before anything
+        of its size is allocated.  None: initial values.
+
+    Raises
+    ------
+    ValueError
+        The configuration is not one that this version writes, or a tensor is missing or has another shape.
+    """
+    model = _wired(config)
+    if tensors is None:
+        model.weights.start(0)
+        model._adopt()
+        return model
+    state = {weight.name: tensors[weight.name] for weight in model.weights if weight.name in tensors}
+    model.weights.check_names(state)
+    model.weights.allocate()
+    model.load_state_dict(state)
+    model._adopt()
+    return model
+
+
+def _wired(config: dict) -> Model:
+    model = Model.__new__(Model)
+    model._wire(**graph_from_config(config))
+    return model
+
+
+def restore(config: dict, arena: np.ndarray, metadata: dict) -> Model:
+    """Unpickle or copy a model."""
+    model = _wired(config)
+    model.weights.allocate()
+    model.arena[:] = arena
+    model.metadata = metadata
+    model._adopt()
+    return model
