@@ -45,11 +45,11 @@ static void batch_norm_backward(run *r, const pn_op *op) {
 static void batch_norm_track(run *r, const pn_op *op) {
     const double squares = r->m->weight_squares, sum = r->m->weight_sum;
     const double n = squares > 0 ? sum * sum / squares : 0;
-    const int64_t elements = panels(r, op->y) * PN_PANEL;
+    const int64_t O = width(r, op->y);
     r->op = op;
     if (n <= 1) return; /* a single row has no variance */
-    r->k->track(weight(r, op->w2 + 2), op_scratch(r), op->p[1], 1, elements);
-    r->k->track(weight(r, op->w2 + 3), op_scratch(r) + elements, op->p[1], n / (n - 1), elements);
+    r->k->track(weight(r, op->w2 + 2), op_scratch(r), op->p[1], 1, O);
+    r->k->track(weight(r, op->w2 + 3), op_scratch(r) + pn_pad((uint64_t)O), op->p[1], n / (n - 1), O);
 }
 
 /* ---- running_norm --------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ static void softmax_backward(const real *y_bo, int64_t ldy, const real *dy_bo, i
             for (int j = 0; j < PANEL_VECS; j++)
                 s.v[j] = vfma(vload(y + o + j * VLEN), vload(dy + o + j * VLEN), s.v[j]);
         const vec sum = vset(lanes_reduce(&s, real_add));
-        for (int64_t o = 0; o < O; o += VLEN) {
+        for (int64_t o = 0; o < (int64_t)pn_pad((uint64_t)O); o += VLEN) {
             const vec g = vmul(vload(y + o), vsub(vload(dy + o), sum));
             vstore(dx + o, add ? vadd(vload(dx + o), g) : g);
         }

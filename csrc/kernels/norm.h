@@ -88,10 +88,11 @@ static void batch_norm_backward(const real *x, int64_t ldx, const real *r, doubl
     }
 }
 
+/* n columns; the padding of an arena stays 0, that of a value has statistics of its own */
 static void track(real *running, const real *now, double momentum, double factor, int64_t n) {
     const vec keep = vset(R(momentum)), take = vset(R((1 - momentum) * factor));
     for (int64_t i = 0; i < n; i += VLEN)
-        vstore(running + i, vflush(vfma(keep, vload(running + i), vmul(take, vload(now + i)))));
+        vstore_head(running + i, vflush(vfma(keep, vload(running + i), vmul(take, vload(now + i)))), n - i);
 }
 
 /* ---- running_norm
@@ -161,9 +162,10 @@ static void row_norm_forward(const real *x_bo, int64_t ldx, const pn_norm *norm,
         const vec inverse = vset(lane[0]);
         stats[m * lds] = mean;
         stats[m * lds + 1] = lane[0];
-        for (int64_t o = 0; o < O; o += VLEN) { /* the padding becomes beta there, which is 0 */
-            const vec n = vmul(centred(x, o, O, mean), inverse), g = gamma ? vmul(n, vload(gamma + o)) : n;
-            vstore(y + o, beta ? vadd(g, vload(beta + o)) : g);
+        EACH_LANE { /* the padding becomes beta there, which is 0 */
+            const int64_t at = o + j * VLEN;
+            const vec n = vmul(centred(x, at, O, mean), inverse), g = gamma ? vmul(n, vload(gamma + at)) : n;
+            vstore(y + at, beta ? vadd(g, vload(beta + at)) : g);
         }
     }
 }
@@ -183,12 +185,13 @@ static void row_norm_backward(const real *x_bo, int64_t ldx, const pn_norm *norm
             t.v[j] = vfma(g, vmul(centred(x, at, O, mean), inverse), t.v[j]);
         }
         const vec sum = vset(lanes_reduce(&s, real_add) / R(O)), dot = vset(lanes_reduce(&t, real_add) / R(O));
-        for (int64_t o = 0; o < O; o += VLEN) {
-            const vec d = vload(dy + o), g = gamma ? vmul(d, vload(gamma + o)) : d;
-            const vec pull = vfma(vmul(centred(x, o, O, mean), inverse), dot, sum);
-            real *to = dx_bo + m * lddx + o;
+        EACH_LANE {
+            const int64_t at = o + j * VLEN;
+            const vec d = vload(dy + at), g = gamma ? vmul(d, vload(gamma + at)) : d;
+            const vec pull = vfma(vmul(centred(x, at, O, mean), inverse), dot, sum);
+            real *to = dx_bo + m * lddx + at;
             vec r = vmul(vsub(g, pull), inverse);
-            r = vsel(vlt(viota(), vset((real)(O - o < VLEN ? O - o : VLEN))), r, vset(0)); /* padding stays 0 */
+            r = vsel(vlt(viota(), vset((real)(O - at < VLEN ? O - at : VLEN))), r, vset(0)); /* padding is 0 */
             vstore(to, add ? vadd(vload(to), r) : r);
         }
     }

@@ -22,8 +22,8 @@ static void lstm_forward(real *g_bo, int64_t ldg, const real *c_prev, const real
                 vstore_head(h + at, h_prev ? vload_head(h_prev + at, n, 0) : vset(0), n);
                 continue;
             }
-            const vec i = vsigmoid(vload_head(g, n, 0)), f = vsigmoid(vload_head(g + U, n, 0));
-            const vec a = vtanh(vload_head(g + 2 * U, n, 0)), q = vsigmoid(vload_head(g + 3 * U, n, 0));
+            const vec i = vsigmoid(vload_only(g, n)), f = vsigmoid(vload_only(g + U, n));
+            const vec a = vtanh(vload_only(g + 2 * U, n)), q = vsigmoid(vload_only(g + 3 * U, n));
             const vec now = vfma(f, before, vmul(i, a)); /* c = f c_prev + i a */
             vstore_head(g, i, n);
             vstore_head(g + U, f, n);
@@ -48,8 +48,8 @@ static void lstm_backward(const real *g_bo, int64_t ldg, const real *c_prev, con
         for (int64_t o = 0; o < U; o += VLEN) {
             const real *g = g_bo + m * ldg + o;
             const int64_t n = U - o, at = m * ld + o;
-            const vec v1 = vset(1), i = vload_head(g, n, 0), f = vload_head(g + U, n, 0);
-            const vec a = vload_head(g + 2 * U, n, 0), q = vload_head(g + 3 * U, n, 0);
+            const vec v1 = vset(1), i = vload_only(g, n), f = vload_only(g + U, n);
+            const vec a = vload_only(g + 2 * U, n), q = vload_only(g + 3 * U, n);
             const vec before = c_prev ? vload_head(c_prev + at, n, 0) : vset(0);
             const vec t = vtanh(vload_head(c + at, n, 0)), d = vload_head(dh + at, n, 0);
             /* dc += dh q (1 - tanh^2 c) */

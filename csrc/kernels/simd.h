@@ -292,6 +292,13 @@ PN_INLINE vec vload_head(const real *p, int64_t n, real fill) {
     return n >= VLEN ? vload(p) : vsel(vlt(viota(), vset((real)(n > 0 ? n : 0))), vload(p), vset(fill));
 }
 
+/* The first n lanes, 0 in the others; nothing else is read: where rows end inside a vector, others may be writing. */
+PN_INLINE vec vload_only(const real *p, int64_t n) {
+    real lane[VLEN] = {0};
+    if (n >= VLEN) return vload(p);
+    for (int64_t i = 0; i < n; i++) lane[i] = p[i];
+    return vload(lane);
+}
 PN_INLINE void vstore_head(real *p, vec a, int64_t n) { /* the first n lanes, nothing else */
     real lane[VLEN];
     if (n >= VLEN) {
