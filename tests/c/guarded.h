@@ -93,6 +93,12 @@ static output *output_of(int64_t n) {
     ready(o);
     return o;
 }
+static output *output_filled(int64_t n, double low, double high) { /* for kernels that add to it */
+    output *o = output_of(n);
+    for (int64_t i = 0; i < n; i++) o->at[i] = (real)uniform(low, high);
+    ready(o);
+    return o;
+}
 static real was(const output *o, int64_t i) { return o->before[o->first + i]; }
 
 /* Element i was to be written, and to be `want` within `tolerance`. */

@@ -1,4 +1,4 @@
-/* kernel_checks_flat.h: the second half of kernel_checks.c: moving rows, losses, and flat loops over an arena. */
+/* kernel_checks_flat.h: part of kernel_checks.c: moving rows, losses, and flat loops over an arena. */
 
 /* ---- moving rows ----------------------------------------------------------------------------------------- */
 
@@ -322,6 +322,44 @@ static void check_sum_squares(const kernels *k) {
 CLIPPING(scale, k->scale(g->at, 0.3, n), 0.3 * x)
 CLIPPING(clip_value, k->clip_value(g->at, 0.25, n), fmin(0.25, fmax(-0.25, x)))
 CLIPPING(clip_sign, k->clip_sign(g->at, n), sign(x))
+
+/* w[:,o] *= min(1, c / |w[:,o]|).  Columns: 0 nothing, 1 as long as c to the last bit, 2 of huge numbers, 3 of numbers
+ * whose squares are infinite: what is left of them is at least not longer than c; others short and long by chance. */
+static void check_max_norm(const kernels *k) {
+    EACH_PAIR(I, O) {
+        AT("max_norm I %d O %d, case %d", I, O, c);
+        const double limit = 5, huge = 1e15, vast = sizeof(real) == 8 ? 1e200 : 1e30;
+        const double reach = 1.5 * limit / sqrt(I / 3.); /* norms of about 1.5 times the limit, times 0 to 1.3 */
+        output *w = output_of(I * pad(O));
+        for (int64_t o = 0; o < pad(O); o++) {
+            const double size = o >= O || o == 0 ? 0 : o == 2 ? huge : o == 3 ? vast : reach * uniform(0, 1.3);
+            for (int64_t i = 0; i < I; i++) {
+                const double part = uniform(-1, 1) * size, exact = i == 0 ? I > 1 ? 3 : 5 : i == I - 1 ? -4 : 0;
+                PANEL(w->at, I, i, o) = (real)(o == 1 && O > 1 ? exact : part);
+            }
+        }
+        ready(w);
+        int64_t p0, p1;
+        part(c % 4, pad(O) / 16, &p0, &p1);
+        k->max_norm(limit, w->at, I, p0, p1);
+        for (int64_t o = p0 * 16; o < p1 * 16; o++) {
+            double sum = 0;
+            for (int64_t i = 0; i < I; i++) sum += pow((double)was(w, &PANEL(w->at, I, i, o) - w->at), 2);
+            const double norm = sqrt(sum), error = (double)(I + 8) * EPS;
+            for (int64_t i = 0; i < I; i++) {
+                const int64_t at = &PANEL(w->at, I, i, o) - w->at;
+                const double before = (double)was(w, at), factor = norm > limit ? limit / norm : 1;
+                if (o == 3 && O > 3)
+                    expect(w, at, 0, limit * (1 + error));
+                else if ((o == 1 && O > 1) || norm < limit * (1 - error))
+                    expect_bits(w, at, was(w, at));
+                else
+                    expect(w, at, before * factor, error * fabs(before * factor));
+            }
+        }
+        bits = finish(w, bits);
+    }
+}
 
 /* ---- is a multiply-add one rounding, or two? ------------------------------------------------------------- */
 
