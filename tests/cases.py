@@ -1,9 +1,12 @@
 """What is trained in the tests: graphs, losses with targets, update rules; and where functions have kinks."""
 
+import types
+
 import numpy as np
+from helpers import SEED
 
 import pynet as pn
-from pynet import _core, activations
+from pynet import _core, activations, reference_random
 from pynet.heads import Head
 from pynet.losses import LossSpec
 from pynet.plan import unpack
@@ -91,8 +94,11 @@ KINKS = {  # where an activation or one of its first derivatives jumps
 
 
 def arguments(plan, machine, params):
-    """Yield (name of the activation, its argument [B, O]) for every op of the last batch of a NumPy machine."""
+    """Yield (name of the activation, its argument [B, O]) for every op of the last batch of a NumPy machine that may
+    have a kink; of those with noise, the argument after it."""
     for op in machine.ops:
+        if op.kind in (_core.OPS["random"], _core.OPS["prelu"]):
+            yield "relu", random_argument(machine, op)
         if op.activation is None:
             continue
         x = machine.values[op.x]
@@ -100,6 +106,18 @@ def arguments(plan, machine, params):
             x = x @ unpack(params, plan.params[op.w])
             x = x if op.b is None else x + unpack(params, plan.params[op.b])
         yield op.activation.name, x
+
+
+def random_argument(machine, op):
+    """What a random op or a PReLU compares with 0."""
+    x = machine.values[op.x]
+    scale = {_core.RANDOM["noisy_relu"]: op.p[0], _core.RANDOM["noisy_relu_sigmoid"]: np.sqrt(activations.sigmoid(x))}
+    if op.kind == _core.OPS["prelu"] or op.act not in scale:
+        return x if op.kind == _core.OPS["prelu"] or op.act == _core.RANDOM["rrelu"] else np.ones(1)
+    machine.job = types.SimpleNamespace(seed=SEED)
+    noise = reference_random.normals(machine, op, x.shape)
+    machine.job = None
+    return x + scale[op.act] * noise
 
 
 def kink_margin(plan, machine, params) -> float:

@@ -2,7 +2,8 @@
 
 import cases
 import numpy as np
-from helpers import NUMPY, Executor, assert_within, make_machine, total_loss
+import nets
+from helpers import NUMPY, SEED, Executor, assert_within, make_machine, total_loss
 
 import pynet as pn
 from pynet import _core
@@ -21,15 +22,17 @@ class Differences:
     """The loss of one batch as a function of all parameters and inputs, with its gradient: by a machine, and by
     central differences of that machine's loss.
 
+    `mode` is that of the plan: "train" (batch statistics, random numbers) or "gradients" (frozen).
+
     Attributes
     ----------
     gradient, estimate : dict of arrays by name
         "fused.kernel" ..., and "input 0" ... (of the raw inputs).
     """
 
-    def __init__(self, model, heads, inputs, targets, executor: Executor, weight=None, probe=True):
+    def __init__(self, model, heads, inputs, targets, executor: Executor, weight=None, probe=True, mode="train"):
         assert model.dtype == np.float64
-        self.plan = plan = build(model, heads, input_gradients=True)
+        self.plan = plan = build(model, heads, input_gradients=True, mode=mode)
         self.inputs = [np.array(x, np.float64) for x in inputs]
         self.params, grads = (_core.aligned(plan.param_elems, plan.dtype) for _ in range(2))
         self.params[:] = model.arena
@@ -73,6 +76,7 @@ class Differences:
         job = Job(
             inputs=self.inputs, targets=self.targets, weight=self.weight, rows=self.rows, batch=self.rows,
             stages=_core.FORWARD | _core.LOSS | more_stages, sums=np.zeros(self.plan.n_sums),
+            seed=SEED, step=5,
         )  # fmt: skip
         assert self.machine.run(job, 0, 1) == (1, "ok")
         return float(total_loss(self.plan, job.sums))
@@ -86,24 +90,24 @@ class Differences:
 
 
 def random_inputs(model, rng):
-    return [rng.normal(size=(B, value.width)) for value in model.inputs]
+    return nets.arrays(model, B, rng)
 
 
-def away_from_kinks(make, heads, make_targets, weight=None):
+def away_from_kinks(make, heads, make_targets, weight=None, mode="train"):
     """(model, inputs, targets) of the first seed with which one batch keeps its distance."""
     for seed in range(2000):
         rng = np.random.default_rng(seed)
         model = make(seed)
         inputs, targets = random_inputs(model, rng), make_targets(rng)
-        spy = Differences(model, heads, inputs, targets, NUMPY, weight, probe=False)
+        spy = Differences(model, heads, inputs, targets, NUMPY, weight, probe=False, mode=mode)
         if cases.kink_margin(spy.plan, spy.machine, spy.params) > MARGIN:
             return model, inputs, targets
     raise AssertionError("no seed keeps its distance")
 
 
-def check(make, heads, make_targets, executor, weight=None, flat=False):
-    model, inputs, targets = away_from_kinks(make, heads, make_targets, weight)
-    found = Differences(model, heads, inputs, targets, executor, weight)
+def check(make, heads, make_targets, executor, weight=None, flat=False, mode="train"):
+    model, inputs, targets = away_from_kinks(make, heads, make_targets, weight, mode)
+    found = Differences(model, heads, inputs, targets, executor, weight, mode=mode)
     found.check(flat=flat)
     return found
 

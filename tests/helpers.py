@@ -20,6 +20,7 @@ Executor = namedtuple("Executor", "isa n_threads")  # isa "numpy": the NumPy mac
 ISAS = [name for name, usable in _core.isas().items() if usable]
 FMA_ISAS = [name for name in ISAS if name != "scalar"]  # these agree bit for bit
 NUMPY = Executor("numpy", 1)
+SEED = 0x9E3779B97F4A7C15  # of the random numbers of all machines that are run here
 EVERYWHERE = [NUMPY, *(Executor(isa, 1) for isa in ISAS)]
 
 X86_FLAGS = {"avx2": {"avx2", "fma"}, "avx512": {"avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl"}}
@@ -125,7 +126,7 @@ class Task:
         return Job(
             inputs=self.inputs, targets=self.targets, rows=self.rows, batch=self.batch, stages=stages, step=k,
             weight=self.weight, optimizer=self.optimizer.kind, hyper=self.optimizer.hyper, clips=self.clips,
-            rate=self.optimizer.rates(k, 1), sums=np.zeros(self.plan.n_sums),
+            rate=self.optimizer.rates(k, 1), sums=np.zeros(self.plan.n_sums), seed=SEED,
         )  # fmt: skip
 
     def on(self, executor: Executor, steps: int, look=None) -> "Trained":
