@@ -14,6 +14,7 @@ from pynet import _core, reference
 from pynet.heads import Head
 from pynet.losses import LossSpec
 from pynet.plan import build
+from pynet.restore import model_from_config
 
 RULES = {
     "sgd": pn.SGD(0.05, weight_decay=0.1),
@@ -251,7 +252,7 @@ def test_a_file_with_an_impossible_factor_is_refused(factor):
     config = net().config()
     config["layers"][1]["rate_factor"] = factor
     with pytest.raises(ValueError, match=r"layers\[1\]: rate_factor must be"):
-        pn.model.model_from_config(config)
+        model_from_config(config)
 
 
 # ---- cut graphs -----------------------------------------------------------------------------------------------------
