@@ -343,12 +343,12 @@ def lstm_of_one_step(x):
     return dense(2)(pn.Concat()([pn.LSTM(3)(x), pn.Flatten()(pn.LSTM(2, return_sequences=True)(x))]))
 
 
-@net((3, 4))
+@net((3, 2))
 def sequences(x):
     """Layers that take sequences as well."""
-    h = pn.Dropout(0.2)(pn.LSTM(3, return_sequences=True)(pn.GaussianNoise(0.1)(x)))
-    h = pn.PReLU()(pn.Residual([pn.LSTM(3, return_sequences=True)])(h))
-    return dense(2)(pn.LSTM(3)(pn.Activation("rrelu")(h)))
+    h = pn.Dropout(0.2)(pn.LSTM(2, return_sequences=True)(pn.GaussianNoise(0.1)(pn.PReLU()(x))))
+    h = pn.Residual([pn.LSTM(2, return_sequences=True)])(h)
+    return dense(2)(pn.LSTM(2)(pn.Activation("silu")(h)))
 
 
 @net((3, 2))

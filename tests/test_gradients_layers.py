@@ -22,7 +22,7 @@ FLAT = {  # what no loss depends on
 }
 
 
-@functools.lru_cache(maxsize=4)
+@functools.cache
 def point(name, mode):
     def make_targets(rng):
         return nets.targets(nets.NETS[name](), B, rng)
