@@ -13,6 +13,7 @@ from libc.stdint cimport int64_t, uint32_t, uintptr_t
 from libc.string cimport memcpy, memset
 
 import time as _time
+from threading import get_ident as _get_ident
 
 import numpy as _np
 
@@ -160,6 +161,7 @@ cdef class Machine:
     cdef bint small
     cdef _Plan plan
     cdef object error       # raised by the function of a python op, on its way through C
+    cdef object caller      # the thread in which such a function runs now
 
     def __init__(self, plan, params, *, rows, grads=None, slots=(), n_threads=0, isa=None):
         if self.m != NULL:
@@ -273,7 +275,7 @@ cdef class Machine:
                 status = pn_run(self.m, &c, first, count, seconds, &done)
             if status != PN_BUSY:
                 break
-            _time.sleep(0)   # another thread predicts with this machine
+            self.wait()
         if status == PN_OK:
             return done, "ok"
         if status == PN_NOT_FINITE:
@@ -316,7 +318,7 @@ cdef class Machine:
                             status = pn_predict_one(self.m, vx.buf, vy.buf)
                     if status != PN_BUSY:
                         break
-                    _time.sleep(0)
+                    self.wait()
             finally:
                 PyBuffer_Release(&vy)
         finally:
@@ -325,6 +327,13 @@ cdef class Machine:
             self.reraise(status)
             raise ValueError(f"predict_one: {pn_status_text(status).decode()}")
         return out
+
+    cdef wait(self):
+        """Give way to the thread that runs this machine."""
+        if self.caller == _get_ident():   # it waits for us
+            raise RuntimeError("the functions of Python layers and activations may not use the model or trainer that "
+                               "is computing them")
+        _time.sleep(0)
 
     cdef reraise(self, pn_status status):
         error, self.error = self.error, None
@@ -395,9 +404,12 @@ cdef class Machine:
 cdef int _step_out(void *context, uint32_t op, int backward) noexcept with gil:
     """What the C machine calls at a python op."""
     machine = <Machine>context
+    machine.caller = _get_ident()
     try:
         machine.call(op, backward)
         return 0
     except BaseException as error:
         machine.error = error
         return 1
+    finally:
+        machine.caller = None

@@ -168,18 +168,24 @@ class Machine:
         status : "ok", "not_finite" or "bad_label"
             Why it stopped; parameters are those before the batch at fault.
         """
+        if self.job is not None:
+            raise RuntimeError(
+                "the functions of Python layers and activations may not use the model or trainer that is computing them"
+            )
         end = time.perf_counter() + seconds
         self._unpack()
         self.job = job
         done, status = 0, "ok"
         total = np.array(job.sums, np.float64)
-        with np.errstate(all="ignore"):
-            while done < count and status == "ok":
-                status = self._batch(job, first + done, done, total)
-                done += status == "ok"
-                if time.perf_counter() >= end:
-                    break
-        self.job = None
+        try:
+            with np.errstate(all="ignore"):
+                while done < count and status == "ok":
+                    status = self._batch(job, first + done, done, total)
+                    done += status == "ok"
+                    if time.perf_counter() >= end:
+                        break
+        finally:
+            self.job = None
         self._pack(job.stages)  # an exception (Ctrl-C) on the way leaves arenas and sums as they were
         if done and job.sums is not None:
             job.sums[:] = total
