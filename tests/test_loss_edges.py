@@ -115,3 +115,21 @@ def test_impossible_labels_stop_the_batch(label, executor, dtype):
     assert score(executor, "cross_entropy_index", np.ones((4, 3)), labels, dtype)[0] == "ok"
     labels[2] = label
     assert score(executor, "cross_entropy_index", np.ones((4, 3)), labels, dtype)[0] == "bad_label"
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        lambda: [pn.Dropout(0.5)],
+        lambda: [pn.GaussianNoise(0.1)],
+        lambda: [pn.GradientClip(pn.ClipNorm(1.0)), pn.Flatten()],
+    ],
+)
+@pytest.mark.parametrize(("loss", "activation"), [("cross_entropy", "softmax"), ("binary_cross_entropy", "sigmoid")])
+def test_probabilities_are_not_taken_for_logits_because_a_layer_stands_behind_the_head(loss, activation, behind):
+    layers = [pn.Input(4), pn.Dense(3, activation=activation), *behind()]
+    with pytest.raises(ValueError, match=f"has made {activation} of them already"):
+        pn.Trainer(pn.Sequential(layers), loss)
+    pn.Trainer(pn.Sequential([pn.Input(4), *behind(), pn.Dense(3, activation=activation)]), loss)
+    pn.Trainer(pn.Sequential([pn.Input(4), pn.Dense(3), *behind()]), loss)  # logits, whatever stands behind
+    pn.Trainer(pn.Sequential([pn.Input(4), pn.Dense(3, activation=activation), *behind()]), "mse")

@@ -70,6 +70,7 @@ class GradientClip(Layer):
     """
 
     kind = "gradient_clip"
+    hands_on = True
     options = ("clip",)
 
     def __init__(self, clip, name: str | None = None):
@@ -100,6 +101,7 @@ class Flatten(Layer):
     """The steps of a sequence side by side, as one row of steps * features."""
 
     kind = "flatten"
+    hands_on = True
 
     def __init__(self, name: str | None = None):
         super().__init__(name)

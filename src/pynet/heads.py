@@ -60,6 +60,8 @@ class Heads:
         self.losses = [None if spec is None else losses.get(spec) for spec in wanted]
         if not any(self.losses):
             raise ValueError("loss names no output: nothing to train")
+        for made, value in zip(self.losses, model.outputs, strict=True):
+            _refuse_hidden_activation(made, value)
         self.weights = [
             1.0 if w is None else number(f"loss_weights[{name!r}]", w, 0.0)
             for name, w in zip(self.names, self._by_output("loss_weights", loss_weights), strict=True)
@@ -172,6 +174,19 @@ class Heads:
                 result[f"{self.names[i]}_{shown}" if several else shown] = metric.value(part)
         result["loss"] = float(total)
         return result
+
+
+def _refuse_hidden_activation(loss, value) -> None:
+    """Refuse a loss that would take for logits what a softmax or a sigmoid further down has made."""
+    below = value
+    while below.layer.hands_on:
+        below = below.inputs[0]
+    name = below.activation.name
+    if loss and loss.takes_logits and below is not value and name in ("softmax", "sigmoid"):
+        raise ValueError(
+            f"loss {loss.name!r} would take the output of {value.layer!r} for logits, but {below.layer!r} has made "
+            f"{name} of them already; put {value.layer!r} in front of it"
+        )
 
 
 def _flat(target, shape: tuple[int, ...]):

@@ -63,6 +63,7 @@ class Layer:
     options: tuple[str, ...] = ()  # constructor arguments that describe it, besides name
     n_inputs: range | tuple[int, ...] = (1,)  # how many values a call may read
     is_input = False
+    hands_on = False  # whether its output is its input, but for noise in training
     activation: activations.Activation | None = None
 
     def __init__(self, name: str | None = None, trainable: bool = True):

@@ -48,6 +48,8 @@ class LossSpec:
 class Loss(Record):
     """Base of all losses; by itself one that reads the head's output and takes real targets [N, O]."""
 
+    takes_logits = False  # of a head that does not end with the activation it goes with
+
     def resolve(self, head_activation, width: int, target=None) -> LossSpec:
         """Return the LossSpec for a head.
 
@@ -156,10 +158,12 @@ class Poisson(Loss):
 class BinaryCrossEntropy(Loss):
     """-t log p - (1 - t) log(1 - p) with p = sigmoid(logit), for each output by itself; targets inside 0..1.
 
-    A head that ends with sigmoid is fused with the loss; of any other head the outputs are taken as logits.
+    A head that ends with sigmoid is fused with the loss; of any other head the outputs are taken as logits (an error
+    where only a Dropout, GaussianNoise, GradientClip or Flatten stands behind the sigmoid).
     """
 
     name = "binary_cross_entropy"
+    takes_logits = True
 
     def resolve(self, head_activation, width, target=None):
         act = activations.get(head_activation)
@@ -181,10 +185,12 @@ class CrossEntropy(Loss):
 
     Targets are class numbers [N] in 0..O-1, or rows [N, O] of weights >= 0, one-hot or soft labels (their sum,
     1 as a rule, is the weight of the row; nobody checks it).
-    A head that ends with softmax is fused with the loss; of any other head the outputs are taken as logits.
+    A head that ends with softmax is fused with the loss; of any other head the outputs are taken as logits (an error
+    where only a Dropout, GaussianNoise, GradientClip or Flatten stands behind the softmax).
     """
 
     name = "cross_entropy"
+    takes_logits = True
 
     def resolve(self, head_activation, width, target=None):
         act = activations.get(head_activation)

@@ -15,6 +15,8 @@ __all__ = ["Dropout", "GaussianNoise"]
 class _Noise(Layer):
     """A layer as wide as its input."""
 
+    hands_on = True
+
     def connect(self, shapes):
         return shapes[0]
 
