@@ -284,12 +284,13 @@ class Residual:
         True: the shortcut is a Dense layer without bias and activation, y = x P + layers(x), so the widths may differ
         (equation 2 of the paper).  Default False.
     l1, l2, max_norm : float, optional
-        For the Dense layers of the block that have none of their own: see Dense.
+        For the Dense layers of the block, and of blocks inside it, that have none of their own: see Dense.  It is
+        written into these layers.
 
     Raises
     ------
     TypeError, ValueError
-        `layers` is not a list of layers; when it is wired, the widths do not fit.
+        `layers` is not a list of layers; when it is wired, the widths do not fit, or a projection meets a sequence.
     """
 
     def __init__(
@@ -314,6 +315,10 @@ class Residual:
             self._constrain(layer)
 
     def _constrain(self, layer) -> None:
+        if isinstance(layer, Residual):
+            layer.penalties = self.penalties | {key: value for key, value in layer.penalties.items() if value}
+            for inner in layer.layers:
+                layer._constrain(inner)
         for key, value in self.penalties.items():
             if isinstance(layer, Dense) and not getattr(layer, key):
                 setattr(layer, key, value)
@@ -322,7 +327,12 @@ class Residual:
         """Wire the layers and the shortcut behind the value `x`."""
         x = as_value(x, "the input of Residual")
         y = chain(x, self.layers, "Residual")
-        if self.projection and len(y.shape) == 1:
+        if self.projection:
+            if len(x.shape) != 1 or len(y.shape) != 1:
+                raise ValueError(
+                    "Residual: a projection takes rows of features to rows of features, "
+                    f"got {_shown(x)} and {_shown(y)}"
+                )
             if self.shortcut is None:
                 self.shortcut = Dense(y.width, use_bias=False)
                 self._constrain(self.shortcut)
