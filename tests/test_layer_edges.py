@@ -31,3 +31,41 @@ def test_penalties_of_a_block_reach_the_blocks_inside_it():
     assert shortcut is nested.shortcut
     for layer, expected in ((own, (0.25, 0.5)), (inner, (0.25, 0.1)), (shortcut, (0.25, 0.1)), (outer, (0.125, 0.1))):
         assert (layer.l1, layer.l2, layer.max_norm) == (*expected, 2.0)
+
+
+# ---- what a file may claim ---------------------------------------------------------------------------------------
+
+HUGE = 1 << 24
+
+
+@pytest.mark.parametrize(
+    ("layer", "width"),
+    [
+        ({"class": "BatchNorm", "params": {}}, HUGE),
+        ({"class": "LayerNorm", "params": {}}, HUGE),
+        ({"class": "PReLU", "params": {}}, HUGE),
+    ],
+)
+def test_a_file_that_claims_a_huge_layer_costs_no_memory(layer, width):
+    layers = [{"class": "Input", "name": "x", "params": {"shape": width}}, {**layer, "name": "huge"}]
+    calls = [{"layer": 0, "inputs": []}, {"layer": 1, "inputs": [0]}]
+    config = {"format_version": 1, "name": None, "dtype": "float32", "layers": layers, "calls": calls}
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="parameters are missing"):
+            model_from_config(config | {"inputs": [0], "outputs": [1]}, {})
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22  # one vector of 2^24 numbers would take 2^26
+    finally:
+        tracemalloc.stop()
+
+
+def test_first_values_are_what_the_layers_say():
+    x = pn.Input((3, 2))
+    model = pn.Model(x, pn.PReLU(0.5)(pn.BatchNorm()(pn.LSTM(2, forget_bias=3.0)(x))))
+    found = model.parameters()
+    np.testing.assert_array_equal(found["lstm_1.bias"], [0, 0, 3, 3, 0, 0, 0, 0])
+    expected = {"gamma": 1, "beta": 0, "mean": 0, "variance": 1}
+    assert {name: found[f"batch_norm_1.{name}"].tolist() for name in expected} == {
+        k: [v] * 2 for k, v in expected.items()
+    }
+    np.testing.assert_array_equal(found["prelu_1.alpha"], [0.5, 0.5])

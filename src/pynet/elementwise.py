@@ -47,7 +47,7 @@ class PReLU(Layer):
 
     def parameters(self):
         shape = (1,) if self.shared else (self.width,)
-        return [Parameter("alpha", shape, constant_draw(np.full(shape, self.initial)))]
+        return [Parameter("alpha", shape, constant_draw(np.broadcast_to(self.initial, shape)))]
 
     def emit(self, planner, x):
         return planner.op("prelu", planner.width(x[0]), x=x[0], w=planner.parameter(self, "alpha"))

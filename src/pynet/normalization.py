@@ -22,7 +22,9 @@ class _Norm(Layer):
     width: int | None = None  # known from the first call on
 
     def _vector(self, suffix: str, value: float, trainable: bool) -> Parameter:
-        first = np.full(self.width or 1, value)
+        first = np.broadcast_to(
+            np.float64(value), (self.width or 1,)
+        )  # a file may claim any width: no more than a view
         return Parameter(suffix, first.shape, constant_draw(first), trainable=trainable)
 
 
