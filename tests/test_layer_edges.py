@@ -69,3 +69,8 @@ def test_first_values_are_what_the_layers_say():
         k: [v] * 2 for k, v in expected.items()
     }
     np.testing.assert_array_equal(found["prelu_1.alpha"], [0.5, 0.5])
+
+
+def test_an_lstm_too_large_for_a_plan_says_so():
+    with pytest.raises(ValueError, match=r"LSTM\(1024\) over 5000 steps keeps 30722064 numbers a row, the most is 167"):
+        pn.Sequential([pn.Input((5000, 4)), pn.LSTM(1024)])

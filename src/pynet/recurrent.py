@@ -6,7 +6,8 @@ import numpy as np
 
 from . import _check, initializers
 from .graph import as_list
-from .layer_base import Layer, Parameter, constant_draw, flag, random_draw
+from .layer_base import Layer, Parameter, flag, random_draw
+from .layers import MAX_WIDTH
 from .plan import NONE, padded
 
 __all__ = ["LSTM"]
@@ -92,15 +93,16 @@ class LSTM(Layer):
 
     def parameters(self):
         kernel, recurrent = (self.features, 4 * self.units), (self.units, 4 * self.units)
-        bias = np.zeros((4, self.units))
-        bias[1] = self.forget_bias
         return [
             Parameter("kernel", kernel, self._gates(self.kernel_initializer, kernel), self.l1, self.l2),
             Parameter(
                 "recurrent_kernel", recurrent, self._gates(self.recurrent_initializer, recurrent), self.l1, self.l2
             ),
-            Parameter("bias", (4 * self.units,), constant_draw(bias.reshape(-1))),
+            Parameter("bias", (4 * self.units,), self._first_bias),
         ]
+
+    def _first_bias(self, dtype, key, stream):
+        return np.repeat(np.array([0, self.forget_bias, 0, 0], dtype), self.units)
 
     def _gates(self, initializer, shape):
         """Draw each of the four gates as a matrix of its own: its fan is that of U outputs, not of 4U."""
@@ -115,6 +117,11 @@ class LSTM(Layer):
         steps, units = planner.width(x[0]) // self.features, self.units
         # of each step gates, cell and hidden state; on the way down their gradients and those of the states and of x
         kept = steps * (padded(4 * units) + 2 * padded(units)) + 2 * padded(units) + padded(self.features)
+        if kept > MAX_WIDTH:
+            raise ValueError(
+                f"{self!r} over {steps} steps keeps {kept} numbers a row, the most is {MAX_WIDTH}: fewer units, or "
+                "shorter sequences"
+            )
         width = steps * units if self.return_sequences else units
         mask = x[1] if len(x) > 1 else NONE
         return planner.op("lstm", width, x=x[0], x2=mask, z=planner.value(kept), w=w, b=b, w2=r, at=steps)
