@@ -107,6 +107,7 @@ static int update(run *r) {
             continue;
         }
         r->rate = rate * first->rate;
+        if (first->rate == 0) continue; /* no step at all: Rprop would find one of its own */
         divide(r, update_task, (r->end - r->begin) * 16, (r->end - r->begin) / PN_PANEL);
     }
     for (uint32_t p = 0; p < plan->n_params; p++) {

@@ -74,3 +74,21 @@ def test_first_values_are_what_the_layers_say():
 def test_an_lstm_too_large_for_a_plan_says_so():
     with pytest.raises(ValueError, match=r"LSTM\(1024\) over 5000 steps keeps 30722064 numbers a row, the most is 167"):
         pn.Sequential([pn.Input((5000, 4)), pn.LSTM(1024)])
+
+
+# ---- training ----------------------------------------------------------------------------------------------------
+
+OPTIMIZERS = ["sgd", "adam", pn.AdamW(0.1), "rmsprop", "adagrad", "rprop"]
+
+
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_a_rate_factor_of_0_is_no_step_with_any_optimizer(optimizer, backend):
+    model = pn.Sequential([pn.Input(4), pn.Dense(5, activation="tanh"), pn.Dense(3)])
+    model.layers[1].rate_factor = 0.0
+    before = model.parameters()
+    trainer = pn.Trainer(model, "mse", optimizer, backend=backend)
+    for k in range(8):
+        trainer.train_on_batch(X[k : k + 4], Y[k : k + 4])
+    moved = {name: bool((array != before[name]).any()) for name, array in model.parameters().items()}
+    assert moved == {name: name.startswith("dense_2") for name in before}

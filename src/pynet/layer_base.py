@@ -57,6 +57,13 @@ class Layer:
         Letters, digits, underscores and hyphens.  Default: the model names it after its kind, e.g. "dense_1".
     trainable : bool
         False keeps its parameters as they are in training.  May be changed at any time; holds from the next fit.
+
+    Attributes
+    ----------
+    rate_factor : float >= 0
+        The layer's learning rate is this times the optimizer's.  Default 1; may be changed like `trainable`.  AdamW's
+        decay is multiplied as well, for it is a part of the rate; of Rprop, which finds its own steps, only the first
+        step is.  0: no step at all, with any optimizer.
     """
 
     kind = "layer"  # stem of automatic names
@@ -70,9 +77,7 @@ class Layer:
         self.name = check_name(name)
         self.name_is_automatic = name is None
         self.trainable = flag("trainable", trainable)
-        self.rate_factor = (
-            1.0  # its learning rate is this times the optimizer's; holds from the next fit, like trainable
-        )
+        self.rate_factor = 1.0
         self.home: tuple | None = None  # (arena, {suffix: param record}) of the model that last trained or set it
         self._output: weakref.ref[Value] | None = None
 

@@ -149,7 +149,8 @@ class Machine:
         for p in trained:
             slots = [slot[p] for slot in self.slots]
             gradient, own = self.param_gradients[p], float(self.plan.params["rate"][p])
-            reference_updates.step(job.optimizer, job.hyper, rate * own, step + 1, self.params[p], gradient, slots)
+            if own:  # 0: no step at all; Rprop would find one of its own
+                reference_updates.step(job.optimizer, job.hyper, rate * own, step + 1, self.params[p], gradient, slots)
             if self.plan.params["max_norm"][p]:
                 reference_updates.bound_norms(self.params[p], float(self.plan.params["max_norm"][p]))
         for op in self.tracked:
