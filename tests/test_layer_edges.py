@@ -92,3 +92,11 @@ def test_a_rate_factor_of_0_is_no_step_with_any_optimizer(optimizer, backend):
         trainer.train_on_batch(X[k : k + 4], Y[k : k + 4])
     moved = {name: bool((array != before[name]).any()) for name, array in model.parameters().items()}
     assert moved == {name: name.startswith("dense_2") for name in before}
+
+
+def test_a_checkpoint_that_no_file_can_carry_is_refused_before_the_first_step(tmp_path):
+    layer = pn.PythonLayer(np.sin, lambda x, y, dy: dy * np.cos(x), 3)
+    trainer = pn.Trainer(pn.Sequential([pn.Input(4), pn.Dense(3), layer]), "mse")
+    with pytest.raises(ValueError, match="which no file can carry"):
+        trainer.fit(X, Y, epochs=2, verbose=0, callbacks=[pn.ModelCheckpoint(tmp_path / "net.safetensors")])
+    assert trainer.step == 0

@@ -212,6 +212,7 @@ class ModelCheckpoint(_Monitor):
     ------
     ValueError
         `path` names something that is not logged; `every_seconds` together with `save_best_only`.
+        In fit, before it begins: the model holds Python functions, which no file can carry.
     OSError
         In fit: the file cannot be written.
     """
@@ -241,6 +242,8 @@ class ModelCheckpoint(_Monitor):
         known = () if self.every_seconds is not None else _log_names(trainer)
         if known is not None:
             self._file(0, dict.fromkeys(known, 0.0))
+        if hasattr(getattr(trainer, "model", None), "config"):
+            trainer.model.config()  # what no file can carry is said now, not after an epoch
         self._saved_at: float | None = None
 
     def _file(self, epoch: int, logs: dict) -> str:
