@@ -100,3 +100,9 @@ def test_a_checkpoint_that_no_file_can_carry_is_refused_before_the_first_step(tm
     with pytest.raises(ValueError, match="which no file can carry"):
         trainer.fit(X, Y, epochs=2, verbose=0, callbacks=[pn.ModelCheckpoint(tmp_path / "net.safetensors")])
     assert trainer.step == 0
+
+
+def test_samples_need_a_backend_that_there_is():
+    model = pn.Sequential([pn.Input(4), pn.Dropout(0.5), pn.Dense(3)])
+    with pytest.raises(ValueError, match="unknown backend 'cuda'"):
+        model.predict(X, mc_samples=2, backend="cuda")

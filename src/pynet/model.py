@@ -139,14 +139,15 @@ class Model:
         Raises
         ------
         TypeError, ValueError
-            X or out does not fit the model; batch_size < 1; mc_samples < 1, or with nothing random in the model.
+            X or out does not fit the model; batch_size < 1; mc_samples < 1, or with nothing random in the model;
+            return_std without mc_samples; an unknown backend.
         """
+        if backend not in ("c", "numpy"):
+            raise _check.unknown("backend", backend, ("c", "numpy"))
         if mc_samples is not None or return_std:
             from .sampling import predict_samples
 
             return predict_samples(self, X, mc_samples, return_std, random_state, batch_size, out, backend)
-        if backend not in ("c", "numpy"):
-            raise _check.unknown("backend", backend, ("c", "numpy"))
         inputs, n = as_inputs(self, X)
         outputs = self._destinations(out, n)
         if out is not None and any(np.may_share_memory(x, y) for x in inputs for y in outputs):
