@@ -106,3 +106,31 @@ def test_samples_need_a_backend_that_there_is():
     model = pn.Sequential([pn.Input(4), pn.Dropout(0.5), pn.Dense(3)])
     with pytest.raises(ValueError, match="unknown backend 'cuda'"):
         model.predict(X, mc_samples=2, backend="cuda")
+
+
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+def test_a_rate_that_changes_between_two_fits_counts(backend):
+    def losses(change):
+        layers = [pn.Input(4), pn.Dropout(0.5), pn.GaussianNoise(1.0), pn.BatchNorm(momentum=1.0), pn.Dense(3)]
+        model = pn.Sequential(layers)
+        trainer = pn.Trainer(model, "mse", pn.SGD(0.0), backend=backend)
+        trainer.train_on_batch(X, Y)
+        change(layers)
+        trainer.step = 0  # the numbers of the first step again
+        loss = trainer.train_on_batch(X, Y)["loss"]
+        return loss, trainer.gradients(X, Y)["dense_1.kernel"].sum()
+
+    def quiet(layers):
+        layers[1].rate = 0.0
+
+    def silent(layers):
+        quiet(layers)
+        layers[2].stddev = 0.0
+
+    def moving(layers):
+        layers[3].momentum = 0.0
+
+    same, (no_dropout, _), (no_noise, _), moved = (losses(f) for f in (lambda layers: None, quiet, silent, moving))
+    assert len({same[0], no_dropout, no_noise}) == 3
+    assert moved[0] == same[0]
+    assert moved[1] != same[1]  # other running statistics

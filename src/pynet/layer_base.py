@@ -70,6 +70,7 @@ class Layer:
     options: tuple[str, ...] = ()  # constructor arguments that describe it, besides name
     n_inputs: range | tuple[int, ...] = (1,)  # how many values a call may read
     is_input = False
+    live: tuple[str, ...] = ("trainable", "rate_factor")  # attributes that may be changed between two fits
     hands_on = False  # whether its output is its input, but for noise in training
     activation: activations.Activation | None = None
 

@@ -59,6 +59,7 @@ class BatchNorm(_Norm):
 
     kind = "batch_norm"
     options = ("momentum", "epsilon", "center", "scale", "trainable")
+    live = (*Layer.live, "momentum")
 
     def __init__(
         self,

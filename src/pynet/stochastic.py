@@ -28,7 +28,7 @@ class Dropout(_Noise):
     Parameters
     ----------
     rate : float in [0, 1)
-        Taken as the nearest multiple of 2^-16.  0 does nothing.
+        Taken as the nearest multiple of 2^-16.  0 does nothing.  May be changed; holds from the next fit.
     name
         See Layer.
 
@@ -45,6 +45,7 @@ class Dropout(_Noise):
 
     kind = "dropout"
     options = ("rate",)
+    live = (*Layer.live, "rate")
 
     def __init__(self, rate: float, name: str | None = None):
         super().__init__(name)
@@ -63,13 +64,14 @@ class GaussianNoise(_Noise):
     Parameters
     ----------
     stddev : float >= 0
-        Standard deviation of e.
+        Standard deviation of e.  May be changed; holds from the next fit.
     name
         See Layer.
     """
 
     kind = "gaussian_noise"
     options = ("stddev",)
+    live = (*Layer.live, "stddev")
 
     def __init__(self, stddev: float, name: str | None = None):
         super().__init__(name)

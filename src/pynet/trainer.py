@@ -103,7 +103,7 @@ class Trainer:
         mode = mode or purpose
         if self.optimizer.rule != self._rule and self._fit is None:  # a momentum more or less: another rule and state
             self._rule, self._slots = self.optimizer.rule, self._arenas(self.optimizer.n_slots)
-        layers = tuple((layer.trainable, layer.rate_factor) for layer in self.model.layers)
+        layers = tuple(getattr(layer, name) for layer in self.model.layers for name in layer.live)
         key = (tuple(h and h.key() for h in heads), input_gradients, self._rule, layers, mode)
         known = self._cache.get(purpose)
         if known and known[0] == key and known[3] >= rows:
