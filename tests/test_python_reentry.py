@@ -78,3 +78,28 @@ def test_a_function_that_failed_leaves_a_machine_that_works(backend):
     fails[0] = False
     assert np.isfinite(trainer.train_on_batch(X, Y)["loss"])
     assert trainer.step == 1
+
+
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+@pytest.mark.parametrize("way", ["forward", "backward"])
+def test_a_function_that_fails_on_the_way_leaves_the_steps_before_it(way, backend):
+    def net(fails_at):
+        calls = {"forward": 0, "backward": 0}
+
+        def count(name, result):
+            calls[name] += 1
+            if name == way and calls[name] == fails_at:
+                raise KeyError("mine")
+            return result
+
+        layer = pn.PythonLayer(lambda x: count("forward", 2 * x), lambda x, y, dy: count("backward", 2 * dy), 2)
+        model = pn.Sequential([pn.Input(4), pn.Dense(2), layer])
+        return pn.Trainer(model, "mse", pn.SGD(0.1), backend=backend)
+
+    failed, whole = net(3), net(0)
+    with pytest.raises(KeyError, match="mine"):
+        failed.fit(X, Y, epochs=1, batch_size=1, shuffle=False, verbose=0)
+    assert failed.step == 2
+    whole.fit(X[:2], Y[:2], epochs=1, batch_size=1, shuffle=False, verbose=0)
+    for name, array in whole.model.parameters().items():
+        np.testing.assert_array_equal(failed.model.parameters()[name], array)

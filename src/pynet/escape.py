@@ -34,7 +34,8 @@ class PythonLayer(Layer):
 
     Notes
     -----
-    The functions must depend on their arguments alone: a batch may be computed more than once.  A model with such a
+    The functions must depend on their arguments alone: a batch may be computed more than once.  They may not train or
+    evaluate with the trainer that is computing them, nor predict_one with the model: RuntimeError.  A model with such a
     layer cannot be written to a file or pickled; save `model.state_dict()` and build the graph anew.
 
     Examples

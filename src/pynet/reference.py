@@ -185,12 +185,18 @@ class Machine:
                     done += status == "ok"
                     if time.perf_counter() >= end:
                         break
+        except Exception:  # of a function of the user's, before the update: the batches done count
+            self._finish(job, done, total)
+            raise
         finally:
             self.job = None
-        self._pack(job.stages)  # an exception (Ctrl-C) on the way leaves arenas and sums as they were
+        self._finish(job, done, total)  # Ctrl-C on the way leaves arenas and sums as they were
+        return done, status
+
+    def _finish(self, job, done: int, total: np.ndarray) -> None:
+        self._pack(job.stages)
         if done and job.sums is not None:
             job.sums[:] = total
-        return done, status
 
     def _batch(self, job, number: int, k: int, total: np.ndarray) -> str:
         """Run the stages of batch `number`, the k-th of this run; `total` += its sums."""
