@@ -299,7 +299,8 @@ class Model:
         """Set the running mean and variance of every BatchNorm to those over a whole data set, exactly.
 
         The statistics of a norm are those of its input in the frozen network (nothing random), the norms before it
-        being recalibrated already.
+        being recalibrated already.  Those of a norm that is called more than once are over the inputs of all its
+        calls, with its old statistics where one call depends on another.
 
         Parameters
         ----------

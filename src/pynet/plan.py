@@ -83,7 +83,8 @@ class Plan:
         What stands in sums[first : first + count]: kind "loss" or "metric" of output number `head`.
         sums[0] is the penalties' total, sums[1] the number of batches.
     node_values : list of int
-        For each value of the graph (model.nodes) the value of this plan that holds it, NONE if none does.
+        For each value of the graph (model.nodes) the value of this plan that holds it, NONE if none does.  What a
+        layer was folded into is there no more: its value is the one behind the fold.
     functions : dict of int -> object with forward(x, width) and backward(x, y, dy)
         What computes the python op of that number.
     """
