@@ -396,7 +396,9 @@ def frozen_sequences(x):
 def bounded(x):
     """Columns that are longer than they may be from the first update on, and one that never is."""
     h = dense(5, "tanh", max_norm=0.4)(x)
-    return dense(2, max_norm=100.0)(pn.Residual([dense(4, "tanh"), dense(4)], projection=True, l2=0.01, max_norm=0.3)(h))
+    return dense(2, max_norm=100.0)(
+        pn.Residual([dense(4, "tanh"), dense(4)], projection=True, l2=0.01, max_norm=0.3)(h)
+    )
 
 
 @net()

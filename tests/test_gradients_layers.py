@@ -14,7 +14,10 @@ import pynet as pn
 from pynet import _core
 from pynet.plan import build
 
-CLIPPED = ("gradient_clip", "gradient_clip_of_a_sequence")  # hold layers whose way down is not the derivative, on purpose
+CLIPPED = (
+    "gradient_clip",
+    "gradient_clip_of_a_sequence",
+)  # hold layers whose way down is not the derivative, on purpose
 SMOOTH = [name for name in nets.NETS if name not in (*CLIPPED, *nets.LARGE)]
 WEIGHT = np.array([1.5, 0.5, 1.0])
 FLAT = {  # what no loss depends on
