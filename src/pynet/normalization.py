@@ -52,8 +52,8 @@ class BatchNorm(_Norm):
     Notes
     -----
     Sample and class weights count: a row of weight 2 is two rows.  A layer called twice tracks both inputs.  The
-    running variance is that of the whole, n/(n-1) times the batch's, as in PyTorch; n = (sum w)^2 / sum w^2 with weights.  Directly behind a Dense layer without activation,
-    prediction folds it into that layer.
+    running variance is that of the whole, n/(n-1) times the batch's, as in PyTorch; n = (sum w)^2 / sum w^2 with
+    weights.  Directly behind a Dense layer without activation, prediction folds it into that layer.
     Put it before dropout, not behind: Li et al. 2019 (arXiv:1801.05134).
     """
 
