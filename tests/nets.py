@@ -16,17 +16,26 @@ NETS = {}  # name: make(dtype, seed) -> model
 LARGE = []  # names of those that have too many parameters for differences, and for gradients none of which is tiny
 
 
-def net(shape=3, mask=False, large=False):
-    """Enter a function of the input (and of a mask) that returns outputs."""
+def net_of(shape=3, mask=False):
+    """Make of a function of the input (and of a mask) that returns outputs one of (dtype, seed) that returns a model."""
 
-    def enter(build):
+    def wrap(build):
         @functools.wraps(build)
         def make(dtype="float64", seed=0):
             x = pn.Input(shape, name="x")
             inputs = [x, pn.Input(shape[0], name="mask")] if mask else [x]
             return scrambled(pn.Model(inputs, build(*inputs), dtype=dtype, random_state=seed), seed)
 
-        NETS[build.__name__] = make
+        return make
+
+    return wrap
+
+
+def net(shape=3, mask=False, large=False):
+    """The same, entered into the table."""
+
+    def enter(build):
+        NETS[build.__name__] = make = net_of(shape, mask)(build)
         LARGE.extend([build.__name__] if large else [])
         return make
 
