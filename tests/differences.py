@@ -1,8 +1,8 @@
 """Gradients by a machine and by differences, and points where differences may be trusted."""
 
 import cases
-import numpy as np
 import nets
+import numpy as np
 from helpers import NUMPY, SEED, Executor, assert_within, make_machine, total_loss
 
 import pynet as pn

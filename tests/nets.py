@@ -17,7 +17,7 @@ LARGE = []  # names of those that have too many parameters for differences, and 
 
 
 def net_of(shape=3, mask=False):
-    """Make of a function of the input (and of a mask) that returns outputs one of (dtype, seed) that returns a model."""
+    """Make of a function of the input (and a mask) that returns outputs one of (dtype, seed) that returns a model."""
 
     def wrap(build):
         @functools.wraps(build)

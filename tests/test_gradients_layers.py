@@ -75,7 +75,7 @@ CLIPS = {
 @pytest.mark.parametrize("mode", ["train", "gradients"])
 @pytest.mark.parametrize("clip", CLIPS)
 def test_gradient_clip(clip, mode, executor):
-    """h = x v + a; y = clip(h) w + b and h u side by side, worked out with matrices.  The values are those without it."""
+    """h = x v + a; y = clip(h) w + b and h u side by side, worked out with matrices.  Values are those without it."""
     layer, rule = CLIPS[clip]
     x = pn.Input(3)
     h = cases.dense(4, name="below")(x)
@@ -110,7 +110,7 @@ def test_the_norm_of_a_gradient_clip_is_that_of_the_whole_batch(executor):
     helpers.assert_close(found.gradient["input 0"], (X / 5 * 1 + X / 5 * 2).reshape(-1), 1e-15)
 
 
-# ---- what is not the derivative passes as it is -----------------------------------------------------------------------
+# ---- what is not the derivative passes as it is ------------------------------------------------------------------
 
 
 def test_a_gradient_of_the_users_is_believed(executor):

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from helpers import EVERYWHERE, NUMPY
 
-import pynet as pn
 from pynet import _core
 from pynet.plan import unpack
 

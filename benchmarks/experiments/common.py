@@ -91,12 +91,14 @@ def pixels(X: np.ndarray) -> pn.Input:
 
 
 def over_seeds(chosen: argparse.Namespace, what: str, run) -> list:
-    """Return [run(seed) for all seeds]; say on stderr what is being run."""
+    """Return [run(seed) for all seeds]; on a terminal, say what is being run."""
     results = []
     for seed in chosen.seeds:
-        print(f"\r{what}, seed {seed}", end="\x1b[K", file=sys.stderr, flush=True)
+        if sys.stderr.isatty():
+            print(f"\r{what}, seed {seed} \x1b[K", end="", file=sys.stderr, flush=True)
         results.append(run(seed))
-    print("\r", end="\x1b[K", file=sys.stderr)
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr)
     return results
 
 

@@ -4,8 +4,9 @@ python benchmarks/experiments/transfer.py --data FOLDER
 
 A net 784-512-512-5 with dropout learns the digits 0-4.  Its front part gets a new head and 10 or 100 examples a class
 of the digits 5-9: with one or both hidden layers frozen; then fine-tuned, the front at a lower rate; and the same net
-from scratch, with as many steps.  The first layer serves other digits as well, the second is made for its own (Yosinski et
-al. 2014, arXiv:1411.1792: features go from general to specific; rates by part: Howard, Ruder 2018, arXiv:1801.06146).
+from scratch, with as many steps.  The first layer serves other digits as well, the second is made for its own
+(Yosinski et al. 2014, arXiv:1411.1792: features go from general to specific; rates by part: Howard, Ruder 2018,
+arXiv:1801.06146).
 """
 
 from __future__ import annotations
