@@ -239,6 +239,8 @@ def draw(records: dict):
 
 def main(argv=None) -> None:
     chosen = common.arguments(__doc__, argv)
+    if chosen.data is None:
+        raise SystemExit("give --data FOLDER or set PYNET_DATA: a folder that holds sequence/ with the two .npz files")
     folder = os.path.join(chosen.data, "sequence")
     tasks = [japanese_vowels(folder), spoken_digits(folder)]
     tasks = [smaller(task) for task in tasks] if chosen.quick else tasks
