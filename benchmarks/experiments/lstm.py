@@ -251,11 +251,10 @@ def main(argv=None) -> None:
                                "validation": task.validation, "batch": task.batch}  # fmt: skip
     print(report(records))
     settings = {
-        "seeds": chosen.seeds, "epochs": EPOCHS, "rates": RATES, "grid": GRID, "source_of_published": SOURCE,
+        "epochs": EPOCHS, "rates": RATES, "grid": GRID, "source_of_published": SOURCE,
         "selection": "by accuracy on validation data taken from the training part; the test part decides nothing",
     }  # fmt: skip
-    common.save(chosen, "lstm", {"settings": settings, "sets": records})
-    common.save_figure(chosen, "lstm", draw(records))
+    common.save(chosen, "lstm", settings, {"sets": records}, lambda: draw(records))
 
 
 if __name__ == "__main__":
