@@ -166,7 +166,7 @@ static int z_ok(const walk *w, uint64_t least) {
 static int norm_ok(const walk *w, uint32_t width, double epsilon) {
     if (!(epsilon > 0)) return refuse(w->f, "op %u: epsilon %g, expected > 0", w->i, epsilon);
     for (uint32_t k = 0; k < 4; k++)
-        if (w->op->w2 > PN_NONE - 4 || !param_ok(w, "w2", w->op->w2 + k, 1, width)) return 0;
+        if (!param_ok(w, "w2", w->op->w2 + k, 1, width)) return 0;
     return 1;
 }
 
@@ -240,7 +240,7 @@ static int check_op(const walk *w) {
                 return refuse(w->f, "op %u: activation %d needs z to be kept for backward", w->i, op->act);
             return 1;
         }
-        if (!z_ok(w, v[op->y].width)) return 0;
+        if (!z_ok(w, 1)) return 0;
         if (v[op->z].width != v[op->y].width)
             return refuse(w->f, "op %u: z has width %u, expected %u", w->i, v[op->z].width, v[op->y].width);
         return 1;

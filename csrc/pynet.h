@@ -190,7 +190,8 @@ PN_API pn_status pn_run(pn_machine *machine, const pn_job *job, int64_t first, i
 /* One row in, one out, of a network with one input and one output, in the machine's dtype, contiguous. */
 PN_API pn_status pn_predict_one(pn_machine *machine, const void *x, void *y);
 /* What computes the PYTHON ops: called in the thread that called pn_run, with the number of the op; it reads and writes
- * values through pn_machine_value; backward: it adds to dx where the op says PN_ADD_X.  Not 0: pn_run stops at once. */
+ * values through pn_machine_value, with 0 in the columns from width to ld; backward: it adds to dx where the op says
+ * PN_ADD_X.  Not 0: pn_run stops at once. */
 typedef int pn_call(void *context, uint32_t op, int backward);
 PN_API void pn_machine_on_call(pn_machine *machine, pn_call *call, void *context);
 

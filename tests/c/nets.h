@@ -15,13 +15,14 @@
 enum { VALUE_X, VALUE_A, VALUE_B, VALUE_Z, VALUE_S, VALUE_C, VALUE_R, VALUE_L, VALUE_M, VALUE_SPARE, N_VALUES };
 enum { WA, BA, WB, BB, WL, BL, WM, BM, N_PARAMS };
 enum { OP_INPUT, OP_A, OP_B, OP_S, OP_CS, OP_CX, OP_R, OP_L, OP_M, OP_LOSS_L, OP_LOSS_M, OP_ACCURACY, N_OPS };
-enum { ROWS = 64, SAMPLES = 200, CLASSES = 3, N_SUMS = 8, ROOM = 16 };
+enum { ROWS = 64, SAMPLES = 200, CLASSES = 3, N_SUMS = 8, ROOM = 48 };
 
 typedef struct net { /* tables with room for what a malformed count would read */
     pn_value values[ROOM];
     pn_param params[ROOM];
     pn_op ops[ROOM];
     uint32_t outputs[ROOM];
+    float start[ROOM]; /* of each vector among the params */
     pn_plan plan;
 } net;
 
@@ -32,23 +33,29 @@ static inline void link_plan(net *n) { /* after a copy */
     n->plan.outputs = n->outputs;
 }
 
+/* Values side by side, params one behind the other. */
+static inline void lay_out(net *n, const uint32_t *widths, uint32_t n_values, const uint32_t (*shapes)[2],
+                           uint32_t n_params) {
+    n->plan.n_values = n_values, n->plan.n_params = n_params;
+    for (uint32_t i = 0; i < n_values; i++) {
+        const uint32_t ld = (uint32_t)pn_pad(widths[i]);
+        n->values[i] = (pn_value){widths[i], ld % 512 ? ld : ld + PN_PANEL, n->plan.row_elems, 0};
+        n->plan.row_elems += n->values[i].ld;
+    }
+    for (uint32_t i = 0; i < n_params; i++) {
+        n->params[i] = (pn_param){.offset = n->plan.param_elems, .flags = PN_TRAINABLE, .rate = 1};
+        n->params[i].rows = shapes[i][0], n->params[i].cols = shapes[i][1];
+        n->plan.param_elems += pn_param_size(&n->params[i]);
+    }
+}
+
 static inline net make_net(void) {
     static const uint32_t widths[N_VALUES] = {20, 240, 240, 240, 240, 260, 260, 3, 2, 240};
     static const uint32_t shapes[N_PARAMS][2] = {{20, 240}, {1, 240}, {240, 240}, {1, 240},
                                                  {260, 3},  {1, 3},   {240, 2},   {1, 2}};
     net n = {.outputs = {VALUE_L, VALUE_M}};
-    n.plan = (pn_plan){.n_values = N_VALUES, .n_params = N_PARAMS, .n_ops = N_OPS, .n_outputs = 2};
-    n.plan.n_inputs = 1, n.plan.n_targets = 2, n.plan.n_sums = N_SUMS;
-    for (int i = 0; i < N_VALUES; i++) {
-        const uint32_t ld = (uint32_t)pn_pad(widths[i]);
-        n.values[i] = (pn_value){widths[i], ld, n.plan.row_elems, 0};
-        n.plan.row_elems += ld;
-    }
-    for (int i = 0; i < N_PARAMS; i++) {
-        n.params[i] = (pn_param){
-            .offset = n.plan.param_elems, .rows = shapes[i][0], .cols = shapes[i][1], .flags = PN_TRAINABLE, .rate = 1};
-        n.plan.param_elems += pn_param_size(&n.params[i]);
-    }
+    n.plan = (pn_plan){.n_ops = N_OPS, .n_outputs = 2, .n_inputs = 1, .n_targets = 2, .n_sums = N_SUMS};
+    lay_out(&n, widths, N_VALUES, shapes, N_PARAMS);
     n.params[WA].l1 = 1e-5;
     n.params[WB].l2 = 1e-4;
     // clang-format off: a table
@@ -92,19 +99,27 @@ static inline void drop_arenas(pn_arenas a) {
     free(a.slots[1]);
 }
 
-/* Weights in +-sqrt(3 / I), the same numbers in both dtypes; vectors and padding stay 0. */
+/* Element [i,o] of a parameter, in an arena. */
+static inline uint64_t place(const pn_param *p, uint32_t i, uint32_t o) {
+    return p->offset + ((uint64_t)(o / PN_PANEL) * p->rows + i) * PN_PANEL + o % PN_PANEL;
+}
+static inline double number(const void *arena, pn_dtype dtype, uint64_t at) {
+    return dtype == PN_F64 ? ((const double *)arena)[at] : (double)((const float *)arena)[at];
+}
+
+/* Weights in +-sqrt(3 / I), the same numbers in both dtypes; vectors as the net says, padding stays 0. */
 static inline void initialise(const net *n, pn_arenas a, pn_dtype dtype) {
     random_state = 7;
     for (uint32_t k = 0; k < n->plan.n_params; k++) {
         const pn_param *p = &n->params[k];
-        for (uint32_t i = 0; p->rows > 1 && i < p->rows; i++)
+        for (uint32_t i = 0; i < p->rows; i++)
             for (uint32_t o = 0; o < p->cols; o++) {
-                const uint64_t at = p->offset + (o / PN_PANEL * p->rows + i) * PN_PANEL + o % PN_PANEL;
-                const float w = (float)uniform(-1, 1) * (p->rows > 100 ? 0.11f : 0.39f);
+                const float size = p->rows > 1000 ? 0.055f : p->rows > 100 ? 0.11f : 0.39f;
+                const float w = p->rows > 1 ? (float)uniform(-1, 1) * size : n->start[k];
                 if (dtype == PN_F64)
-                    ((double *)a.params)[at] = (double)w;
+                    ((double *)a.params)[place(p, i, o)] = (double)w;
                 else
-                    ((float *)a.params)[at] = w;
+                    ((float *)a.params)[place(p, i, o)] = w;
             }
     }
 }

@@ -47,7 +47,7 @@ bits() { sed -n 's/^[0-9]*: \(bits .*\)/\1/p' "$base/$1.log" 2>/dev/null | sort;
 same_bits() {
     if [ -z "$(bits "$1")" ] || [ -z "$(bits "$2")" ]; then
         return # they have not been made: that was said already
-    elif [ "$(bits "$1" | wc -l)" -ge 42 ] && [ "$(bits "$1")" = "$(bits "$2")" ]; then
+    elif [ "$(bits "$1" | wc -l)" -ge 78 ] && [ "$(bits "$1")" = "$(bits "$2")" ]; then
         echo "bits of $1 and $2: ok, $(bits "$1" | wc -l) results are the same"
     else
         echo "bits of $1 and $2: FAILED"
@@ -65,8 +65,8 @@ attempt gcc gcc "" .
 attempt clang clang "" .
 attempt gcc-asan gcc address,undefined .
 attempt clang-asan clang address,undefined .
-attempt gcc-tsan gcc thread 'machine|example'
-attempt clang-tsan clang thread 'machine|example'
+attempt gcc-tsan gcc thread 'machine|training|example'
+attempt clang-tsan clang thread 'machine|training|example'
 same_bits gcc clang
 if command -v qemu-aarch64 >/dev/null; then
     attempt aarch64 aarch64-linux-gnu-gcc "" . -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \

@@ -1,8 +1,7 @@
-/* test_machine.c: the machine as its callers see it: bits that do not depend on threads, steps that do not allocate,
- * memory that runs out, forks, callers in several threads, arguments that are refused. */
+/* test_machine.c: the machine as its callers see it: memory that runs out, forks, callers in several threads, arguments
+ * that are refused. */
 #define _GNU_SOURCE
-#include "check.h"
-#include "nets.h"
+#include "training.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -20,150 +19,11 @@ CHECK_PROGRAM
 __attribute__((visibility("default"))) const char *__tsan_default_options(void);
 const char *__tsan_default_options(void) { return "die_after_fork=0"; }
 
-/* ---- the allocator, counted, and failing when told (linked with --wrap) ---------------------------------- */
-
-static atomic_long allocations, frees, fail_at; /* fail_at: the how-manieth allocation from now; 0: none */
-#ifdef COUNT_ALLOCATIONS
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *block, size_t size);
-void __real_free(void *block);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *block, size_t size);
-void __wrap_free(void *block);
-static int granted(void) {
-    allocations++;
-    return atomic_load(&fail_at) == 0 || atomic_fetch_sub(&fail_at, 1) != 1;
-}
-static void *counted(void *block) {
-    if (!block) allocations--;
-    return block;
-}
-void *__wrap_malloc(size_t size) { return counted(granted() ? __real_malloc(size) : NULL); }
-void *__wrap_calloc(size_t n, size_t size) { return counted(granted() ? __real_calloc(n, size) : NULL); }
-void *__wrap_realloc(void *block, size_t size) { return counted(granted() ? __real_realloc(block, size) : NULL); }
-void __wrap_free(void *block) {
-    frees += block != NULL;
-    __real_free(block);
-}
-#endif
-
-/* ---- training the net of nets.h -------------------------------------------------------------------------- */
-
-enum { INPUTS = 20, STEPS = 200 };
-static net the_net;
-static float data[SAMPLES][INPUTS], wanted[SAMPLES][2];
-static uint8_t labels[SAMPLES];
-static int64_t order[SAMPLES];
-static double rates[STEPS], row_weights[SAMPLES];
-
-static void make_data(void) {
-    the_net = make_net();
-    link_plan(&the_net);
-    for (int r = 0; r < SAMPLES; r++) {
-        double sum = 0;
-        for (int i = 0; i < INPUTS; i++) sum += (double)(data[r][i] = (float)uniform(-1, 1));
-        labels[r] = sum < -1 ? 0 : sum < 1 ? 1 : 2;
-        wanted[r][0] = data[r][0] * data[r][1];
-        wanted[r][1] = (float)(sum / 10);
-        order[r] = (r * 77) % SAMPLES;
-        row_weights[r] = r % 5 ? 1 : 0.5;
-    }
-    for (int i = 0; i < STEPS; i++) rates[i] = 0.002;
-}
-
-static const pn_array inputs[] = {{data, sizeof data[0], sizeof data[0][0], INPUTS, PN_FLOAT32}};
-static const pn_array targets[] = {{labels, 1, 1, 1, PN_UINT8},
-                                   {wanted, sizeof wanted[0], sizeof wanted[0][0], 2, PN_FLOAT32}};
-static const pn_clip clips[] = {{PN_CLIP_norm, 0, 0.5}};
-
-// clang-format off
-static pn_job training_job(double *sums) {
-    return (pn_job){
-        .inputs = inputs, .targets = targets, .weight = row_weights, .order = order, .rows = SAMPLES, .batch = ROWS,
-        .stages = PN_FORWARD | PN_LOSS | PN_METRIC | PN_BACKWARD | PN_UPDATE, .sums = sums,
-        .optimizer = PN_OPTIMIZER_adamw, .hyper = {0.9, 0.999, 1e-8, [7] = 0.01}, .rate = rates,
-        .clips = clips, .n_clips = 1,
-    };
-}
-// clang-format on
-
-/* Runs steps from `from` to `to`: batches 0..3 of every epoch, the last one shorter than the others. */
-static pn_status train(pn_machine *machine, pn_job *job, int from, int to) {
-    pn_status status = PN_OK;
-    for (int step = from; status == PN_OK && step < to; step++) {
-        int64_t done = 0;
-        job->step = step;
-        status = pn_run(machine, job, step % 4, 1, 1e9, &done);
-        if (status == PN_OK && done != 1) FAIL("step %d: %d batches done", step, (int)done);
-    }
-    return status;
-}
-
-/* A name for the bits of the weights after some steps; *late: (de)allocations after the first of them. */
-static uint64_t trained(pn_dtype dtype, const char *isa, int n_threads, int steps, double *loss, long *late) {
-    const pn_arenas arenas = make_arenas(the_net.plan.param_elems, dtype);
-    initialise(&the_net, arenas, dtype);
-    const size_t size = the_net.plan.param_elems * (dtype == PN_F64 ? 8 : 4);
-    const uint64_t untrained = add_bits(NO_BITS, arenas.params, size);
-    double sums[N_SUMS] = {0};
-    pn_machine *machine;
-    pn_job job = training_job(sums);
-    CHECK(pn_machine_open(&machine, &the_net.plan, dtype, ROWS, &arenas, isa, n_threads) == PN_OK);
-    CHECK(train(machine, &job, 0, 1) == PN_OK); /* the first step, which may hire threads */
-    const long before = allocations + frees;
-    CHECK(train(machine, &job, 1, 4) == PN_OK);
-    if (loss) loss[0] = sums[2] / sums[3];
-    CHECK(train(machine, &job, 4, steps - 4) == PN_OK);
-    memset(sums, 0, sizeof sums);
-    CHECK(train(machine, &job, steps - 4, steps) == PN_OK);
-    if (late) *late = allocations + frees - before;
-    if (loss) loss[1] = sums[2] / sums[3];
-    pn_machine_close(machine);
-    const uint64_t bits = add_bits(NO_BITS, arenas.params, size);
-    CHECK(bits != untrained);
-    drop_arenas(arenas);
-    return bits;
-}
-
-static void check_bits(void) {
-    static const int threads[] = {1, 2, 3, 7};
-    uint64_t fma[2] = {0, 0};
-    for (int i = 0; pn_isa_name(i); i++)
-        for (int dtype = PN_F32; dtype <= PN_F64; dtype++) {
-            const char *isa = pn_isa_name(i);
-            if (!pn_isa_usable(isa)) continue;
-            const int steps = dtype == PN_F32 && strcmp(isa, "scalar") != 0 ? STEPS : STEPS / 10;
-            uint64_t first = 0;
-            for (int t = 0; t < 4; t++) {
-                AT("%s, f%d, %d threads", isa, dtype ? 64 : 32, threads[t]);
-                double loss[2];
-                long late = 0;
-                const long before = allocations;
-                const uint64_t bits = trained(dtype, isa, threads[t], steps, loss, &late);
-                if (t == 0) first = bits;
-                CHECK(bits == first);
-                CHECK(loss[1] < loss[0] / 2);
-                CHECK(late == 0); /* not one allocation per step, nor per hundred */
-#ifdef COUNT_ALLOCATIONS
-                CHECK(allocations - before >= 2); /* the counter counts: the machine and its block */
-#else
-                (void)before;
-#endif
-            }
-            if (strcmp(isa, "scalar") == 0) continue;
-            if (!fma[dtype]) printf("bits f%d trained          %016llx\n", dtype ? 64 : 32, (unsigned long long)first);
-            if (!fma[dtype]) fma[dtype] = first;
-            CHECK(first == fma[dtype]);
-        }
-}
-
 /* ---- memory that runs out -------------------------------------------------------------------------------- */
 
 static void check_out_of_memory(void) {
 #ifdef COUNT_ALLOCATIONS
-    const pn_arenas arenas = make_arenas(the_net.plan.param_elems, PN_F32);
+    const pn_arenas arenas = make_arenas(plain.net.plan.param_elems, PN_F32);
     pn_machine *machine = NULL;
     pn_status status = PN_NO_MEMORY;
     const long held = allocations - frees;
@@ -171,7 +31,7 @@ static void check_out_of_memory(void) {
     while (status == PN_NO_MEMORY && failed < 100) {
         AT("pn_machine_open, allocation %d fails", failed + 1);
         fail_at = failed + 1;
-        status = pn_machine_open(&machine, &the_net.plan, PN_F32, ROWS, &arenas, NULL, 1);
+        status = pn_machine_open(&machine, &plain.net.plan, PN_F32, ROWS, &arenas, NULL, 1);
         const int reached = atomic_exchange(&fail_at, 0) <= 0;
         if (!reached) break;
         failed++;
@@ -203,27 +63,27 @@ static int in_child(int (*body)(void)) { /* its wait status; a child that hangs 
 }
 
 static uint64_t right_bits;
-static int same_bits(void) { return trained(PN_F32, NULL, 3, 8, NULL, NULL) != right_bits || failures; }
+static int same_bits(void) { return trained(&plain, PN_F32, NULL, 3, 8, NULL, NULL) != right_bits || failures; }
 
 /* The pool cannot be made, or gets some of its workers late: fewer threads, the same bits. */
 static int starving;
 static int starved(void) {
-    const pn_arenas arenas = make_arenas(the_net.plan.param_elems, PN_F32);
-    initialise(&the_net, arenas, PN_F32);
+    const pn_arenas arenas = make_arenas(plain.net.plan.param_elems, PN_F32);
+    initialise(&plain.net, arenas, PN_F32);
     double sums[N_SUMS] = {0};
     pn_machine *machine;
-    pn_job job = training_job(sums);
-    if (pn_machine_open(&machine, &the_net.plan, PN_F32, ROWS, &arenas, NULL, 7) != PN_OK) return 2;
+    pn_job job = training_job(&plain, sums);
+    if (pn_machine_open(&machine, &plain.net.plan, PN_F32, ROWS, &arenas, NULL, 7) != PN_OK) return 2;
     fail_at = starving;
     if (train(machine, &job, 0, 8) != PN_OK) return 3;
     pn_machine_close(machine);
-    const uint64_t bits = add_bits(NO_BITS, arenas.params, the_net.plan.param_elems * sizeof(float));
+    const uint64_t bits = add_bits(NO_BITS, arenas.params, plain.net.plan.param_elems * sizeof(float));
     drop_arenas(arenas);
     return bits != right_bits;
 }
 
 static void check_starved(void) { /* before this process has threads of its own */
-    right_bits = trained(PN_F32, NULL, 1, 8, NULL, NULL);
+    right_bits = trained(&plain, PN_F32, NULL, 1, 8, NULL, NULL);
     for (int i = 0; i < 32; i++) {
         starving = 1 + i % 8; /* the pool, or the seat of one of 6 workers, or nothing */
         AT("allocation %d of the pool fails", starving);
@@ -233,11 +93,11 @@ static void check_starved(void) { /* before this process has threads of its own 
 
 static void check_forks(void) {
     AT("fork");
-    CHECK(trained(PN_F32, NULL, 3, 8, NULL, NULL) == right_bits);
+    CHECK(trained(&plain, PN_F32, NULL, 3, 8, NULL, NULL) == right_bits);
     if (EMULATED)
         printf("test_machine: SKIPPED: a child of a parent with threads starts some (qemu-user dies of it)\n");
     for (int i = 0; i < 2 && !EMULATED; i++) CHECK(in_child(same_bits) == 0);
-    CHECK(trained(PN_F32, NULL, 3, 8, NULL, NULL) == right_bits); /* and the parent's threads still work */
+    CHECK(trained(&plain, PN_F32, NULL, 3, 8, NULL, NULL) == right_bits); /* and the parent's threads still work */
 }
 
 /* ---- callers in several threads -------------------------------------------------------------------------- */
@@ -265,7 +125,7 @@ static void *call(void *argument) {
     caller *c = argument;
     static _Thread_local float l[SAMPLES][CLASSES], m[SAMPLES][2];
     pn_machine *machine = c->machine;
-    if (!machine && pn_machine_open(&machine, &the_net.plan, PN_F32, ROWS, &c->arenas, NULL, 0) != PN_OK) return NULL;
+    if (!machine && pn_machine_open(&machine, &plain.net.plan, PN_F32, ROWS, &c->arenas, NULL, 0) != PN_OK) return NULL;
     for (int i = 0; i < CALLS; i++) {
         const pn_status status = predict(machine, l, m);
         if (status == PN_BUSY)
@@ -280,12 +140,12 @@ static void *call(void *argument) {
 }
 
 static void check_callers(void) {
-    pn_arenas arenas = make_arenas(the_net.plan.param_elems, PN_F32);
-    initialise(&the_net, arenas, PN_F32);
+    pn_arenas arenas = make_arenas(plain.net.plan.param_elems, PN_F32);
+    initialise(&plain.net, arenas, PN_F32);
     const pn_arenas reading = {arenas.params, NULL, {NULL, NULL}};
     pn_machine *shared;
     AT("callers in several threads");
-    CHECK(pn_machine_open(&shared, &the_net.plan, PN_F32, ROWS, &reading, NULL, 2) == PN_OK);
+    CHECK(pn_machine_open(&shared, &plain.net.plan, PN_F32, ROWS, &reading, NULL, 2) == PN_OK);
     CHECK(predict(shared, right_answer, right_second) == PN_OK);
     for (int one_machine = 0; one_machine <= 1; one_machine++) {
         caller callers[CALLERS];
@@ -310,10 +170,10 @@ static void check_callers(void) {
 /* ---- arguments that are refused -------------------------------------------------------------------------- */
 
 static void check_doors(void) {
-    const pn_arenas arenas = make_arenas(the_net.plan.param_elems, PN_F32);
-    initialise(&the_net, arenas, PN_F32);
+    const pn_arenas arenas = make_arenas(plain.net.plan.param_elems, PN_F32);
+    initialise(&plain.net, arenas, PN_F32);
     pn_machine *m;
-    const pn_plan *plan = &the_net.plan;
+    const pn_plan *plan = &plain.net.plan;
     AT("pn_machine_open");
     CHECK(pn_machine_open(&m, plan, PN_F32, 0, &arenas, NULL, 1) == PN_BAD_ARGUMENT && !m);
     CHECK(pn_machine_open(&m, plan, PN_F32, 4, &arenas, NULL, -1) == PN_BAD_ARGUMENT);
@@ -338,7 +198,7 @@ static void check_doors(void) {
     AT("pn_run");
     CHECK(pn_machine_open(&m, plan, PN_F32, ROWS, &arenas, NULL, 100000) == PN_OK);
     double sums[N_SUMS] = {0};
-    const pn_job good = training_job(sums);
+    const pn_job good = training_job(&plain, sums);
     int64_t done;
 #define REFUSED(change, first, count)                                                                                  \
     do {                                                                                                               \
@@ -383,12 +243,11 @@ static void check_doors(void) {
 }
 
 int main(void) {
-    make_data();
+    make_tasks();
     check_starved();
     check_doors();
     check_out_of_memory();
-    check_bits();
     check_forks();
     check_callers();
-    return verdict("test_machine", 200);
+    return verdict("test_machine", 150);
 }

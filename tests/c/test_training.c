@@ -1,0 +1,256 @@
+/* test_training.c: training as its callers see it: bits that do not depend on threads or instruction sets, steps that
+ * do not allocate; statistics, random numbers, bounds and the caller's function in the rich net. */
+#include "training.h"
+
+#include <math.h>
+
+CHECK_PROGRAM
+
+/* ---- the same bits, whoever computes ---------------------------------------------------------------------- */
+
+static void check_bits(const char *name, const task *t, int many, int few, double share) {
+    static const int threads[] = {1, 2, 3, 7};
+    uint64_t fma[2] = {0, 0};
+    for (int i = 0; pn_isa_name(i); i++)
+        for (int dtype = PN_F32; dtype <= PN_F64; dtype++) {
+            const char *isa = pn_isa_name(i);
+            if (!pn_isa_usable(isa)) continue;
+            const int steps = dtype == PN_F32 && strcmp(isa, "scalar") != 0 ? many : few;
+            uint64_t first = 0;
+            for (int k = 0; k < 4; k++) {
+                AT("%s net, %s, f%d, %d threads", name, isa, dtype ? 64 : 32, threads[k]);
+                double loss[2];
+                long late = 0;
+                const long before = allocations;
+                const uint64_t bits = trained(t, dtype, isa, threads[k], steps, loss, &late);
+                if (k == 0) first = bits;
+                CHECK(bits == first);
+                CHECK(loss[1] < loss[0] * share);
+                CHECK(late == 0); /* not one allocation per step, nor per hundred */
+#ifdef COUNT_ALLOCATIONS
+                CHECK(allocations - before >= 2); /* the counter counts: the machine and its block */
+#else
+                (void)before;
+#endif
+            }
+            if (strcmp(isa, "scalar") == 0) continue;
+            if (!fma[dtype]) printf("bits f%d %-16s %016llx\n", dtype ? 64 : 32, name, (unsigned long long)first);
+            if (!fma[dtype]) fma[dtype] = first;
+            CHECK(first == fma[dtype]);
+        }
+}
+
+/* ---- a small rich net in double, one machine after the other ---------------------------------------------- */
+
+static task small; /* widths that are no multiple of 16, not even of 2 */
+
+typedef struct bench {
+    pn_arenas arenas;
+    pn_machine *machine;
+    caller_function function;
+    double sums[N_SUMS];
+    pn_job job;
+    double *w; /* the parameters */
+} bench;
+
+static void set_up(bench *b, const task *t) {
+    memset(b, 0, sizeof *b);
+    b->arenas = make_arenas(t->net.plan.param_elems, PN_F64);
+    initialise(&t->net, b->arenas, PN_F64);
+    CHECK(pn_machine_open(&b->machine, &t->net.plan, PN_F64, SAMPLES, &b->arenas, NULL, 2) == PN_OK);
+    b->function = (caller_function){.n = &t->net, .machine = b->machine, .dtype = PN_F64};
+    pn_machine_on_call(b->machine, squash, &b->function);
+    b->job = training_job(t, b->sums);
+    b->w = b->arenas.params;
+}
+static void put_away(bench *b) {
+    pn_machine_close(b->machine);
+    drop_arenas(b->arenas);
+}
+static pn_status step(bench *b) { /* the first batch, again */
+    int64_t done;
+    const pn_status status = pn_run(b->machine, &b->job, 0, 1, 1e9, &done);
+    CHECK(done == (status == PN_OK));
+    return status;
+}
+static uint64_t bits_of(const bench *b, const task *t) { return add_bits(NO_BITS, b->w, bytes_of(&t->net, PN_F64)); }
+static double *element(const bench *b, const task *t, int param, uint32_t i, uint32_t o) {
+    return &b->w[place(&t->net.params[param], i, o)];
+}
+
+/* ---- running statistics move with an update, and by the formula -------------------------------------------- */
+
+static void check_statistics(void) {
+    bench b;
+    set_up(&b, &small);
+    const uint32_t width = small.net.values[FIRST(1)].width;
+    const double momentum = small.net.ops[RICH_BATCH_NORM].p[1];
+    const uint64_t start = bits_of(&b, &small);
+    AT("running statistics without an update");
+    b.job.stages &= ~(uint32_t)PN_UPDATE;
+    CHECK(step(&b) == PN_OK && bits_of(&b, &small) == start);
+    AT("running statistics");
+    b.job.stages |= PN_UPDATE;
+    CHECK(step(&b) == PN_OK);
+    int64_t rows;
+    uint32_t ld;
+    const double *x = pn_machine_value(b.machine, FIRST(1), 0, &rows, &ld);
+    CHECK(rows == small.batch);
+    for (uint32_t o = 0; o < width; o++) {
+        double sum = 0, squares = 0, mean = 0, variance = 0;
+        for (int64_t m = 0; m < rows; m++) {
+            const double r = row_weights[order[m]];
+            sum += r, squares += r * r, mean += r * x[m * ld + o];
+        }
+        mean /= sum;
+        for (int64_t m = 0; m < rows; m++) variance += row_weights[order[m]] * pow(x[m * ld + o] - mean, 2) / sum;
+        const double n = sum * sum / squares; /* a sample's variance falls short of that of the whole */
+        CHECK(fabs(*element(&b, &small, RICH_MEAN, 0, o) - (1 - momentum) * mean) < 1e-13);
+        variance = momentum * 1 + (1 - momentum) * variance * n / (n - 1);
+        CHECK(fabs(*element(&b, &small, RICH_VARIANCE, 0, o) - variance) < 1e-13);
+        CHECK(*element(&b, &small, RICH_MEAN2, 0, o) == 0.5); /* a running norm has constants */
+    }
+    AT("running statistics, a batch of one row");
+    const double was = *element(&b, &small, RICH_MEAN, 0, 0), slope = *element(&b, &small, RICH_SLOPE, 0, 0);
+    b.job.batch = 1;
+    CHECK(step(&b) == PN_OK);
+    CHECK(*element(&b, &small, RICH_MEAN, 0, 0) == was && *element(&b, &small, RICH_SLOPE, 0, 0) != slope);
+    put_away(&b);
+}
+
+/* ---- the caller's function: missing, failing on the way up, on the way down -------------------------------- */
+
+static void check_function(void) {
+    bench b;
+    set_up(&b, &small);
+    const uint64_t start = bits_of(&b, &small);
+    AT("a python op without its function");
+    pn_machine_on_call(b.machine, NULL, NULL);
+    CHECK(step(&b) == PN_CALL_FAILED && bits_of(&b, &small) == start && b.sums[1] == 0);
+    pn_machine_on_call(b.machine, squash, &b.function);
+    for (int call = 1; call <= 2; call++) { /* up, down */
+        AT("a python op whose call %d fails", call);
+        b.function.calls = 0, b.function.fail_at = call;
+        CHECK(step(&b) == PN_CALL_FAILED && bits_of(&b, &small) == start && b.sums[1] == 0);
+        CHECK(b.function.calls == call); /* nothing was called after that */
+    }
+    AT("a python op");
+    b.function.calls = b.function.fail_at = 0;
+    CHECK(step(&b) == PN_OK && bits_of(&b, &small) != start && b.sums[1] == 1 && b.function.calls == 2);
+    put_away(&b);
+}
+
+/* ---- rates by parameter, bounds on norms ------------------------------------------------------------------- */
+
+static void check_rates(void) {
+    task other = small;
+    link_plan(&other.net);
+    other.optimizer = PN_OPTIMIZER_sgd;
+    bench half, whole;
+    set_up(&half, &other);
+    other.net.params[RICH_SLOPES].rate = 1;
+    set_up(&whole, &other);
+    AT("learning rates by parameter");
+    CHECK(step(&half) == PN_OK && step(&whole) == PN_OK);
+    const uint32_t width = other.net.params[RICH_SLOPES].cols;
+    for (uint32_t o = 0; o < width; o++) {
+        const double a = *element(&half, &other, RICH_SLOPES, 0, o) - 0.25;
+        const double b = *element(&whole, &other, RICH_SLOPES, 0, o) - 0.25;
+        CHECK(a != 0 && fabs(2 * a - b) < 1e-15);
+        CHECK(*element(&half, &other, RICH_GAMMA, 0, o) == *element(&whole, &other, RICH_GAMMA, 0, o));
+    }
+    CHECK(*element(&whole, &other, RICH_BM, 0, 1) == 0 && *element(&whole, &other, RICH_BL, 0, 1) != 0);
+    AT("max_norm");
+    double longest = 0;
+    for (uint32_t o = 0; o < width; o++) {
+        double squares = 0;
+        for (uint32_t i = 0; i < INPUTS; i++) squares += pow(*element(&whole, &other, RICH_W, i, o), 2);
+        longest = fmax(longest, sqrt(squares));
+    }
+    CHECK(fabs(longest - other.net.params[RICH_W].max_norm) < 1e-14); /* some were longer, none is */
+    put_away(&half);
+    put_away(&whole);
+}
+
+/* ---- prediction with random ops ------------------------------------------------------------------------------ */
+
+typedef struct prediction {
+    double l[SAMPLES][CLASSES], m[SAMPLES][2], f[SAMPLES][64];
+} prediction;
+
+static void predict(pn_machine *machine, const net *n, int64_t batch, uint64_t seed, int64_t step, prediction *to) {
+    const pn_array outputs[] = {{to->l, sizeof to->l[0], sizeof(double), CLASSES, PN_FLOAT64},
+                                {to->m, sizeof to->m[0], sizeof(double), 2, PN_FLOAT64},
+                                {to->f, sizeof to->f[0], sizeof(double), n->values[RICH_F].width, PN_FLOAT64}};
+    pn_job job = {.inputs = inputs, .outputs = (pn_array *)(uintptr_t)outputs, .rows = SAMPLES, .batch = batch};
+    job.stages = PN_FORWARD | PN_OUTPUT, job.seed = seed, job.step = step;
+    int64_t done;
+    memset(to, 0, sizeof *to);
+    CHECK(pn_run(machine, &job, 0, (SAMPLES + batch - 1) / batch, 1e9, &done) == PN_OK);
+    CHECK(done == (SAMPLES + batch - 1) / batch);
+}
+
+/* relu of the folded norm, by hand */
+static double folded(const bench *b, const float *x, uint32_t o) {
+    double z = *element(b, &small, RICH_B, 0, o);
+    for (uint32_t i = 0; i < INPUTS; i++) z += (double)x[i] * *element(b, &small, RICH_W, i, o);
+    z -= *element(b, &small, RICH_MEAN, 0, o);
+    z /= sqrt(*element(b, &small, RICH_VARIANCE, 0, o) + small.net.ops[RICH_FOLDED].p[2]);
+    return fmax(0, z * *element(b, &small, RICH_GAMMA, 0, o) + *element(b, &small, RICH_BETA, 0, o));
+}
+
+static void check_prediction(void) {
+    static const int64_t batches[] = {SAMPLES, 64, 8, 7, 1};
+    static prediction whole, now;
+    bench b; /* trained, so that its statistics are some */
+    set_up(&b, &small);
+    CHECK(train(b.machine, &b.job, 0, 8) == PN_OK);
+    const pn_arenas reading = {.params = b.w};
+    task frozen = small;
+    link_plan(&frozen.net);
+    pn_machine *machine;
+    AT("a batch norm asks for a machine that trains");
+    CHECK(pn_machine_open(&machine, &frozen.net.plan, PN_F64, SAMPLES, &reading, NULL, 1) == PN_OK);
+    int64_t done;
+    const pn_job job = {.inputs = inputs, .rows = SAMPLES, .batch = SAMPLES, .stages = PN_FORWARD};
+    CHECK(pn_run(machine, &job, 0, 1, 1e9, &done) == PN_BAD_ARGUMENT && done == 0);
+    pn_machine_close(machine);
+    freeze(&frozen.net);
+    for (int i = 0; pn_isa_name(i); i++) {
+        const char *isa = pn_isa_name(i);
+        if (!pn_isa_usable(isa)) continue;
+        CHECK(pn_machine_open(&machine, &frozen.net.plan, PN_F64, SAMPLES, &reading, isa, 2) == PN_OK);
+        caller_function function = {.n = &frozen.net, .machine = machine, .dtype = PN_F64};
+        pn_machine_on_call(machine, squash, &function);
+        for (int k = 0; k < 5; k++) {
+            AT("%s: predictions in batches of %d", isa, (int)batches[k]);
+            predict(machine, &frozen.net, batches[k], 5, 3, k ? &now : &whole);
+            if (k) CHECK(memcmp(&now, &whole, sizeof now) == 0);
+        }
+        AT("%s: predictions of another seed, of another step", isa);
+        predict(machine, &frozen.net, SAMPLES, 6, 3, &now);
+        CHECK(memcmp(now.l, whole.l, sizeof now.l) != 0 && memcmp(now.m, whole.m, sizeof now.m) == 0);
+        predict(machine, &frozen.net, SAMPLES, 5, 4, &now);
+        CHECK(memcmp(now.l, whole.l, sizeof now.l) != 0 && memcmp(now.f, whole.f, sizeof now.f) == 0);
+        AT("%s: a norm folded into a dense op", isa);
+        for (int r = 0; r < SAMPLES; r++)
+            for (uint32_t o = 0; o < frozen.net.values[RICH_F].width; o++)
+                CHECK(fabs(whole.f[r][o] - folded(&b, data[r], o)) < 1e-12);
+        pn_machine_close(machine);
+    }
+    put_away(&b);
+}
+
+int main(void) {
+    make_tasks();
+    small = rich;
+    small.net = make_rich_net(37, 7);
+    link_plan(&small.net);
+    check_statistics();
+    check_function();
+    check_rates();
+    check_prediction();
+    check_bits("plain", &plain, 200, 20, 0.5);
+    check_bits("rich", &rich, 10, 8, 1);
+    return verdict("test_training", 200);
+}
