@@ -60,9 +60,7 @@ def draw(model, x, seed=0, step=0, executor=None, batch=None):
     plan, rows = build(model, mode="sample"), len(x)
     machine = helpers.make_machine(executor, plan, model.arena, rows=batch or rows)
     y = np.empty((rows, model.outputs[0].width), model.dtype)
-    model.run_batches(
-        machine, Job(inputs=[x], outputs=[y], rows=rows, batch=batch or rows, seed=seed, step=step)
-    )
+    model.run_batches(machine, Job(inputs=[x], outputs=[y], rows=rows, batch=batch or rows, seed=seed, step=step))
     return y
 
 

@@ -1,7 +1,7 @@
 """Random numbers of layers: their distributions, that they are independent, and that they depend on their place alone.
 
-Nothing here is left to chance: seeds are fixed, and bounds (draws.py) are such that a sound generator would break one in
-a million tests.
+Nothing here is left to chance: seeds are fixed, and bounds (draws.py) are such that a sound generator would break one
+in a million tests.
 """
 
 import math
@@ -10,10 +10,9 @@ import draws
 import helpers
 import numpy as np
 import pytest
-from helpers import EVERYWHERE, ISAS, Executor
+from helpers import EVERYWHERE, ISAS
 
 import pynet as pn
-from pynet import activations
 
 ROWS, WIDTH = 1024, 512
 

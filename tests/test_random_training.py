@@ -80,7 +80,9 @@ def test_looking_draws_nothing(backend):
     helpers.assert_same_bits(spy.up[-1], X)
 
 
-@pytest.mark.parametrize("name", ["everything", "dropout_twice", "noisy_relu_of_the_paper", "batch_norm", "lstm_masked"])
+@pytest.mark.parametrize(
+    "name", ["everything", "dropout_twice", "noisy_relu_of_the_paper", "batch_norm", "lstm_masked"]
+)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_gradients_in_training_are_those_of_the_next_step(name, backend):
     """With plain SGD the next step is -rate times them; the step itself and its losses are not disturbed."""
