@@ -179,20 +179,21 @@ def choose(net: str, task: Task, quick: bool) -> list[dict]:
     return sorted(found, key=lambda f: (-f["accuracy"], f["loss"]))
 
 
-def measure(net: str, task: Task, seeds, quick: bool) -> dict:
+def measure(net: str, task: Task, chosen) -> dict:
     """Choose settings, train with every seed, test."""
-    found = choose(net, task, quick)
-    runs, begun = [], time.perf_counter()
-    for seed in seeds:
-        epochs = 2 if quick else EPOCHS[net]
-        trainer = train(net, found[0]["settings"], task.train, task, seed, epochs, task.test)
-        runs.append({key: list(values) for key, values in trainer.history.history.items()})
+    found = choose(net, task, chosen.quick)
+    settings, epochs = found[0]["settings"], 2 if chosen.quick else EPOCHS[net]
+    begun = time.process_time()
+    trainers = common.over_seeds(
+        chosen, f"{task.name}, {net}", lambda seed: train(net, settings, task.train, task, seed, epochs, task.test)
+    )
+    histories = [trainer.history.history for trainer in trainers]
     return {
-        "chosen": found[0], "validated": found, "parameters": trainer.model.count_params(),
-        "accuracy": [100 * run["val_accuracy"][-1] for run in runs],
-        "seconds_a_run": (time.perf_counter() - begun) / len(runs),
-        "training_accuracy": [[100 * a for a in run["accuracy"]] for run in runs],
-        "test_accuracy": [[100 * a for a in run["val_accuracy"]] for run in runs],
+        "chosen": found[0], "validated": found, "parameters": trainers[0].model.count_params(),
+        "accuracy": common.spread([100 * h["val_accuracy"][-1] for h in histories]),
+        "cpu_seconds_a_run": (time.process_time() - begun) / len(trainers),
+        "training_accuracy": [[100 * a for a in h["accuracy"]] for h in histories],
+        "test_accuracy": [[100 * a for a in h["val_accuracy"]] for h in histories],
     }  # fmt: skip
 
 
@@ -203,8 +204,8 @@ def report(records: dict) -> str:
         for net in GRID:
             r = record[net]
             shown = ", ".join(f"{key} {value:g}" for key, value in r["chosen"]["settings"].items())
-            mean = common.mean_sd(r["accuracy"])
-            rows.append([name, f"{net} ({shown})", f"{r['chosen']['accuracy']:.2f}", mean, f"{r['seconds_a_run']:.1f}"])
+            scores = [f"{r['chosen']['accuracy']:.2f}", common.mean_sd(r["accuracy"])]
+            rows.append([name, f"{net} ({shown})", *scores, f"{r['cpu_seconds_a_run']:.1f}"])
         rows.append([name, "1-NN, this copy", "", f"{record['1-NN']:.2f}", ""])
         rows += [[name, f"{net}, published", "", f"{a:.1f}", ""] for net, a in PUBLISHED[name].items()]
     return common.table(["set", "net", "validation accuracy %", "test accuracy %", "s a run"], rows)
@@ -212,29 +213,34 @@ def report(records: dict) -> str:
 
 def draw(records: dict):
     """Return a figure: for each set errors over the epochs, then the test errors beside the published ones."""
-    figure, axes = common.axes(2 * len(records), width=3.7, height=3.3)
+    figure, axes = common.axes(2 * len(records), width=4.2, height=3.6)
     for (name, record), curves, bars in zip(records.items(), axes[::2], axes[1::2], strict=True):
-        for key, colour in (("training_accuracy", "tab:gray"), ("test_accuracy", "tab:blue")):
-            errors = 100 - np.array(record["LSTM"][key])
-            at = np.arange(1, errors.shape[1] + 1)
-            label = "training, as it learns" if key == "training_accuracy" else "test"
-            curves.plot(at, errors.mean(axis=0), color=colour, label=label)
-            curves.fill_between(at, errors.min(axis=0), errors.max(axis=0), color=colour, alpha=0.25, lw=0)
-        curves.set(title=f"{name}: LSTM", xlabel="epoch", ylabel="error, %", ylim=(0, 30), xlim=(1, None))
-        curves.legend(frameon=False)
-        entries = [(net, 100 - np.array(record[net]["accuracy"]), "tab:blue") for net in GRID]
-        entries.append(("1-NN, this copy", np.array([100 - record["1-NN"]]), "tab:blue"))
-        entries += [(f"{net}, published", np.array([100 - a]), "tab:gray") for net, a in PUBLISHED[name].items()]
-        for i, (_, errors, colour) in enumerate(entries):
-            spread = errors.std(ddof=1) if len(errors) > 1 else None
-            bars.barh(-i, errors.mean(), xerr=spread, color=colour, height=0.7, capsize=3)
-            bars.text(errors.mean() + (spread or 0), -i, f"  {errors.mean():.1f}", va="center")
-        bars.set_yticks(-np.arange(len(entries)), labels=[entry[0] for entry in entries])
-        bars.set(title=f"{name}: test", xlabel="error, %")
-        bars.margins(x=0.15)
-        bars.set_xlim(left=0)
-        bars.grid(False, axis="y")
+        draw_curves(curves, name, record["LSTM"])
+        draw_bars(bars, name, record)
     return figure
+
+
+def draw_curves(ax, name: str, record: dict) -> None:
+    for k, (key, label) in enumerate((("test_accuracy", "test"), ("training_accuracy", "training, as it learns"))):
+        errors = 100 - np.array(record[key])
+        common.band(ax, np.arange(1, errors.shape[1] + 1), errors, k, label)
+    ax.set(title=f"{name}: LSTM", xlabel="epoch", ylabel="error, %", ylim=(0, 20))
+    ax.legend(frameon=False)
+
+
+def draw_bars(ax, name: str, record: dict) -> None:
+    ours = {net: record[net]["accuracy"]["seeds"] for net in GRID} | {"1-NN": [record["1-NN"]]}
+    entries = [(net, seeds, common.COLOURS[0]) for net, seeds in ours.items()]
+    entries += [(f"{net}\n(published)", [accuracy], "0.6") for net, accuracy in PUBLISHED[name].items()]
+    for i, (_, seeds, colour) in enumerate(entries):
+        error, sd = 100 - np.mean(seeds), common.deviation(seeds)
+        ax.barh(-i, error, xerr=sd or None, color=colour, height=0.7, capsize=3)
+        ax.text(error + sd, -i, f"  {error:.1f}", va="center")
+    ax.set_yticks(-np.arange(len(entries)), labels=[label for label, _, _ in entries])
+    ax.set(title=f"{name}: test", xlabel="error, %: mean and deviation of the seeds")
+    ax.margins(x=0.15)
+    ax.set_xlim(left=0)
+    ax.grid(False, axis="y")
 
 
 def main(argv=None) -> None:
@@ -246,7 +252,7 @@ def main(argv=None) -> None:
     tasks = [smaller(task) for task in tasks] if chosen.quick else tasks
     records = {}
     for task in tasks:
-        records[task.name] = {net: measure(net, task, chosen.seeds, chosen.quick) for net in GRID}
+        records[task.name] = {net: measure(net, task, chosen) for net in GRID}
         records[task.name] |= {"1-NN": nearest(task), "published": PUBLISHED[task.name], "split": task.split,
                                "validation": task.validation, "batch": task.batch}  # fmt: skip
     print(report(records))
