@@ -165,3 +165,12 @@ def test_a_tiny_hostile_file_takes_little_memory():
         model_from_config(eval(text), {})
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
+
+
+def test_a_negative_variance_is_refused():
+    model = pn.Sequential([pn.Input(3), pn.BatchNorm()])
+    before = model.arena.copy()
+    state = model.state_dict() | {"batch_norm_1.variance": np.array([1.0, -0.25, 1.0])}
+    with pytest.raises(ValueError, match=r"'batch_norm_1.variance' must be at least 0, got -0.25"):
+        model.load_state_dict(state)
+    assert np.array_equal(model.arena, before)

@@ -27,15 +27,20 @@ class Parameter:
         Its penalties: loss += l1 sum|w| + l2 sum w^2.
     max_norm : float
         Longest that a column (the weights into one unit) may be after an update; 0: no bound.
+    lowest : float
+        Least value that may be written to it.  Default -inf.
     trainable : bool
         False for constants, which no optimizer touches whatever the layer's `trainable` says.
     """
 
-    __slots__ = ("draw", "l1", "l2", "max_norm", "shape", "suffix", "trainable")
+    __slots__ = ("draw", "l1", "l2", "lowest", "max_norm", "shape", "suffix", "trainable")
 
-    def __init__(self, suffix: str, shape: tuple[int, ...], draw, l1=0.0, l2=0.0, max_norm=0.0, trainable=True):
+    def __init__(
+        self, suffix: str, shape: tuple[int, ...], draw, l1=0.0, l2=0.0, max_norm=0.0, trainable=True, lowest=-np.inf
+    ):
         self.suffix, self.shape, self.draw = suffix, shape, draw
         self.l1, self.l2, self.max_norm, self.trainable = l1, l2, max_norm, trainable
+        self.lowest = lowest
 
 
 def constant_draw(array):

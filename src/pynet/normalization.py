@@ -21,11 +21,11 @@ class _Norm(Layer):
 
     width: int | None = None  # known from the first call on
 
-    def _vector(self, suffix: str, value: float, trainable: bool) -> Parameter:
+    def _vector(self, suffix: str, value: float, trainable: bool, lowest: float = -np.inf) -> Parameter:
         first = np.broadcast_to(
             np.float64(value), (self.width or 1,)
         )  # a file may claim any width: no more than a view
-        return Parameter(suffix, first.shape, constant_draw(first), trainable=trainable)
+        return Parameter(suffix, first.shape, constant_draw(first), trainable=trainable, lowest=lowest)
 
 
 class BatchNorm(_Norm):
@@ -80,7 +80,7 @@ class BatchNorm(_Norm):
             self._vector("gamma", 1.0, self.scale),
             self._vector("beta", 0.0, self.center),
             self._vector("mean", 0.0, False),
-            self._vector("variance", 1.0, False),
+            self._vector("variance", 1.0, False, lowest=0.0),
         ]
 
     def emit(self, planner, x):

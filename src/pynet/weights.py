@@ -18,12 +18,12 @@ MAX_ELEMENTS = 1 << 31
 class Weight:
     """One parameter: its name in the model, its layer, and what the layer says about it (see layers.Parameter)."""
 
-    __slots__ = ("draw", "layer", "name", "record", "shape", "suffix", "trainable")
+    __slots__ = ("draw", "layer", "lowest", "name", "record", "shape", "suffix", "trainable")
 
     def __init__(self, name: str, layer, parameter, record):
         self.name, self.layer, self.record = name, layer, record
         self.suffix, self.shape, self.draw = parameter.suffix, parameter.shape, parameter.draw
-        self.trainable = parameter.trainable
+        self.trainable, self.lowest = parameter.trainable, parameter.lowest
 
     @property
     def size(self) -> int:
@@ -163,4 +163,6 @@ class Weights:
             array = array.astype(self.dtype)
         if not np.isfinite(array).all():
             raise ValueError(f"parameter {weight.name!r} must be finite, got NaN or values beyond {self.dtype.name}")
+        if array.size and array.min() < weight.lowest:
+            raise ValueError(f"parameter {weight.name!r} must be at least {weight.lowest:g}, got {array.min():g}")
         return array
