@@ -56,12 +56,18 @@ def net(layers, width, dtype="float32"):
 
 def draw(model, x, seed=0, step=0, executor=None, batch=None):
     """What the model makes of x with its random layers at work, on any machine."""
+    return draw_all(model, [x], seed, step, executor, batch)[0]
+
+
+def draw_all(model, arrays, seed=0, step=0, executor=None, batch=None) -> list:
+    """The same for any number of inputs and outputs."""
     executor = executor or helpers.Executor(helpers.ISAS[-1], 1)
-    plan, rows = build(model, mode="sample"), len(x)
+    plan, rows = build(model, mode="sample"), len(arrays[0])
     machine = helpers.make_machine(executor, plan, model.arena, rows=batch or rows)
-    y = np.empty((rows, model.outputs[0].width), model.dtype)
-    model.run_batches(machine, Job(inputs=[x], outputs=[y], rows=rows, batch=batch or rows, seed=seed, step=step))
-    return y
+    outputs = [np.empty((rows, value.width), model.dtype) for value in model.outputs]
+    job = Job(inputs=arrays, outputs=outputs, rows=rows, batch=batch or rows, seed=seed, step=step)
+    model.run_batches(machine, job)
+    return outputs
 
 
 def dropped(rows, width, rate=0.5, seed=0, step=0):
