@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 from .layers import Activation, Dense
@@ -33,5 +34,13 @@ def warn_of_variance_shift(nodes) -> None:
                 '2019, "Understanding the disharmony between dropout and batch normalization by variance shift", '
                 "arXiv:1801.05134)",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=_level_of_user(),
             )
+
+
+def _level_of_user() -> int:
+    """Return the stack level, seen from the caller, of the first line that is not pynet's."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        level, frame = level + 1, frame.f_back
+    return level
