@@ -294,10 +294,10 @@ PN_INLINE vec vload_head(const real *p, int64_t n, real fill) {
 
 /* The first n lanes, 0 in the others; nothing else is read: where rows end inside a vector, others may be writing. */
 PN_INLINE vec vload_only(const real *p, int64_t n) {
-    real lane[VLEN] = {0};
+    real lane[VLEN + 1]; /* from 1 on, so that gcc takes none of it for aligned: ASan's stack is not */
     if (n >= VLEN) return vload(p);
-    for (int64_t i = 0; i < n; i++) lane[i] = p[i];
-    return vload(lane);
+    for (int64_t i = 0; i < VLEN; i++) lane[i + 1] = i < n ? p[i] : 0;
+    return vload(lane + 1);
 }
 PN_INLINE void vstore_head(real *p, vec a, int64_t n) { /* the first n lanes, nothing else */
     real lane[VLEN];

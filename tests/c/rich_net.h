@@ -160,7 +160,7 @@ static inline int squash(void *context, uint32_t index, int backward) {
     char *y = pn_machine_value(f->machine, op->y, backward, &rows, &ldy);
     if (backward) dx = pn_machine_value(f->machine, op->x, 1, &rows, &ldx);
     if (++f->calls == f->fail_at || ldx != ldy) return 1;
-    for (int64_t b = 0; b < rows; b++, x += ldx * size, y += ldy * size, dx += backward ? ldx * size : 0)
+    for (int64_t b = 0; b < rows; b++, x += ldx * size, y += ldy * size, dx = dx ? dx + ldx * size : NULL)
         for (uint32_t o = 0; o < ldx; o++) {
             const int inside = o < f->n->values[op->x].width;
             const double v = inside ? number(x, f->dtype, o) : 0, d = 1 + v * v;
