@@ -55,7 +55,7 @@ def lstm_backward(m, op) -> None:
         tanh = np.tanh(now)
         s = dc + dh * q * (1 - tanh * tanh)
         parts = (s * a * i * (1 - i), s * before * f * (1 - f), s * i * (1 - a * a), dh * tanh * q * (1 - q))
-        dz = np.concatenate(parts, axis=1) * takes[:, t]
+        dz = np.where(takes[:, t], np.concatenate(parts, axis=1), 0)
         dw += x_btf[:, t].T @ dz
         dr += h_before.T @ dz
         db += dz.sum(axis=0, keepdims=True)

@@ -92,12 +92,13 @@ def _statistics(model, layer, inputs: list, n: int, batch: int):
         rows = [x[first : first + batch] for x in inputs]
         values = [np.empty((len(rows[0]), v.width), model.dtype) for v in read]
         model.run_batches(machine, Job(inputs=rows, outputs=values, rows=len(rows[0]), batch=len(rows[0])))
-        for x in values:
-            own = x.mean(axis=0, dtype=np.float64)
-            away, total = own - mean, count + len(x)
-            square += ((x - own) ** 2).sum(axis=0) + away**2 * (count * len(x) / total)
-            mean += away * (len(x) / total)
-            count = total
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            for x in values:
+                own = x.mean(axis=0, dtype=np.float64)
+                away, total = own - mean, count + len(x)
+                square += ((x - own) ** 2).sum(axis=0) + away**2 * (count * len(x) / total)
+                mean += away * (len(x) / total)
+                count = total
     if not (np.isfinite(mean).all() and np.isfinite(square).all()):
         raise ValueError(f"recalibrate: what {layer!r} reads is not finite for some rows of X")
     return mean, square / (count - 1)
