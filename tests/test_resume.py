@@ -27,7 +27,8 @@ path, setting, mode = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
 rng = np.random.default_rng(0)
 X = rng.normal(size=(setting["rows"], 32)).astype("f4")
 y = np.argmax(X[:, :5] + rng.normal(size=(setting["rows"], 5)), axis=1)
-layers = [pn.Input(32), pn.Dense(setting["hidden"], "tanh", l2=1e-4), pn.Dense(5, "softmax")]
+more = eval(setting["more"], {"pn": pn})
+layers = [pn.Input(32), pn.Dense(setting["hidden"], "tanh", l2=1e-4), *more, pn.Dense(5, "softmax")]
 
 def trainer():
     model = pn.Sequential(layers, dtype=setting["dtype"])
@@ -61,7 +62,7 @@ print(json.dumps({
 
 BASE = {
     "rows": 20001, "hidden": 128, "batch": 16, "epochs": 6, "dtype": "float32", "optimizer": "'adam'",
-    "patience": 1000, "every_seconds": 0.0, "backend": "c",
+    "patience": 1000, "every_seconds": 0.0, "backend": "c", "more": "[]",
 }  # fmt: skip
 SETTINGS = {
     "adam": {},
@@ -69,6 +70,13 @@ SETTINGS = {
     "rprop, float64": {"optimizer": "pn.Rprop()", "dtype": "float64", "batch": 301, "epochs": 6},
     "early stopping, every epoch": {"rows": 1001, "hidden": 64, "epochs": 1000, "patience": 40, "every_seconds": None},
     "the twin": {"backend": "numpy", "rows": 1001, "epochs": 4},
+    "random layers and running statistics": {
+        "rows": 5003,
+        "hidden": 64,
+        "epochs": 4,
+        "more": "[pn.BatchNorm(), pn.GaussianNoise(0.1), pn.Dense(48, 'noisy_relu'), pn.Dense(48, 'relu'), "
+        "pn.Dropout(0.3)]",
+    },
 }
 
 
