@@ -10,7 +10,9 @@ import nets
 import numpy as np
 import pytest
 from helpers import EVERYWHERE, NUMPY
+from test_parity_options import fit_everywhere
 
+import pynet as pn
 from pynet import _core
 from pynet.plan import unpack
 
@@ -79,3 +81,29 @@ def statistics_move(run, start):
                 record = run.plan.params[p]
                 moved = helpers.distance(unpack(run.params, record), unpack(start, record)) > 1e-3
                 assert moved == (int(op["w2"]) in tracked), run.plan.param_names[p]
+
+
+OPTIONS = {
+    "weights, clip": {
+        "optimizer": pn.SGD(0.02),
+        "clip": pn.ClipNorm(0.5),
+        "fit_options": {"sample_weight": np.arange(24) % 4 / 2},
+    },
+    "metrics, decay": {"metrics": ["mae", "r2"], "optimizer": pn.SGD(0.01, weight_decay=0.1)},
+    "a schedule": {"optimizer": pn.SGD(pn.schedules.Cosine(0.02, 9)), "fit_options": {"shuffle": False}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("name", ["everything", "wide_rows", "lstm_masked", "batch_norm_and_relu_and_dropout"])
+def test_a_fit(name, options):
+    """Three epochs with a short last batch, gradients and an evaluation, by the trainer; with three threads, too."""
+    rng = np.random.default_rng(2)
+    make = nets.NETS[name]
+    model = make("float64")
+    X, y = nets.arrays(model, 24, rng), nets.targets(model, 24, rng)
+    X, y = (arrays if len(arrays) > 1 else arrays[0] for arrays in (X, y))
+    for dtype in TOLERANCE:
+        found = fit_everywhere(dtype, model=make, X=X, y=y, **OPTIONS[options])
+        assert np.ptp(found["loss"]) > 1e-3
+        assert "d x" in found
