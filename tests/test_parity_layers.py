@@ -90,7 +90,7 @@ OPTIONS = {
         "fit_options": {"sample_weight": np.arange(24) % 4 / 2},
     },
     "metrics, decay": {"metrics": ["mae", "r2"], "optimizer": pn.SGD(0.01, weight_decay=0.1)},
-    "a schedule": {"optimizer": pn.SGD(pn.schedules.Cosine(0.02, 9)), "fit_options": {"shuffle": False}},
+    "a schedule": {"optimizer": pn.SGD(pn.schedules.Cosine(0.01, 9)), "fit_options": {"shuffle": False}},
 }  # fmt: skip
 
 
