@@ -148,11 +148,21 @@ def padded(x):
     return cases.dense(5, "gaussian", max_norm=0.5)(pn.LayerNorm()(pn.BatchNorm()(h)))
 
 
+@nets.net_of((3, 7), mask=True)
+def padded_sequences(x, mask):
+    """Slopes and norms read what an LSTM leaves behind its last step, up and down."""
+    h = pn.PReLU()(pn.LSTM(5, return_sequences=True)([pn.PReLU()(x), mask]))
+    return cases.dense(3)(pn.BatchNorm()(pn.Flatten()(h)))
+
+
+OTHERS = {"padded": padded, "padded_sequences": padded_sequences}
+
+
 @pytest.mark.parametrize("rule", ["adam", "momentum", "rprop"])
-@pytest.mark.parametrize("name", ["padded", "wide_rows", "wide_sequences", "everything"])
+@pytest.mark.parametrize("name", [*OTHERS, "wide_rows", "wide_sequences", "everything"])
 def test_padding_stays_zero(name, rule, dtype):
     """Batches of other sizes leave their numbers everywhere in memory."""
-    model = padded(dtype) if name == "padded" else nets.NETS[name](dtype)
+    model = (OTHERS | nets.NETS)[name](dtype)
     rng, n, batch = np.random.default_rng(0), 30, 8
     X, t = nets.arrays(model, n, rng), nets.targets(model, n, rng)
     for executor in EVERYWHERE:
