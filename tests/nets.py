@@ -384,6 +384,14 @@ def wide_sequences(x, mask):
     return dense(2)(pn.LSTM(16)([pn.Dropout(0.2)(h), mask]))
 
 
+@net((3, 7), large=True)
+def sequences_beside_wide_layers(x):
+    """The norm of a gradient would see what other layers leave where an LSTM has padding."""
+    h = pn.LSTM(5, return_sequences=True)(pn.GradientClip(pn.ClipNorm(0.02))(pn.LSTM(7, return_sequences=True)(x)))
+    wide = dense(64, "tanh")(pn.Flatten()(x))
+    return dense(2)(pn.Concat()([pn.Flatten()(h), dense(48, "tanh")(wide)]))
+
+
 # ---- constraints, frozen layers -------------------------------------------------------------------------------------
 
 

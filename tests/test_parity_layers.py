@@ -83,6 +83,33 @@ def statistics_move(run, start):
                 assert moved == (int(op["w2"]) in tracked), run.plan.param_names[p]
 
 
+SIZES = (8, 5, 7, 3, 6, 8, 4, 3, 7, 5)
+
+
+def of_all_sizes(name, executor):
+    """The parameters after a step with batches of each size: they lie at other places in memory each time."""
+    model, rng = nets.NETS[name]("float64"), np.random.default_rng(1)
+    X, t = nets.arrays(model, 8, rng), nets.targets(model, 8, rng)
+    task = helpers.Task(model, nets.heads(model), X, t, pn.SGD(0.02), batch=8)
+    params, grads = (_core.aligned(task.plan.param_elems, task.plan.dtype) for _ in range(2))
+    params[:] = task.start
+    machine = helpers.make_machine(executor, task.plan, params, rows=8, grads=grads)
+    for k, size in enumerate(SIZES):
+        task.batch = size
+        job = task.job(k, _core.FORWARD | _core.LOSS | _core.BACKWARD | _core.UPDATE)
+        assert machine.run(job, 0, 1) == (1, "ok")
+    assert helpers.distance(params, task.start) > 1e-3
+    return params
+
+
+@pytest.mark.parametrize("name", nets.NETS)
+def test_batches_of_all_sizes(name):
+    """What one batch leaves in memory does not reach the next."""
+    expected = of_all_sizes(name, NUMPY)
+    for executor in EVERYWHERE[1:]:
+        helpers.assert_close(of_all_sizes(name, executor), expected, 1e-10, str(executor))
+
+
 OPTIONS = {
     "weights, clip": {
         "optimizer": pn.SGD(0.02),
