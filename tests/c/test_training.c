@@ -58,6 +58,7 @@ static void set_up(bench *b, const task *t) {
     b->arenas = make_arenas(t->net.plan.param_elems, PN_F64);
     initialise(&t->net, b->arenas, PN_F64);
     CHECK(pn_machine_open(&b->machine, &t->net.plan, PN_F64, SAMPLES, &b->arenas, NULL, 2) == PN_OK);
+    if (!b->machine) exit(EXIT_FAILURE); /* that was said */
     b->function = (caller_function){.n = &t->net, .machine = b->machine, .dtype = PN_F64};
     pn_machine_on_call(b->machine, squash, &b->function);
     b->job = training_job(t, b->sums);
@@ -121,23 +122,132 @@ static void check_statistics(void) {
 /* ---- the caller's function: missing, failing on the way up, on the way down -------------------------------- */
 
 static void check_function(void) {
+    task two = small; /* two ops with a function: up, up, down, down */
+    link_plan(&two.net);
+    two.net.ops[RICH_DROPOUT].kind = PN_OP_python;
     bench b;
-    set_up(&b, &small);
-    const uint64_t start = bits_of(&b, &small);
+    set_up(&b, &two);
+    const uint64_t start = bits_of(&b, &two);
+    double room[64] = {77}; /* of one row of any output */
+    pn_array outputs[] = {{room, 0, 8, CLASSES, PN_FLOAT64}, {room, 0, 8, 2, PN_FLOAT64}, {room, 0, 8, 37, PN_FLOAT64}};
+    b.job.stages |= PN_OUTPUT, b.job.outputs = outputs;
     AT("a python op without its function");
     pn_machine_on_call(b.machine, NULL, NULL);
-    CHECK(step(&b) == PN_CALL_FAILED && bits_of(&b, &small) == start && b.sums[1] == 0);
+    CHECK(step(&b) == PN_CALL_FAILED && bits_of(&b, &two) == start && b.sums[1] == 0 && room[0] == 77);
     pn_machine_on_call(b.machine, squash, &b.function);
-    for (int call = 1; call <= 2; call++) { /* up, down */
+    b.job.stages &= ~(uint32_t)PN_OUTPUT;
+    for (int call = 1; call <= 4; call++) {
         AT("a python op whose call %d fails", call);
         b.function.calls = 0, b.function.fail_at = call;
-        CHECK(step(&b) == PN_CALL_FAILED && bits_of(&b, &small) == start && b.sums[1] == 0);
+        CHECK(step(&b) == PN_CALL_FAILED && bits_of(&b, &two) == start && b.sums[1] == 0);
         CHECK(b.function.calls == call); /* nothing was called after that */
     }
     AT("a python op");
     b.function.calls = b.function.fail_at = 0;
-    CHECK(step(&b) == PN_OK && bits_of(&b, &small) != start && b.sums[1] == 1 && b.function.calls == 2);
+    CHECK(step(&b) == PN_OK && bits_of(&b, &two) != start && b.sums[1] == 1 && b.function.calls == 4);
     put_away(&b);
+}
+
+/* ---- gradient clips on the way down -------------------------------------------------------------------------- */
+
+static double clipped(int kind, double g, double norm, double c) {
+    if (kind == PN_CLIP_sign) return (g > 0) - (g < 0);
+    return kind == PN_CLIP_value ? fmin(c, fmax(-c, g)) : g * fmin(1, c / norm);
+}
+
+/* Beside one that does not clip: the gradients that are handed down, and what arrives below, where others add theirs.
+ */
+static void check_gradient_clips(void) {
+    static const struct {
+        int kind;
+        double c;
+    } clips_of[] = {{PN_CLIP_norm, 1e-3}, {PN_CLIP_norm, 10}, {PN_CLIP_value, 1e-5}, {PN_CLIP_sign, 0}};
+    task other = small;
+    link_plan(&other.net);
+    pn_op *op = &other.net.ops[RICH_CLIP];
+    bench open, shut;
+    op->p[0] = 1e6;
+    set_up(&open, &other);
+    CHECK(step(&open) == PN_OK);
+    for (int i = 0; i < 4; i++) {
+        AT("gradient clip %d, c %g", clips_of[i].kind, clips_of[i].c);
+        op->act = (uint8_t)clips_of[i].kind, op->p[0] = clips_of[i].c;
+        set_up(&shut, &other);
+        CHECK(step(&shut) == PN_OK);
+        int64_t rows;
+        uint32_t ld;
+        const double *dy = pn_machine_value(open.machine, op->y, 1, &rows, &ld);
+        const double *dx = pn_machine_value(open.machine, op->x, 1, &rows, &ld);
+        const double *to = pn_machine_value(shut.machine, op->x, 1, &rows, &ld);
+        double norm = 0, largest = 0;
+        int differ = 0;
+        for (int64_t e = 0; e < rows * ld; e++) norm += dy[e] * dy[e];
+        norm = sqrt(norm);
+        for (int64_t e = 0; e < rows * ld; e++) {
+            const double want = dx[e] - dy[e] + clipped(op->act, dy[e], norm, op->p[0]);
+            largest = fmax(largest, fabs(to[e] - want));
+            differ += to[e] != dx[e];
+        }
+        CHECK(norm > 1e-2 && norm < 10);
+        CHECK(largest < 1e-15 && (differ > rows) == (clips_of[i].c != 10));
+        put_away(&shut);
+    }
+    put_away(&open);
+}
+
+/* ---- masks and padding ---------------------------------------------------------------------------------------- */
+
+static void check_masks(void) { /* states stay as they are where a sequence has ended */
+    bench b;
+    set_up(&b, &small);
+    CHECK(step(&b) == PN_OK);
+    int64_t rows;
+    uint32_t ld;
+    const uint32_t units = small.net.values[RICH_H2].width;
+    const double *h = pn_machine_value(b.machine, RICH_H1, 0, &rows, &ld);
+    AT("states of an LSTM with a mask");
+    for (int64_t m = 0; m < rows; m++)
+        for (int t = 1; t < TIMES; t++) {
+            const double *now = h + m * ld + t * units;
+            CHECK((memcmp(now, now - units, units * sizeof *now) == 0) == (mask[order[m]][t] == 0));
+        }
+    put_away(&b);
+}
+
+/* Columns beyond the width: numbers, of values (noise gathers there), and 0 of gradients (an arena would gather it). */
+static int ends_well(pn_machine *machine, const net *n, uint32_t v, int gradient) {
+    int64_t rows;
+    uint32_t ld;
+    const double *x = pn_machine_value(machine, v, gradient, &rows, &ld);
+    for (int64_t e = 0; e < rows * ld; e++)
+        if (e % ld >= n->values[v].width && (gradient ? x[e] != 0 : !isfinite(x[e]))) return 0;
+    return 1;
+}
+
+static void check_padding(void) {
+    task other = small;
+    link_plan(&other.net);
+    other.net.ops[RICH_HEAD_M].flags = PN_STOP_X; /* then the second LSTM writes its dx, and does not add to it */
+    other.net.ops[RICH_LSTM2].flags = 0;
+    for (int k = 0; k < 2; k++) {
+        const task *t = k ? &other : &small;
+        bench b;
+        int64_t rows;
+        uint32_t ld;
+        set_up(&b, t);
+        double *x = pn_machine_value(b.machine, 0, 0, &rows, &ld), *dx = pn_machine_value(b.machine, 0, 1, &rows, &ld);
+        for (uint64_t e = 0; e < (uint64_t)t->net.plan.row_elems * SAMPLES; e++) x[e] = dx[e] = NAN; /* all of memory */
+        CHECK(step(&b) == PN_OK);
+        for (uint32_t v = 0; v < t->net.plan.n_values; v++) {
+            AT("padding of value %u, net %d", v, k);
+            const int kept =
+                v == RICH_STATS || v == RICH_STATS2 || v == RICH_Z1 || v == RICH_Z2; /* by an op, for itself */
+            const int top = v == RICH_X || v == RICH_MASK || v == RICH_F; /* nobody asks for their gradients */
+            CHECK(kept || ends_well(b.machine, &t->net, v, 0));
+            CHECK(kept || top || ends_well(b.machine, &t->net, v, 1));
+        }
+        put_away(&b);
+    }
 }
 
 /* ---- rates by parameter, bounds on norms ------------------------------------------------------------------- */
@@ -215,7 +325,10 @@ static void check_prediction(void) {
     const pn_job job = {.inputs = inputs, .rows = SAMPLES, .batch = SAMPLES, .stages = PN_FORWARD};
     CHECK(pn_run(machine, &job, 0, 1, 1e9, &done) == PN_BAD_ARGUMENT && done == 0);
     pn_machine_close(machine);
+    const size_t bytes = pn_machine_bytes(&frozen.net.plan, PN_F64, SAMPLES, 1);
     freeze(&frozen.net);
+    AT("a batch norm keeps a mean and a variance for each padded column");
+    CHECK(bytes == pn_machine_bytes(&frozen.net.plan, PN_F64, SAMPLES, 1) + 2 * 48 * sizeof(double));
     for (int i = 0; pn_isa_name(i); i++) {
         const char *isa = pn_isa_name(i);
         if (!pn_isa_usable(isa)) continue;
@@ -248,6 +361,9 @@ int main(void) {
     link_plan(&small.net);
     check_statistics();
     check_function();
+    check_gradient_clips();
+    check_masks();
+    check_padding();
     check_rates();
     check_prediction();
     check_bits("plain", &plain, 200, 20, 0.5);
