@@ -300,13 +300,13 @@ PN_INLINE vec vload_only(const real *p, int64_t n) {
     return vload(lane + 1);
 }
 PN_INLINE void vstore_head(real *p, vec a, int64_t n) { /* the first n lanes, nothing else */
-    real lane[VLEN];
+    real lane[VLEN + 1]; /* as above */
     if (n >= VLEN) {
         vstore(p, a);
         return;
     }
-    vstore(lane, a);
-    for (int64_t i = 0; i < n; i++) p[i] = lane[i];
+    vstore(lane + 1, a);
+    for (int64_t i = 0; i < n; i++) p[i] = lane[i + 1];
 }
 /* Integers below 2^REAL_MANTISSA as numbers: put under the exponent of 2^m, they are the low digits of 2^m + i. */
 #define TWO_M (REAL_ROUND / R(1.5))
