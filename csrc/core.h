@@ -212,6 +212,7 @@ const pn_isa *pn_isa_find(const char *name); /* NULL: not built or not usable */
 typedef void pn_work(void *argument, int i, int n);
 void pn_parallel(pn_work *work, void *argument, int n);
 int pn_available_cpus(void);
+int pn_process(void); /* a number that changes in a forked child */
 
 /* ---- the machine (machine.c) -------------------------------------------------------------------- */
 
@@ -237,7 +238,7 @@ struct pn_machine {
     double weight_sum, weight_squares; /* of the rows of this batch */
     pn_call *call;                     /* of PYTHON ops */
     void *context;
-    int running;
+    int running; /* 0, or pn_process() of the process where a thread uses the machine: no fork copies that thread */
     void *block; /* the one allocation */
 };
 

@@ -211,7 +211,10 @@ static int covers(const pn_job *job, const pn_machine *m) {
 pn_status pn_run(pn_machine *m, const pn_job *job, int64_t first, int64_t count, double seconds, int64_t *done) {
     *done = 0;
     if (first < 0 || count < 0 || !covers(job, m)) return PN_BAD_ARGUMENT;
-    if (__atomic_exchange_n(&m->running, 1, __ATOMIC_ACQUIRE)) return PN_BUSY;
+    const int here = pn_process();
+    int user = __atomic_load_n(&m->running, __ATOMIC_RELAXED);
+    if (user == here || !__atomic_compare_exchange_n(&m->running, &user, here, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        return PN_BUSY;
     if (!m->asked_threads) m->n_threads = pn_get_num_threads();
     const pn_status status = (m->dtype == PN_F64 ? pn_run_f64 : pn_run_f32)(m, job, first, count, seconds, done);
     __atomic_store_n(&m->running, 0, __ATOMIC_RELEASE);

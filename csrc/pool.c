@@ -14,9 +14,11 @@
 #include <stdlib.h>
 
 static _Atomic int chosen_threads; /* 0: not chosen */
+static _Atomic int forks = 1;      /* 1 and the forks between the first process and this one */
 
 #if defined(_WIN32)
 int pn_available_cpus(void) { return 1; }
+int pn_process(void) { return forks; }
 void pn_parallel(pn_work *work, void *argument, int n) {
     for (int i = 0; i < n; i++) work(argument, i, n);
 }
@@ -56,7 +58,16 @@ typedef struct seat {
 
 static _Atomic(pool *) the_pool;
 
-static void forget_pool(void) { atomic_store(&the_pool, NULL); } /* in the forked child: one store, no lock */
+static void in_child(void) { /* after fork: stores only, no lock */
+    atomic_store(&the_pool, NULL);
+    atomic_fetch_add(&forks, 1);
+}
+
+int pn_process(void) {
+    static atomic_flag registered = ATOMIC_FLAG_INIT;
+    if (!atomic_flag_test_and_set(&registered)) pthread_atfork(NULL, NULL, in_child);
+    return atomic_load_explicit(&forks, memory_order_relaxed);
+}
 
 static uint64_t next_ticket(pool *p, uint64_t seen) {
     uint64_t t;
@@ -88,8 +99,7 @@ static void *worker(void *argument) {
 static pool *get_pool(void) {
     pool *p = atomic_load(&the_pool);
     if (p) return p;
-    static atomic_flag registered = ATOMIC_FLAG_INIT;
-    if (!atomic_flag_test_and_set(&registered)) pthread_atfork(NULL, NULL, forget_pool);
+    pn_process();
     pool *fresh = calloc(1, sizeof *fresh);
     if (!fresh) return NULL;
     atomic_flag_clear(&fresh->taken);

@@ -247,6 +247,26 @@ assert digests == 3 * mine, digests
 """)
 
 
+def test_fork_while_another_thread_predicts():
+    run("""
+warnings.filterwarnings("ignore", category=DeprecationWarning)
+model = make(1024).model
+expected, stop = model.predict_one(X[0]), threading.Event()
+def keep_busy():
+    while not stop.is_set():
+        model.predict_one(X[0])
+other = threading.Thread(target=keep_busy, daemon=True)
+other.start()
+for _ in range(30):
+    child = os.fork()
+    if child == 0:          # the copy of the machine says that it is running, but the thread is not here
+        signal.alarm(20)
+        os._exit(0 if np.array_equal(model.predict_one(X[0]), expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+stop.set(), other.join()
+""")
+
+
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
 def test_multiprocessing(method, tmp_path):
     script = tmp_path / "jobs.py"
