@@ -1,4 +1,4 @@
-"""Measure what one core of this machine can do: FMA peak, and bandwidth as an optimizer step uses it.
+"""Measure what this machine can do: the FMA peak of a core, and bandwidth as an optimizer step uses it.
 
 python benchmarks/calibrate.py
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import shutil
 import statistics
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -18,15 +20,20 @@ import numpy as np
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def library() -> ctypes.CDLL:
-    """Compile calibrate.c for this CPU and load it."""
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if not compiler:
+def compiler() -> str:
+    """Return the C compiler."""
+    found = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if not found:
         raise SystemExit("calibrate: a C compiler is needed (cc, gcc or clang)")
+    return found
+
+
+def library(isa=("-march=native",)) -> ctypes.CDLL:
+    """Compile calibrate.c with these flags of the instruction set, and load it."""
     with tempfile.TemporaryDirectory() as folder:
         target = os.path.join(folder, "calibrate.so")
-        flags = ["-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared"]
-        subprocess.run([compiler, *flags, os.path.join(HERE, "calibrate.c"), "-o", target], check=True)
+        flags = ["-O3", *isa, "-ffp-contract=fast", "-fPIC", "-shared"]
+        subprocess.run([compiler(), *flags, os.path.join(HERE, "calibrate.c"), "-o", target], check=True)
         lib = ctypes.CDLL(target)
     lib.fma_peak.restype = lib.update_bandwidth.restype = ctypes.c_double
     lib.fma_peak.argtypes = [ctypes.c_int64]
@@ -39,34 +46,51 @@ class Limits:
 
     def __init__(self, repeats: int = 7):
         self.lib, self.repeats = library(), repeats
-        self.known: dict[int, float] = {}
+        self.known: dict[tuple[int, int], float] = {}
         self.peak = self.measure_peak()
 
     def measure_peak(self) -> float:
         """Return the FMA peak now: clocks change, so measure beside what is compared."""
         return statistics.median(self.lib.fma_peak(3_000_000) for _ in range(self.repeats))
 
-    def bandwidth(self, params: int) -> float:
-        """Return the bandwidth of an update of `params` parameters, from wherever they fit."""
-        if params not in self.known:
-            arrays = [np.zeros(params, np.float32) for _ in range(4)]
-            rounds = max(3, int(3e7 / params))
-            pointers = [a.ctypes.data for a in arrays]
-            self.lib.update_bandwidth(*pointers, params, 1)
-            runs = [self.lib.update_bandwidth(*pointers, params, rounds) for _ in range(self.repeats)]
-            self.known[params] = statistics.median(runs)
-        return self.known[params]
+    def bandwidth(self, params: int, threads: int = 1) -> float:
+        """Return the bandwidth of an update of `params` parameters by all threads, from wherever they fit."""
+        if (params, threads) not in self.known:
+            n = max(params // threads, 1)
+            rounds = max(3, int(3e7 / n))
+            shares = [[np.zeros(n, np.float32) for _ in range(4)] for _ in range(threads)]
 
-    def step_seconds(self, sizes: list[int], batch: int) -> float:
+            def run(arrays, rounds=rounds):
+                return self.lib.update_bandwidth(*(a.ctypes.data for a in arrays), n, rounds)
+
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(lambda arrays: run(arrays, 1), shares))
+                sums = [sum(pool.map(run, shares)) for _ in range(self.repeats)]
+            self.known[params, threads] = statistics.median(sums)
+        return self.known[params, threads]
+
+    def step_seconds(self, sizes: list[int], batch: int, threads: int = 1) -> float:
         """Return the limit of one Adam step of a dense float32 net: FLOPs / peak + Adam bytes / bandwidth."""
         weights = [a * b for a, b in pairwise(sizes)]
         flops = 6 * batch * sum(weights) - 2 * batch * weights[0]  # the first layer hands no gradient down
         params = sum(weights) + sum(sizes[1:])
-        return flops / (self.peak * 1e9) + 28 * params / (self.bandwidth(params) * 1e9)
+        return flops / (threads * self.peak * 1e9) + 28 * params / (self.bandwidth(params, threads) * 1e9)
+
+
+def cpu_name() -> str:
+    """Return the CPU's name where the system tells."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+        return names[0]
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":
     limits = Limits()
     print(f"FMA peak              {limits.peak:8.1f} GFLOP/s (one core, float32)")
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    print(f"                            1 thread {threads:6d} threads")
     for n in (10_000, 100_000, 500_000, 2_000_000, 20_000_000):
-        print(f"update of {n:>10,d}   {limits.bandwidth(n):8.1f} GB/s")
+        print(f"update of {n:>10,d}   {limits.bandwidth(n):8.1f} {limits.bandwidth(n, threads):14.1f} GB/s")

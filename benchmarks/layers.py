@@ -14,7 +14,7 @@ import statistics
 import time
 
 import numpy as np
-from steps import cpu_name
+from calibrate import cpu_name
 
 import pynet as pn
 

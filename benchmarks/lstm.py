@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 import torch
-from steps import cpu_name
+from calibrate import cpu_name
 
 import pynet as pn
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -22,7 +21,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECL
     os.environ[name] = THREADS  # before NumPy loads its BLAS: the twin gets as many threads as pynet
 
 import numpy as np  # noqa: E402
-from calibrate import Limits  # noqa: E402
+from calibrate import Limits, cpu_name  # noqa: E402
 
 import pynet as pn  # noqa: E402
 
@@ -99,7 +98,7 @@ def race_steps(limits: Limits, threads: int, repeats: int) -> list[dict]:
             ours.append(case.seconds(case.c, len(case.X)))
             twins.append(case.seconds(case.twin, case.twin_rows))
             limits.peak = limits.measure_peak()
-            bounds.append(limits.step_seconds(sizes, batch) / threads)
+            bounds.append(limits.step_seconds(sizes, batch, threads))
         ours_s, twin_s, limit = (statistics.median(v) for v in (ours, twins, bounds))
         name = "-".join(map(str, sizes))
         rows.append({"net": name, "batch": batch, "pynet_us": ours_s * 1e6, "twin_us": twin_s * 1e6,
@@ -135,16 +134,6 @@ def race_predict(repeats: int) -> list[dict]:
         rows.append({"net": name, "new_us": a, "out_us": b})
         print(f"{name:24s} {a:8.2f}us {b:8.2f}us")
     return rows
-
-
-def cpu_name() -> str:
-    """Return the CPU's name where the system tells."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-        return names[0]
-    except (OSError, IndexError):
-        return platform.processor() or platform.machine()
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """Fixtures: instruction sets of this CPU (fewer than it has is a failure, never a skip), executors, dtypes, PyTorch."""
 
+import signal
+
 import helpers
 import numpy as np
 import pytest
@@ -10,6 +12,13 @@ def _every_instruction_set_is_here():
     """A build without the kernels of this CPU would make half of the suite pass by not running."""
     missing = helpers.expected_isas() - set(helpers.ISAS)
     assert not missing, f"this CPU has {sorted(missing)}, but pynet can only use {helpers.ISAS}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_heard():
+    """Jobs in the background (nohup, `&` of a script) ignore Ctrl-C, and so would the children of these tests."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=helpers.ISAS)

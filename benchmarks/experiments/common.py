@@ -21,7 +21,7 @@ import pynet as pn
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 import mnist as mnist_files  # noqa: E402  benchmarks/mnist.py
-from steps import cpu_name  # noqa: E402
+from calibrate import cpu_name  # noqa: E402
 
 RESULTS = os.path.join(os.path.dirname(HERE), "results", "experiments")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe, Ito 2008

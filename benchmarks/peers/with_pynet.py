@@ -1,0 +1,60 @@
+"""pynet: steps inside `fit`, as its users take them; one-row predictions with `predict_one`."""
+
+from __future__ import annotations
+
+import numpy as np
+from cases import BETA1, BETA2, EPSILON, RATE, Net
+
+import pynet as pn
+
+
+def model(net: Net) -> pn.Model:
+    hidden = [pn.Dense(n, "relu") for n in net.sizes[1:-1]]
+    head = pn.Dense(net.sizes[-1], "softmax" if net.loss == "cross_entropy" else None)
+    made = pn.Sequential([pn.Input(net.sizes[0]), *hidden, head])
+    made.set_weights([a for pair in net.first_weights() for a in pair])
+    return made
+
+
+class Fit:
+    """`Trainer.fit` over rows in memory, in their order."""
+
+    def __init__(self, net: Net, X, y, threads: int):
+        self.net, self.X, self.y = net, X, y
+        self.trainer = pn.Trainer(model(net), net.loss, pn.Adam(RATE, BETA1, BETA2, EPSILON), n_threads=threads)
+
+    def losses(self, n: int) -> list[float]:
+        """Take n steps and return the loss of each."""
+        B, found = self.net.batch, []
+        for k in range(n):
+            self.fit(self.X[k * B : (k + 1) * B], self.y[k * B : (k + 1) * B])
+            found.append(self.trainer.history.history["loss"][-1])
+        return found
+
+    def fit(self, X, y):
+        self.trainer.fit(X, y, epochs=1, batch_size=self.net.batch, shuffle=False, verbose=0)
+
+    def steps(self, n: int) -> None:
+        """Take n steps."""
+        at_once = len(self.X) // self.net.batch
+        while n > 0:
+            rows = min(n, at_once) * self.net.batch
+            self.fit(self.X[:rows], self.y[:rows])
+            n -= at_once
+
+
+def predict_one(net: Net, threads: int):
+    """Return a function x (I,) -> (O,)."""
+    made = model(net)
+    made.predict_one(np.zeros(net.sizes[0], np.float32))
+    return made.predict_one
+
+
+def predict_into(net: Net, threads: int):
+    """Return a function x (I,) -> (O,), into an array that is there."""
+    predict, out = predict_one(net, threads), np.empty(net.sizes[-1], np.float32)
+    return lambda x: predict(x, out)
+
+
+TRAINING = {"pynet": Fit}
+PREDICTION = {"pynet": predict_one, "pynet out=": predict_into}

@@ -1,0 +1,80 @@
+"""PyTorch, eager and torch.compile, with the fused Adam; batches are tensors before the clock starts."""
+
+from __future__ import annotations
+
+import torch
+from cases import BETA1, BETA2, EPSILON, RATE, Net
+from torch import nn
+
+
+def module(net: Net) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for k, (W, b) in enumerate(net.first_weights()):
+        layer = nn.Linear(*W.shape)
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(W.T.copy()))
+            layer.bias.copy_(torch.from_numpy(b))
+        layers += [layer, nn.ReLU()] if k < len(net.sizes) - 2 else [layer]
+    return nn.Sequential(*layers)
+
+
+class Eager:
+    """zero_grad, forward, loss, backward, step."""
+
+    def __init__(self, net: Net, X, y, threads: int):
+        torch.set_num_threads(threads)
+        B = net.batch
+        X, y = torch.from_numpy(X), torch.from_numpy(y)
+        self.batches = [(X[i : i + B], y[i : i + B]) for i in range(0, len(X), B)]
+        self.at = 0
+        made = module(net)
+        loss = nn.MSELoss() if net.loss == "mse" else nn.CrossEntropyLoss()
+        self.loss = self.wrap(lambda X, y: loss(made(X), y))
+        self.adam = torch.optim.Adam(made.parameters(), RATE, (BETA1, BETA2), EPSILON, fused=True)
+
+    def wrap(self, loss):
+        return loss
+
+    def step(self):
+        X, y = self.batches[self.at]
+        self.at = (self.at + 1) % len(self.batches)
+        self.adam.zero_grad(set_to_none=True)
+        loss = self.loss(X, y)
+        loss.backward()
+        self.adam.step()
+        return loss
+
+    def losses(self, n: int) -> list[float]:
+        return [self.step().item() for _ in range(n)]
+
+    def steps(self, n: int) -> None:
+        for _ in range(n):
+            self.step()
+
+
+class Compiled(Eager):
+    """Forward and backward by torch.compile (Inductor), freely tuned."""
+
+    def wrap(self, loss):
+        return torch.compile(loss, mode="max-autotune", dynamic=False)
+
+
+def predict_one(net: Net, threads: int, compiled: bool = False):
+    torch.set_num_threads(threads)
+    made = module(net).eval()
+    whole = nn.Sequential(made, nn.Softmax(-1)) if net.loss == "cross_entropy" else made
+    run = torch.compile(whole, mode="max-autotune", dynamic=False) if compiled else whole
+
+    def predict(x):
+        with torch.inference_mode():
+            return run(torch.from_numpy(x)).numpy()
+
+    return predict
+
+
+def predict_compiled(net: Net, threads: int):
+    return predict_one(net, threads, True)
+
+
+TRAINING = {"PyTorch": Eager, "torch.compile": Compiled}
+PREDICTION = {"PyTorch": predict_one, "torch.compile": predict_compiled}
