@@ -42,6 +42,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--isa", choices=FLAGS, default="avx512" if os.uname().machine == "x86_64" else "neon")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--widths", type=int, nargs="*", default=WIDTHS)
+    parser.add_argument("--batches", type=int, nargs="*", default=BATCHES)
     parser.add_argument("--json")
     chosen = parser.parse_args()
     peaks = library(FLAGS[chosen.isa])
@@ -50,8 +52,8 @@ def main() -> None:
     cells, peak_all = [], []
     print(f"{cpu_name()}, {chosen.isa}, one thread: % of the FMA peak")
     print(f"{'width':>6s} {'batch':>6s}" + "".join(f"{kind:>9s}" for kind in KINDS))
-    for width in WIDTHS:
-        for batch in BATCHES:
+    for width in chosen.widths:
+        for batch in chosen.batches:
             flops = 2 * batch * width * width
             n = max(1, int(4e9 / flops / 2))
             shares: dict[str, list[float]] = {kind: [] for kind in KINDS}

@@ -109,7 +109,7 @@ def test_ctrl_c_leaves_fit_at_once_with_history_and_weights(backend, hidden, bat
 def test_ctrl_c_during_validation():
     # One step an epoch, then 200 000 rows to validate: the signal arrives there.
     more = "validation_data=(np.tile(X, (10, 1)), np.tile(y, 10))"
-    script = INTERRUPTED.format(backend="c", hidden=512, batch=20000, more=more)
+    script = INTERRUPTED.format(backend="c", hidden=256, batch=20000, more=more)
     assert 0 < interrupt(script, "slice", 0.15) < LATENCY
 
 
