@@ -21,6 +21,7 @@ def shapes():
     result = [(b, 5, 3) for b in SIZES] + [(4, i, 19) for i in SIZES] + [(6, 18, o) for o in SIZES]
     result += [(n, n, n) for n in SIZES if n < 100] + [(1, 1, 1), (1, 513, 513), (513, 1, 513), (513, 513, 1)]
     result += [(b, i, o) for b in (1, 6, 7, 13, 14, 15, 29) for i in (16, 17) for o in (15, 16, 17, 33)]
+    result += [(257, 225, 81), (129, 97, 80), (300, 233, 97), (513, 449, 81)]  # beyond the blocks of dw, one and more
     return sorted({*result, (33, 500, 47), (47, 512, 33), (128, 784, 10), (29, 1025, 17), (14, 16, 1040)})
 
 
@@ -91,7 +92,7 @@ def test_shapes(shape, dtype):
                 helpers.assert_same_bits(one, other, what)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 7, 3), (14, 16, 17), (33, 47, 15), (31, 513, 33)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 7, 3), (14, 16, 17), (33, 47, 15), (31, 513, 33), (300, 233, 97)], ids=str)
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_layer_called_twice_adds_up(shape, bias, dtype):
     eps = np.finfo(dtype).eps
@@ -106,7 +107,7 @@ def test_a_layer_called_twice_adds_up(shape, bias, dtype):
             helpers.assert_within(k.db, 2 * ones @ k.dy, 4 * eps * product_bound(ones, k.dy), "db")
 
 
-@pytest.mark.parametrize("shape", [(131, 211, 163), (33, 513, 517), (517, 97, 129), (1031, 33, 97)], ids=str)
+@pytest.mark.parametrize("shape", [(131, 211, 163), (33, 513, 517), (517, 97, 129), (1031, 33, 97), (300, 500, 200)], ids=str)
 @pytest.mark.parametrize("isa", [FMA_ISAS[-1] if FMA_ISAS else "scalar"])
 def test_threads_do_not_show(shape, isa, dtype):
     """By panels and by rows, with remainders."""
