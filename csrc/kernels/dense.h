@@ -217,16 +217,28 @@ static void column_sums(const real *dz_bo, int64_t lddz, real *db_o, int64_t B, 
     }
 }
 
+/* wt[p][o][l] = w[o/16][16p + l][o%16], 0 beyond I, for VLEN of the o and of the l; n of the l are there */
+PN_INLINE void transpose_square(const real *from, real *to, int64_t O, int64_t n) {
+    vec r[VLEN];
+#pragma GCC unroll 16
+    for (int l = 0; l < VLEN; l++) r[l] = l < n ? vload(from + l * PN_PANEL) : vset(0);
+    vtranspose(r);
+#pragma GCC unroll 16
+    for (int o = 0; o < VLEN; o++)
+        if (o < O) vstore(to + o * PN_PANEL, r[o]);
+}
+
 static void transpose(const real *w_io, real *wt_oi, int64_t I, int64_t O, int64_t p0, int64_t p1) {
-    for (int64_t p = p0; p < p1; p++) { /* wt[p][o][l] = w[o/16][16p + l][o%16], 0 beyond I */
-        const int64_t n = I - p * PN_PANEL < PN_PANEL ? I - p * PN_PANEL : PN_PANEL;
-        for (int64_t o = 0; o < O; o++) {
-            const real *from = w_io + (o / PN_PANEL * I + p * PN_PANEL) * PN_PANEL + o % PN_PANEL;
-            real *to = wt_oi + (p * O + o) * PN_PANEL;
-            int64_t l = 0;
-            for (; l < n; l++) to[l] = from[l * PN_PANEL];
-            for (; l < PN_PANEL; l++) to[l] = 0;
-        }
-    }
+    for (int64_t p = p0; p < p1; p++)
+        for (int64_t o = 0; o < O; o += VLEN)
+            for (int64_t l = 0; l < PN_PANEL; l += VLEN) {
+                const int64_t n = I - p * PN_PANEL - l;
+                const real *from = w_io + (o / PN_PANEL * I + p * PN_PANEL + l) * PN_PANEL + o % PN_PANEL;
+                real *to = wt_oi + (p * O + o) * PN_PANEL + l;
+                if (n >= VLEN && O - o >= VLEN)
+                    transpose_square(from, to, VLEN, VLEN);
+                else
+                    transpose_square(from, to, O - o, n);
+            }
 }
 #endif

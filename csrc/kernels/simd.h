@@ -5,6 +5,7 @@
  *   vmax(a,b) = a > b ? a : b   vmin(a,b) = a < b ? a : b     (so a NaN in b comes out, everywhere alike)
  *   vabs vneg vcopysign(magnitude, sign) vlt vle veq vsel(mask,a,b) viota
  *   vpow2(n) = 2^n for integral n in the normal range;  vexponent, vmantissa: x = mantissa 2^exponent, in [1,2)
+ *   vtranspose(r): VLEN vectors, rows of a square, become its columns
  *   wide   64-bit lanes: wset wload wxor whigh(a) = a >> 32, wmul(a,b) = product of the low halves;
  *          wjoin(even, odd): their low halves, one for each lane of a vec (f64: of `even` alone)
  *
@@ -300,13 +301,56 @@ PN_INLINE vec vload_only(const real *p, int64_t n) {
     return vload(lane + 1);
 }
 PN_INLINE void vstore_head(real *p, vec a, int64_t n) { /* the first n lanes, nothing else */
-    real lane[VLEN + 1]; /* as above */
+    real lane[VLEN + 1];                                /* as above */
     if (n >= VLEN) {
         vstore(p, a);
         return;
     }
     vstore(lane + 1, a);
     for (int64_t i = 0; i < n; i++) p[i] = lane[i + 1];
+}
+/* r[i][j] becomes r[j][i]: lanes whose index has the bit `s` change places with lanes s before them, s rows below. */
+#if VLEN == 16
+#define LANES(F, s)                                                                                                    \
+    F(s, 0), F(s, 1), F(s, 2), F(s, 3), F(s, 4), F(s, 5), F(s, 6), F(s, 7), F(s, 8), F(s, 9), F(s, 10), F(s, 11),      \
+        F(s, 12), F(s, 13), F(s, 14), F(s, 15)
+#elif VLEN == 8
+#define LANES(F, s) F(s, 0), F(s, 1), F(s, 2), F(s, 3), F(s, 4), F(s, 5), F(s, 6), F(s, 7)
+#elif VLEN == 4
+#define LANES(F, s) F(s, 0), F(s, 1), F(s, 2), F(s, 3)
+#elif VLEN == 2
+#define LANES(F, s) F(s, 0), F(s, 1)
+#endif
+#define UPPER(s, l) ((l) & (s) ? VLEN + (l) - (s) : (l))
+#define LOWER(s, l) ((l) & (s) ? VLEN + (l) : (l) + (s))
+#define SWAP(s)                                                                                                        \
+    _Pragma("GCC unroll 16") for (int i = 0; i < VLEN; i++) if (!(i & (s))) {                                          \
+        const vec a = r[i], b = r[i + (s)];                                                                            \
+        r[i] = __builtin_shufflevector(a, b, LANES(UPPER, s));                                                         \
+        r[i + (s)] = __builtin_shufflevector(a, b, LANES(LOWER, s));                                                   \
+    }
+#ifndef __has_builtin
+#define __has_builtin(x) 0
+#endif
+PN_INLINE void vtranspose(vec *r) {
+#if VLEN > 1 && __has_builtin(__builtin_shufflevector)
+    SWAP(1)
+#if VLEN > 2
+    SWAP(2)
+#endif
+#if VLEN > 4
+    SWAP(4)
+#endif
+#if VLEN > 8
+    SWAP(8)
+#endif
+#else
+    real from[VLEN][VLEN], to[VLEN][VLEN];
+    for (int i = 0; i < VLEN; i++) vstore(from[i], r[i]);
+    for (int i = 0; i < VLEN; i++)
+        for (int j = 0; j < VLEN; j++) to[i][j] = from[j][i];
+    for (int i = 0; i < VLEN; i++) r[i] = vload(to[i]);
+#endif
 }
 /* Integers below 2^REAL_MANTISSA as numbers: put under the exponent of 2^m, they are the low digits of 2^m + i. */
 #define TWO_M (REAL_ROUND / R(1.5))
