@@ -14,8 +14,8 @@ warnings.filterwarnings("ignore")  # of convergence, and of y as a column
 def estimator(net: Net):
     kind = MLPRegressor if net.loss == "mse" else MLPClassifier
     return kind(
-        net.sizes[1:-1], solver="adam", alpha=0.0, batch_size=net.batch, learning_rate_init=RATE, beta_1=BETA1,
-        beta_2=BETA2, epsilon=EPSILON, shuffle=False,
+        hidden_layer_sizes=net.sizes[1:-1], solver="adam", alpha=0.0, batch_size=net.batch, learning_rate_init=RATE,
+        beta_1=BETA1, beta_2=BETA2, epsilon=EPSILON, shuffle=False,
     )  # fmt: skip
 
 
