@@ -131,6 +131,7 @@ typedef enum pn_type {
     PN_UINT32,
     PN_INT64,
     PN_UINT64,
+    PN_FLOAT16, /* of IEEE 754, as an array's storage only */
     PN_N_TYPES
 } pn_type;
 

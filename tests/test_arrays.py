@@ -1,10 +1,12 @@
 """What users pass as X: taken without a copy, converted without loss, or refused by name."""
 
+import os
+
 import numpy as np
 import pytest
 
 import pynet as pn
-from pynet.arrays import as_inputs
+from pynet.arrays import as_inputs, as_rows
 
 
 def small():
@@ -79,3 +81,41 @@ def test_several_inputs():
     ]:
         with pytest.raises(error, match=text):
             as_inputs(model, X)
+
+
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_half_precision_number_is_read_exactly(backend, dtype):
+    model = pn.Sequential([pn.Input(64), pn.Activation("identity")], dtype=dtype)
+    X = np.arange(65536, dtype=np.uint16).view(np.float16).reshape(-1, 64)
+    expected = X.astype(dtype)
+    found = model.predict(X, backend=backend)
+    assert np.array_equal(found, expected, equal_nan=True)
+    assert np.array_equal(np.signbit(found), np.signbit(expected))
+    strange = np.asfortranarray(X[::-1])  # not contiguous
+    assert np.array_equal(model.predict(strange, backend=backend), expected[::-1], equal_nan=True)
+
+
+def test_half_precision_is_not_copied():
+    X = np.zeros((5, 3), np.float16)
+    assert as_rows("X", X, 3) is X
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the system does not tell the memory of a process")
+def test_memory_mapped_data_stay_in_their_file(tmp_path):
+    """A data set of 64 MB takes no memory of the process but indices (16 bytes a row) and the batches."""
+
+    def private():
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("RssAnon")) / 1024
+
+    X = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", np.uint8, (81920, 800))
+    X[:, ::97] = np.arange(81920)[:, None] % 251
+    X.flush()
+    X, y = np.load(tmp_path / "X.npy", mmap_mode="r"), np.arange(81920) % 4
+    trainer = pn.Trainer(pn.Sequential([pn.Input(800, scale=1 / 251), pn.Dense(4, "softmax")]), "cross_entropy")
+    trainer.fit(X[:2048], y[:2048], epochs=1, batch_size=1024, verbose=0)  # makes the machine
+    before = private()
+    trainer.fit(X, y, epochs=2, batch_size=1024, verbose=0)
+    trainer.evaluate(X, y)
+    assert private() - before < 16

@@ -187,7 +187,7 @@ def test_targets_that_are_fine():
     assert check("mse", [1, 2, 3], 1, 3).shape == (3, 1)
     assert check("mse", np.array([[1, 2]], dtype=np.uint8), 2).dtype == np.uint8
     assert check("mse", np.array([[True, False]]), 2).dtype == np.uint8
-    assert check("mse", np.ones((2, 2), dtype=np.float16), 2).dtype == np.float32
+    assert check("mse", np.ones((2, 2), dtype=np.float16), 2).dtype == np.float16
     y.flags.writeable = False
     assert check("mse", y, 2, 3) is y
 

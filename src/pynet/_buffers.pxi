@@ -8,6 +8,8 @@ cdef int _type(Py_buffer *view) except -1:
         f += 1
     if f[0] != 0 and f[1] == 0:
         c, size = f[0], view.itemsize
+        if c == b"e" and size == 2:
+            return PN_FLOAT16
         if c == b"f" and size == 4:
             return PN_FLOAT32
         if c == b"d" and size == 8:

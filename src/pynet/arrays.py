@@ -8,7 +8,7 @@ from . import _check
 
 __all__ = ["as_array", "as_inputs", "as_rows", "check_finite"]
 
-READABLE = {np.dtype(t) for t in ("f4", "f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")}
+READABLE = {np.dtype(t) for t in ("f2", "f4", "f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")}
 
 
 def as_array(name: str, X) -> np.ndarray:
@@ -59,8 +59,6 @@ def _readable(name: str, array: np.ndarray) -> np.ndarray:
         return array.astype(native)
     if native == np.bool_:
         return array.view(np.uint8)
-    if native == np.float16:
-        return array.astype(np.float32)
     hint = "; convert it, e.g. X.astype(float)" if array.dtype.kind in "OSU" else ""
     raise TypeError(f"{name} must be real numbers of at most 64 bits, got dtype {array.dtype}{hint}")
 

@@ -63,13 +63,19 @@ static double random_element(int type, void *to) {
         ELEMENT(PN_UINT32, uint32_t, u)
         ELEMENT(PN_INT64, int64_t, i)
         ELEMENT(PN_UINT64, uint64_t, u)
+    case PN_FLOAT16: { /* finite ones, denormals among them */
+        const uint16_t h = (uint16_t)(u % 0x7c00 | (below(2) ? 0x8000 : 0));
+        memcpy(to, &h, sizeof h);
+        const double size = h & 0x7c00 ? ldexp(1024 + (h & 0x3ff), (h >> 10 & 31) - 25) : ldexp(h & 0x3ff, -24);
+        return h & 0x8000 ? -size : size;
+    }
     default: abort();
     }
     // clang-format on
 }
 
 static void check_gather(const kernels *k) {
-    static const int sizes[PN_N_TYPES] = {4, 8, 1, 1, 2, 2, 4, 4, 8, 8};
+    static const int sizes[PN_N_TYPES] = {4, 8, 1, 1, 2, 2, 4, 4, 8, 8, 2};
     for (int type = 0; type < PN_N_TYPES; type++) EACH_PAIR(B, n) {
             AT("gather of type %d, B %d n %d, case %d", type, B, n, c);
             const int64_t rows = 120, row0 = c % 7, size = sizes[type], ldy = lead(c, n);
