@@ -72,7 +72,9 @@ def main() -> None:
     summary = {kind: statistics.median(cell[kind] for cell in cells) for kind in KINDS}
     least = min(cell[kind] for cell in cells for kind in KINDS)
     whole = statistics.median(cell[kind] for cell in cells for kind in KINDS)
-    print("median " + ", ".join(f"{k} {v:.1f}" for k, v in summary.items()) + f"; all {whole:.1f} %, least {least:.1f} %")
+    print(
+        "median " + ", ".join(f"{k} {v:.1f}" for k, v in summary.items()) + f"; all {whole:.1f} %, least {least:.1f} %"
+    )
     print(f"FMA peak {statistics.median(peak_all):.0f} GFLOP/s")
     if chosen.json:
         result = {"cpu": cpu_name(), "isa": chosen.isa, "peak_gflops": statistics.median(peak_all), "cells": cells,

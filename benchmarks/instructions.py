@@ -142,7 +142,9 @@ def main() -> None:
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--against", metavar="REVISION")
     chosen = parser.parse_args()
-    version = subprocess.run([compiler(), "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
+    version = subprocess.run([compiler(), "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[
+        0
+    ]
     made_by = {"compiler": version, "python": platform.python_version(), "numpy": np.__version__}
     now = count(sys.executable)
     if chosen.record:

@@ -92,7 +92,9 @@ def test_shapes(shape, dtype):
                 helpers.assert_same_bits(one, other, what)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 7, 3), (14, 16, 17), (33, 47, 15), (31, 513, 33), (300, 233, 97)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (5, 7, 3), (14, 16, 17), (33, 47, 15), (31, 513, 33), (300, 233, 97)], ids=str
+)
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_layer_called_twice_adds_up(shape, bias, dtype):
     eps = np.finfo(dtype).eps
@@ -107,7 +109,9 @@ def test_a_layer_called_twice_adds_up(shape, bias, dtype):
             helpers.assert_within(k.db, 2 * ones @ k.dy, 4 * eps * product_bound(ones, k.dy), "db")
 
 
-@pytest.mark.parametrize("shape", [(131, 211, 163), (33, 513, 517), (517, 97, 129), (1031, 33, 97), (300, 500, 200)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(131, 211, 163), (33, 513, 517), (517, 97, 129), (1031, 33, 97), (300, 500, 200)], ids=str
+)
 @pytest.mark.parametrize("isa", [FMA_ISAS[-1] if FMA_ISAS else "scalar"])
 def test_threads_do_not_show(shape, isa, dtype):
     """By panels and by rows, with remainders."""

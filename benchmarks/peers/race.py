@@ -138,7 +138,9 @@ def line(name: str, batch: int, figures: dict[str, float], limit: float | None) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", help="systems, with commas between them", default=",".join({**TRAINING, **PREDICTION}))
+    parser.add_argument(
+        "--only", help="systems, with commas between them", default=",".join({**TRAINING, **PREDICTION})
+    )
     parser.add_argument("--cases", help="part of the names of the nets", default="")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json"), parser.add_argument("--plot")
@@ -155,7 +157,13 @@ def main() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: chosen.threads])
     limits = Limits()
     print(f"{cpu_name()}, {chosen.threads} thread(s), FMA peak {limits.peak:.0f} GFLOP/s a core; us a step, medians\n")
-    result: dict = {"cpu": cpu_name(), "threads": chosen.threads, "peak_gflops": limits.peak, "steps": [], "predict": []}
+    result: dict = {
+        "cpu": cpu_name(),
+        "threads": chosen.threads,
+        "peak_gflops": limits.peak,
+        "steps": [],
+        "predict": [],
+    }
     for i, net in enumerate(STEPS):
         if chosen.cases not in f"{net.name}@{net.batch}":
             continue

@@ -30,7 +30,9 @@ class PartialFit:
         self.scale = 2 if net.loss == "mse" else 1  # its loss is half the mean square
         self.e, self.at = estimator(net), 0
         self.e.partial_fit(*self.batches[0], **self.known)  # makes the arrays, which then start anew
-        for kept, first in zip((self.e.coefs_, self.e.intercepts_), zip(*net.first_weights(), strict=True), strict=True):
+        for kept, first in zip(
+            (self.e.coefs_, self.e.intercepts_), zip(*net.first_weights(), strict=True), strict=True
+        ):
             for a, b in zip(kept, first, strict=True):
                 a[...] = b
         for a in (*self.e._optimizer.ms, *self.e._optimizer.vs):

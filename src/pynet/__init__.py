@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import sys as _sys
+
 from . import _check, _core, activations, initializers, losses, metrics, optimizers, schedules
 from .callbacks import Callback, EarlyStopping, ModelCheckpoint
 from .clip import ClipNorm, ClipValue, SignGradient
@@ -23,6 +25,8 @@ from .stochastic import Dropout, GaussianNoise
 from .trainer import Trainer
 
 __version__ = _core.version
+if "threadpoolctl" in _sys.modules:
+    from . import threadpool as threadpool
 
 __all__ = [
     "LSTM", "SGD", "Activation", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "Callback", "ClipNorm", "ClipValue",
