@@ -32,22 +32,24 @@ def library(isa=("-march=native",)) -> ctypes.CDLL:
     """Compile calibrate.c with these flags of the instruction set, and load it."""
     with tempfile.TemporaryDirectory() as folder:
         target = os.path.join(folder, "calibrate.so")
-        flags = ["-O3", *isa, "-ffp-contract=fast", "-fPIC", "-shared"]
+        flags = ["-O3", *isa, "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared"]
         subprocess.run([compiler(), *flags, os.path.join(HERE, "calibrate.c"), "-o", target], check=True)
         lib = ctypes.CDLL(target)
-    lib.fma_peak.restype = lib.update_bandwidth.restype = ctypes.c_double
-    lib.fma_peak.argtypes = [ctypes.c_int64]
+    lib.fma_peak.restype = lib.root_and_quotient.restype = lib.update_bandwidth.restype = ctypes.c_double
+    lib.fma_peak.argtypes = lib.root_and_quotient.argtypes = [ctypes.c_int64]
     lib.update_bandwidth.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_int64] * 2
     return lib
 
 
 class Limits:
-    """FMA peak (GFLOP/s) and update bandwidth (GB/s) by number of parameters; medians of several runs."""
+    """FMA peak (GFLOP/s), update bandwidth (GB/s) by number of parameters, G square roots with divisions a second;
+    medians of several runs."""
 
     def __init__(self, repeats: int = 7):
         self.lib, self.repeats = library(), repeats
         self.known: dict[tuple[int, int], float] = {}
         self.peak = self.measure_peak()
+        self.roots = statistics.median(self.lib.root_and_quotient(2000) for _ in range(repeats))
 
     def measure_peak(self) -> float:
         """Return the FMA peak now: clocks change, so measure beside what is compared."""
@@ -70,11 +72,13 @@ class Limits:
         return self.known[params, threads]
 
     def step_seconds(self, sizes: list[int], batch: int, threads: int = 1) -> float:
-        """Return the limit of one Adam step of a dense float32 net: FLOPs / peak + Adam bytes / bandwidth."""
+        """Return the limit of one Adam step of a dense float32 net: FLOPs / peak + Adam's update, which waits either
+        for its bytes or for its exact square root and division."""
         weights = [a * b for a, b in pairwise(sizes)]
         flops = 6 * batch * sum(weights) - 2 * batch * weights[0]  # the first layer hands no gradient down
         params = sum(weights) + sum(sizes[1:])
-        return flops / (threads * self.peak * 1e9) + 28 * params / (self.bandwidth(params, threads) * 1e9)
+        update = max(28 / self.bandwidth(params, threads), 1 / (threads * self.roots)) * params
+        return (flops / (threads * self.peak) + update) * 1e-9
 
 
 def cpu_name() -> str:
@@ -90,6 +94,7 @@ def cpu_name() -> str:
 if __name__ == "__main__":
     limits = Limits()
     print(f"FMA peak              {limits.peak:8.1f} GFLOP/s (one core, float32)")
+    print(f"exact sqrt and divide {limits.roots:8.2f} G/s")
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     print(f"                            1 thread {threads:6d} threads")
     for n in (10_000, 100_000, 500_000, 2_000_000, 20_000_000):

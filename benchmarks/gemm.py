@@ -2,8 +2,8 @@
 
 python benchmarks/gemm.py [--isa avx2] [--json FILE] [--rounds 5]
 
-One thread, float32, square layers, bias and ReLU fused into the forward product.  The peak, of the same instruction set,
-is measured beside every cell; the figure is the median of the rounds' ratios.
+One thread, float32, square layers, bias and ReLU fused into the forward product.  The peak, with instructions of the
+same set, is measured beside every cell; the figure is the median of the rounds' ratios.
 """
 
 from __future__ import annotations

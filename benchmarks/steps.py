@@ -2,7 +2,7 @@
 
 python benchmarks/steps.py [--json FILE] [--threads 1] [--quick]
 
-Limit = FLOPs / measured FMA peak + Adam bytes / measured bandwidth (calibrate.py).  pynet, twin and peak are measured
+The limit is that of calibrate.py.  pynet, twin and peak are measured
 in turns in one process; the figures are medians, and the twin is first checked to compute the same losses.
 """
 

@@ -50,7 +50,7 @@ static void gather(const pn_array *array, const int64_t *order, int64_t row0, co
             for (int64_t i = 0; i < n; i++) y[i] = y[i] - shift[i];
         if (scale)
             for (int64_t i = 0; i < n; i++) y[i] = y[i] * scale[i];
-        for (int64_t i = n; i % PN_PANEL; i++) y[i] = 0;
+        if (n % PN_PANEL) memset(y + n, 0, (size_t)(PN_PANEL - n % PN_PANEL) * sizeof(real));
     }
 }
 

@@ -118,11 +118,21 @@ def available_cpus():
 # ---- buffers ---------------------------------------------------------------------------------------------------
 
 
+_turn = 0
+
+
 def aligned(n, dtype):
-    """Return a zeroed 1-D array of `n` elements that begins at a multiple of 64 bytes."""
+    """Return a zeroed 1-D array of `n` elements that begins at a multiple of 64 bytes.
+
+    Successive arrays begin at different lines of a page.  An optimizer walks parameters, gradients and its own arrays
+    side by side: where all began alike (as large allocations do) they could fall into the same few places of the
+    first-level cache, which made steps of 240-240-240 @2 25 % slower than steps of 239-239-239 (Zen 4).
+    """
+    global _turn
     dtype = _np.dtype(dtype)
-    raw = _np.zeros(int(n) * dtype.itemsize + 64, _np.uint8)
-    start = -raw.ctypes.data % 64
+    raw = _np.zeros(int(n) * dtype.itemsize + 8 * 576, _np.uint8)
+    start = -raw.ctypes.data % 64 + _turn * 576   # 9 lines
+    _turn = (_turn + 1) % 7
     return raw[start:start + int(n) * dtype.itemsize].view(dtype)
 
 
