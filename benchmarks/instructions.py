@@ -1,4 +1,4 @@
-"""Instructions of ten representative calls, counted by valgrind's callgrind: alike on a busy machine and a quiet one.
+"""Instructions of ten calls, counted by valgrind's callgrind: alike on a busy machine and on a quiet one.
 
 python benchmarks/instructions.py                      count, and compare with results/instructions.json
 python benchmarks/instructions.py --record             write that file

@@ -1,11 +1,11 @@
-"""Is there a cliff?  A training step of width-width-width over batches 1..300 and widths 1..600, each beside its neighbours.
+"""Is there a cliff?  A step of width-width-width over batches 1..300 and widths 1..600, each beside its neighbours.
 
 python benchmarks/sweep.py [--threads 1] [--json FILE] [--plot FILE] [--quick]
 
-Cost model of a step: c0 + c1 batch V + FLOPs / peak + Adam's update (calibrate.py), widths taken in whole vectors V of 16;
-c1 is what the vector of a row costs at width 1, where it is gathered, activated and scored.  A cell is a cliff if its time over the model is more than 15 % above that of its
-neighbour, the next smaller batch or width; cells that look like one are measured three times more, and the least time
-counts.  Adam, mean squared error, float32.
+Cost model of a step: c0 + c1 batch V + FLOPs / peak + Adam's update (calibrate.py), widths taken in whole vectors V of
+16; c1 is what the vector of a row costs at width 1, where it is gathered, activated and scored.  A cell is a cliff if
+its time over the model is more than 15 % above that of its neighbour, the next smaller batch or width; cells that look
+like one are measured three times more, and the least time counts.  Adam, mean squared error, float32.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def main() -> None:
                 times[b, w] = min(times[b, w], seconds(w, b, chosen.threads, 5))
     found = cliffs(times, model)
     for batch, width, other, excess in sorted(found, key=lambda c: -c[3]):
-        print(f"batch {batch:3d} width {width:3d}: {times[batch, width] * 1e6:9.2f} us, {100 * (excess - 1):.0f} % dearer "
-              f"than batch {other[0]} width {other[1]} and the model allow")  # fmt: skip
+        where = f"batch {batch:3d} width {width:3d}: {times[batch, width] * 1e6:9.2f} us"
+        print(f"{where}, {100 * (excess - 1):.0f} % dearer than batch {other[0]} width {other[1]} and the model allow")
     ratio = [t / model(w, b) for (b, w), t in times.items()]
     print(f"{cpu_name()}, {chosen.threads} thread(s): {len(times)} cells, {len(found)} cliffs; time over model: median "
           f"{np.median(ratio):.2f}, 95 % below {np.quantile(ratio, 0.95):.2f}")  # fmt: skip
