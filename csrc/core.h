@@ -207,10 +207,10 @@ const pn_isa *pn_isa_find(const char *name); /* NULL: not built or not usable */
 
 /* ---- threads (pool.c) -------------------------------------------------------------------------- */
 
-/* Calls work(argument, i, n) for i in 0..n-1, i = 0 in the calling thread.  Falls back to doing all of it
- * in the calling thread when the pool is busy, cannot be made, or n == 1. */
+/* Calls work(argument, i, n) for i in 0..n-1, n = threads * each, task 0 in the calling thread.  Falls back to doing
+ * all of it in the calling thread when the pool is busy or cannot be made, or for one thread. */
 typedef void pn_work(void *argument, int i, int n);
-void pn_parallel(pn_work *work, void *argument, int n);
+void pn_parallel(pn_work *work, void *argument, int threads, int each);
 int pn_available_cpus(void);
 int pn_process(void); /* a number that changes in a forked child */
 

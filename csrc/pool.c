@@ -1,6 +1,8 @@
 /* pool.c: one small pool of threads for the process, made at the first parallel call.
  *
- * - Worker k runs task k; the caller runs task 0 and every task that found no worker.
+ * - Every thread of a call owns as many of its tasks as any other, in one piece: the same panels in every step, which
+ *   are in its cache.  Who is through with its own takes over what others have not begun: a thread that is late, or
+ *   whose processor is busy with something else, delays nobody by more than one task.
  * - A worker spins for some 30 us after its last task, then sleeps: a fork-join costs about a microsecond inside a
  *   training step and nothing between steps.
  * - While one thread uses the pool, other callers do all their tasks themselves: results never depend on it.
@@ -12,6 +14,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static _Atomic int chosen_threads; /* 0: not chosen */
 static _Atomic int forks = 1;      /* 1 and the forks between the first process and this one */
@@ -19,8 +22,8 @@ static _Atomic int forks = 1;      /* 1 and the forks between the first process 
 #if defined(_WIN32)
 int pn_available_cpus(void) { return 1; }
 int pn_process(void) { return forks; }
-void pn_parallel(pn_work *work, void *argument, int n) {
-    for (int i = 0; i < n; i++) work(argument, i, n);
+void pn_parallel(pn_work *work, void *argument, int threads, int each) {
+    for (int i = 0; i < threads * each; i++) work(argument, i, threads * each);
 }
 #else
 #include <pthread.h>
@@ -38,16 +41,23 @@ void pn_parallel(pn_work *work, void *argument, int n) {
 
 enum { MAX_WORKERS = 255, SPIN = 1500 };
 
+/* What a thread owns of the call under way.  One word, so that a late worker never mixes two calls. */
+typedef struct share_of {
+    _Alignas(64) _Atomic uint64_t taken; /* generation << 16 | its tasks that somebody has begun */
+} share_of;
+
 typedef struct pool {
     atomic_flag taken;
-    _Atomic uint64_t ticket; /* generation << 16 | tasks: one word, so that a late worker never mixes two calls */
-    atomic_int pending;      /* workers that have not finished this ticket */
+    _Atomic uint64_t ticket; /* generation << 16 | threads: one word as well */
+    atomic_int finished;     /* tasks of this ticket */
     atomic_int sleepers;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     pn_work *work;
     void *argument;
+    atomic_int each; /* tasks of one thread */
     int workers;
+    share_of shares[MAX_WORKERS + 1];
 } pool;
 
 typedef struct seat {
@@ -83,15 +93,32 @@ static uint64_t next_ticket(pool *p, uint64_t seen) {
     return t;
 }
 
+/* Does tasks of `owner` until all are begun.  A task that was begun keeps its call, and so work and argument, alive. */
+static void serve(pool *p, uint64_t generation, int owner, int threads) {
+    _Atomic uint64_t *taken = &p->shares[owner].taken;
+    uint64_t t = atomic_load_explicit(taken, memory_order_acquire);
+    while (t >> 16 == generation) {
+        const int k = (int)(t & 0xffff), each = atomic_load_explicit(&p->each, memory_order_relaxed);
+        if (k >= each) return;
+        if (!atomic_compare_exchange_weak_explicit(taken, &t, t + 1, memory_order_acquire, memory_order_acquire))
+            continue;
+        p->work(p->argument, owner * each + k, threads * each);
+        atomic_fetch_add_explicit(&p->finished, 1, memory_order_release);
+        t = atomic_load_explicit(taken, memory_order_acquire);
+    }
+}
+
+static void take_part(pool *p, uint64_t ticket, int index) {
+    const int threads = (int)(ticket & 0xffff);
+    for (int k = 0; k < threads; k++) serve(p, ticket >> 16, (index + k) % threads, threads);
+}
+
 static void *worker(void *argument) {
     const seat s = *(seat *)argument;
     free(argument);
     for (uint64_t seen = s.seen;;) {
         seen = next_ticket(s.p, seen);
-        const int n = (int)(seen & 0xffff);
-        if (s.index >= n) continue;
-        s.p->work(s.p->argument, s.index, n);
-        atomic_fetch_sub_explicit(&s.p->pending, 1, memory_order_release);
+        if (s.index < (int)(seen & 0xffff)) take_part(s.p, seen, s.index);
     }
     return NULL;
 }
@@ -100,8 +127,9 @@ static pool *get_pool(void) {
     pool *p = atomic_load(&the_pool);
     if (p) return p;
     pn_process();
-    pool *fresh = calloc(1, sizeof *fresh);
+    pool *fresh = aligned_alloc(64, sizeof *fresh);
     if (!fresh) return NULL;
+    memset(fresh, 0, sizeof *fresh);
     atomic_flag_clear(&fresh->taken);
     pthread_mutex_init(&fresh->mutex, NULL);
     pthread_cond_init(&fresh->wake, NULL);
@@ -130,28 +158,30 @@ static void hire(pool *p, int workers) {
     }
 }
 
-void pn_parallel(pn_work *work, void *argument, int n) {
-    if (n > MAX_WORKERS + 1) n = MAX_WORKERS + 1; /* a ticket has 16 bits for it */
-    pool *p = n > 1 ? get_pool() : NULL;
+void pn_parallel(pn_work *work, void *argument, int threads, int each) {
+    if (threads > MAX_WORKERS + 1) threads = MAX_WORKERS + 1;
+    const int n = threads * each;
+    pool *p = threads > 1 ? get_pool() : NULL;
     if (!p || atomic_flag_test_and_set_explicit(&p->taken, memory_order_acquire)) {
         for (int i = 0; i < n; i++) work(argument, i, n);
         return;
     }
-    hire(p, n - 1);
-    const int helpers = p->workers < n - 1 ? p->workers : n - 1;
+    hire(p, threads - 1);
+    const uint64_t generation = (atomic_load_explicit(&p->ticket, memory_order_relaxed) >> 16) + 1;
     p->work = work;
     p->argument = argument;
-    atomic_store_explicit(&p->pending, helpers, memory_order_relaxed);
-    const uint64_t generation = atomic_load_explicit(&p->ticket, memory_order_relaxed) >> 16;
-    atomic_store(&p->ticket, (generation + 1) << 16 | (uint64_t)n);
+    atomic_store_explicit(&p->each, each, memory_order_relaxed);
+    atomic_store_explicit(&p->finished, 0, memory_order_relaxed);
+    for (int i = 0; i < threads; i++)
+        atomic_store_explicit(&p->shares[i].taken, generation << 16, memory_order_release);
+    atomic_store(&p->ticket, generation << 16 | (uint64_t)threads);
     if (atomic_load(&p->sleepers)) {
         pthread_mutex_lock(&p->mutex);
         pthread_cond_broadcast(&p->wake);
         pthread_mutex_unlock(&p->mutex);
     }
-    work(argument, 0, n);
-    for (int i = helpers + 1; i < n; i++) work(argument, i, n);
-    for (int spins = 0; atomic_load_explicit(&p->pending, memory_order_acquire); spins++)
+    take_part(p, generation << 16 | (uint64_t)threads, 0);
+    for (int spins = 0; atomic_load_explicit(&p->finished, memory_order_acquire) < n; spins++)
         if (spins < SPIN)
             PAUSE();
         else

@@ -45,17 +45,21 @@ static int trainable(const run *r, uint32_t p) { return p != PN_NONE && r->m->pl
 
 /* ---- dividing work ------------------------------------------------------------------------------------ */
 
-/* One more thread for every ~8 us of multiply-adds (fork-join costs about 1 us, and a cold pool some 30). */
-enum { GATE = 1 << 19 };
+/* One more thread for every ~8 us of multiply-adds (fork-join costs about 1 us, and a cold pool some 30), and up to
+ * four tasks for each, of at least as much: what a late thread has not begun by then, others do. */
+enum { GATE = 1 << 19, TASKS = 4 };
 
 static void divide(run *r, pn_work *work, int64_t multiply_adds, int64_t units) {
-    int64_t n = 1 + multiply_adds / GATE;
+    int64_t n = 1 + multiply_adds / GATE, each;
     if (n > r->m->n_threads) n = r->m->n_threads;
     if (n > units) n = units;
-    if (n <= 1)
+    if (n <= 1) {
         work(r, 0, 1);
-    else
-        pn_parallel(work, r, (int)n);
+        return;
+    }
+    each = multiply_adds / (n * GATE);
+    if (each > units / (2 * n)) each = units / (2 * n); /* panels go in pairs */
+    pn_parallel(work, r, (int)n, (int)(each < 1 ? 1 : each > TASKS ? TASKS : each));
 }
 static void share(int64_t total, int i, int n, int64_t *from, int64_t *to) {
     *from = total * i / n;
