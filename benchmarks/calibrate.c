@@ -16,7 +16,7 @@
 #define REGISTER "w"
 #endif
 typedef float vec __attribute__((vector_size(BYTES)));
-enum { LANES = BYTES / 4, CHAINS = 12 };   /* enough independent sums to hide the latency of an fma */
+enum { LANES = BYTES / 4, CHAINS = 12 }; /* enough independent sums to hide the latency of an fma */
 
 static double now(void) {
     struct timespec t;
@@ -36,7 +36,7 @@ double fma_peak(int64_t rounds) {
     for (int64_t r = 0; r < rounds; r++) {
 #define ROUND(c) a##c = a##c * x + y;
         EACH(ROUND)
-        __asm__ volatile("" : "+" REGISTER(x), "+" REGISTER(y));   /* x and y might change: every round has to be done */
+        __asm__ volatile("" : "+" REGISTER(x), "+" REGISTER(y)); /* x and y might change: every round has to be done */
     }
     const double seconds = now() - start;
 #define KEEP(c) __asm__ volatile("" : : REGISTER(a##c));
