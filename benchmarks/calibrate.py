@@ -42,8 +42,8 @@ def library(isa=("-march=native",)) -> ctypes.CDLL:
 
 
 class Limits:
-    """FMA peak (GFLOP/s), update bandwidth (GB/s) by number of parameters, G square roots with divisions a second;
-    medians of several runs."""
+    """FMA peak (GFLOP/s) and G square roots with divisions a second, medians of several runs; update bandwidth (GB/s)
+    by number of parameters, the best of several runs."""
 
     def __init__(self, repeats: int = 7):
         self.lib, self.repeats = library(), repeats
@@ -60,15 +60,15 @@ class Limits:
         if (params, threads) not in self.known:
             n = max(params // threads, 1)
             rounds = max(3, int(3e7 / n))
-            shares = [[np.zeros(n, np.float32) for _ in range(4)] for _ in range(threads)]
+            # begun at different lines of a page, as pynet's arenas: alike they may share a few places of the cache
+            shares = [[np.zeros(n + 144 * k, np.float32)[144 * k :] for k in range(4)] for _ in range(threads)]
 
             def run(arrays, rounds=rounds):
                 return self.lib.update_bandwidth(*(a.ctypes.data for a in arrays), n, rounds)
 
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(lambda arrays: run(arrays, 1), shares))
-                sums = [sum(pool.map(run, shares)) for _ in range(self.repeats)]
-            self.known[params, threads] = statistics.median(sums)
+                self.known[params, threads] = max(sum(pool.map(run, shares)) for _ in range(self.repeats))
         return self.known[params, threads]
 
     def step_seconds(self, sizes: list[int], batch: int, threads: int = 1) -> float:

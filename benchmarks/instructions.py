@@ -73,7 +73,7 @@ def calls():
     }
 
 
-def child(folder: str, client: str) -> None:
+def child(client: str) -> None:
     """Under callgrind: call each once to warm up, then once counted."""
     lib = ctypes.CDLL(client)
     for k, (name, (call, times)) in enumerate(calls().items()):
@@ -92,7 +92,7 @@ def count(python: str) -> dict[str, float]:
         subprocess.run([compiler(), "-O2", "-shared", "-fPIC", source, "-o", client], check=True)
         command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/out"]
         env = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        command += [python, os.path.abspath(__file__), "--child", folder, client]
+        command += [python, os.path.abspath(__file__), "--child", client]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(done.stderr[-2000:])
@@ -137,7 +137,7 @@ def compare(now: dict[str, float], before: dict[str, float], label: str) -> bool
 
 def main() -> None:
     if "--child" in sys.argv:
-        return child(*sys.argv[2:4])
+        return child(sys.argv[2])
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--against", metavar="REVISION")

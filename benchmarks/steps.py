@@ -2,8 +2,8 @@
 
 python benchmarks/steps.py [--json FILE] [--threads 1] [--quick]
 
-The limit is that of calibrate.py.  pynet, twin and peak are measured
-in turns in one process; the figures are medians, and the twin is first checked to compute the same losses.
+The limit is that of calibrate.py.  pynet, twin and peak are measured in turns in one process; the figures are medians,
+and the twin is first checked to compute the same losses.
 """
 
 from __future__ import annotations
@@ -14,59 +14,31 @@ import os
 import statistics
 import sys
 import time
-from itertools import pairwise
 
 THREADS = sys.argv[sys.argv.index("--threads") + 1] if "--threads" in sys.argv else "1"
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
     os.environ[name] = THREADS  # before NumPy loads its BLAS: the twin gets as many threads as pynet
 
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers"))
+
 import numpy as np  # noqa: E402
 from calibrate import Limits, cpu_name  # noqa: E402
+from cases import PREDICTIONS, STEPS, Net  # noqa: E402
+from with_pynet import model  # noqa: E402
 
 import pynet as pn  # noqa: E402
-
-CASES = [  # sizes, batch, loss
-    ([4, 32, 32, 1], 1, "mse"),
-    ([4, 32, 32, 1], 32, "mse"),
-    ([64, 64, 64, 10], 1, "cross_entropy"),
-    ([64, 64, 64, 10], 32, "cross_entropy"),
-    ([64, 64, 64, 10], 256, "cross_entropy"),
-    ([784, 128, 10], 1, "cross_entropy"),
-    ([784, 128, 10], 32, "cross_entropy"),
-    ([784, 128, 10], 128, "cross_entropy"),
-    ([784, 512, 256, 10], 64, "cross_entropy"),
-    ([784, 512, 256, 10], 128, "cross_entropy"),
-    ([784, 512, 256, 10], 1024, "cross_entropy"),
-    ([1024, 1024, 1024, 1024], 256, "mse"),
-]
-PREDICT = [[4, 32, 32, 1], [64, 64, 64, 10], [784, 128, 10]]
-
-
-def network(sizes: list[int], loss: str) -> pn.Model:
-    """Return a ReLU net with the head that goes with `loss`."""
-    hidden = [pn.Dense(n, activation="relu") for n in sizes[1:-1]]
-    head = pn.Dense(sizes[-1], activation="softmax" if loss == "cross_entropy" else None)
-    return pn.Sequential([pn.Input(sizes[0]), *hidden, head])
 
 
 class Race:
     """One case: trainers of both backends over the same data."""
 
-    def __init__(self, sizes: list[int], batch: int, loss: str, threads: int):
-        rng = np.random.default_rng(0)
-        weights = sum(a * b for a, b in pairwise(sizes))
-        self.steps = int(min(max(3e9 / (6 * batch * weights), 8), 3000))
-        rows = batch * self.steps
-        self.X = rng.normal(size=(rows, sizes[0])).astype(np.float32)
-        if loss == "mse":
-            self.y = rng.normal(size=(rows, sizes[-1])).astype(np.float32)
-        else:
-            self.y = rng.integers(0, sizes[-1], rows)
-        self.batch = batch
+    def __init__(self, net: Net, threads: int):
+        self.steps, self.batch = int(min(max(3e9 / (6 * net.batch * net.weights), 8), 3000)), net.batch
+        self.X, self.y = net.data(self.steps)
         adam = {"optimizer": pn.Adam(1e-4), "random_state": 1}
-        self.c = pn.Trainer(network(sizes, loss), loss, n_threads=threads, **adam)
-        self.twin = pn.Trainer(network(sizes, loss), loss, backend="numpy", **adam)
-        self.twin_rows = min(rows, batch * max(3, self.steps // 40))
+        self.c = pn.Trainer(model(net), net.loss, n_threads=threads, **adam)
+        self.twin = pn.Trainer(model(net), net.loss, backend="numpy", **adam)
+        self.twin_rows = min(len(self.X), net.batch * max(3, self.steps // 40))
         self.check()
 
     def check(self) -> None:
@@ -91,16 +63,16 @@ def race_steps(limits: Limits, threads: int, repeats: int) -> list[dict]:
     """Race every case; print a line each."""
     print(f"{'step':24s} {'batch':>5s} {'pynet':>10s} {'twin':>10s} {'x':>6s} {'limit':>10s} {'of limit':>9s}")
     rows = []
-    for sizes, batch, loss in CASES:
-        case = Race(sizes, batch, loss, threads)
+    for net in STEPS:
+        case = Race(net, threads)
         ours, twins, bounds = [], [], []
         for _ in range(repeats):  # in turns: a slow moment hits all
             ours.append(case.seconds(case.c, len(case.X)))
             twins.append(case.seconds(case.twin, case.twin_rows))
             limits.peak = limits.measure_peak()
-            bounds.append(limits.step_seconds(sizes, batch, threads))
+            bounds.append(limits.step_seconds(list(net.sizes), net.batch, threads))
         ours_s, twin_s, limit = (statistics.median(v) for v in (ours, twins, bounds))
-        name = "-".join(map(str, sizes))
+        name, batch = net.name, net.batch
         rows.append({"net": name, "batch": batch, "pynet_us": ours_s * 1e6, "twin_us": twin_s * 1e6,
                      "limit_us": limit * 1e6})  # fmt: skip
         print(
@@ -114,11 +86,11 @@ def race_predict(repeats: int) -> list[dict]:
     """Time one-row predictions from Python."""
     print(f"\n{'predict_one':24s} {'new array':>10s} {'out=':>10s}")
     rows = []
-    for sizes in PREDICT:
-        model = network(sizes, "mse" if sizes[-1] == 1 else "cross_entropy")
+    for net in PREDICTIONS:
+        sizes, one = net.sizes, model(net)
         x, out, n = np.ones(sizes[0], np.float32), np.empty(sizes[-1], np.float32), 20_000
-        model.predict_one(x)
-        predict = model.predict_one
+        one.predict_one(x)
+        predict = one.predict_one
         fresh, filled = [], []
         for _ in range(repeats):
             begun = time.perf_counter()
@@ -130,7 +102,7 @@ def race_predict(repeats: int) -> list[dict]:
                 predict(x, out)
             filled.append((time.perf_counter() - begun) / n)
         a, b = statistics.median(fresh) * 1e6, statistics.median(filled) * 1e6
-        name = "-".join(map(str, sizes))
+        name = net.name
         rows.append({"net": name, "new_us": a, "out_us": b})
         print(f"{name:24s} {a:8.2f}us {b:8.2f}us")
     return rows
