@@ -41,10 +41,12 @@ void pn_parallel(pn_work *work, void *argument, int threads, int each) {
 
 enum { MAX_WORKERS = 255, SPIN = 1500 };
 
-/* What a thread owns of the call under way.  One word, so that a late worker never mixes two calls. */
+/* What a thread owns of the call under way: generation << 16 | its tasks << 8 | those of them that somebody has begun.
+ * One word, so that a late worker never mixes two calls: not even the number of tasks may be that of the next. */
 typedef struct share_of {
-    _Alignas(64) _Atomic uint64_t taken; /* generation << 16 | its tasks that somebody has begun */
+    _Alignas(64) _Atomic uint64_t word;
 } share_of;
+enum { MOST_TASKS = 255 }; /* of one thread */
 
 typedef struct pool {
     atomic_flag taken;
@@ -55,7 +57,6 @@ typedef struct pool {
     pthread_cond_t wake;
     pn_work *work;
     void *argument;
-    atomic_int each; /* tasks of one thread */
     int workers;
     share_of shares[MAX_WORKERS + 1];
 } pool;
@@ -95,16 +96,16 @@ static uint64_t next_ticket(pool *p, uint64_t seen) {
 
 /* Does tasks of `owner` until all are begun.  A task that was begun keeps its call, and so work and argument, alive. */
 static void serve(pool *p, uint64_t generation, int owner, int threads) {
-    _Atomic uint64_t *taken = &p->shares[owner].taken;
-    uint64_t t = atomic_load_explicit(taken, memory_order_acquire);
-    while (t >> 16 == generation) {
-        const int k = (int)(t & 0xffff), each = atomic_load_explicit(&p->each, memory_order_relaxed);
-        if (k >= each) return;
-        if (!atomic_compare_exchange_weak_explicit(taken, &t, t + 1, memory_order_acquire, memory_order_acquire))
+    _Atomic uint64_t *word = &p->shares[owner].word;
+    uint64_t w = atomic_load_explicit(word, memory_order_acquire);
+    while (w >> 16 == generation) {
+        const int each = w >> 8 & 0xff, begun = w & 0xff;
+        if (begun == each) return;
+        if (!atomic_compare_exchange_weak_explicit(word, &w, w + 1, memory_order_acquire, memory_order_acquire))
             continue;
-        p->work(p->argument, owner * each + k, threads * each);
+        p->work(p->argument, owner * each + begun, threads * each);
         atomic_fetch_add_explicit(&p->finished, 1, memory_order_release);
-        t = atomic_load_explicit(taken, memory_order_acquire);
+        w = atomic_load_explicit(word, memory_order_acquire);
     }
 }
 
@@ -160,6 +161,7 @@ static void hire(pool *p, int workers) {
 
 void pn_parallel(pn_work *work, void *argument, int threads, int each) {
     if (threads > MAX_WORKERS + 1) threads = MAX_WORKERS + 1;
+    if (each > MOST_TASKS) each = MOST_TASKS;
     const int n = threads * each;
     pool *p = threads > 1 ? get_pool() : NULL;
     if (!p || atomic_flag_test_and_set_explicit(&p->taken, memory_order_acquire)) {
@@ -170,10 +172,9 @@ void pn_parallel(pn_work *work, void *argument, int threads, int each) {
     const uint64_t generation = (atomic_load_explicit(&p->ticket, memory_order_relaxed) >> 16) + 1;
     p->work = work;
     p->argument = argument;
-    atomic_store_explicit(&p->each, each, memory_order_relaxed);
     atomic_store_explicit(&p->finished, 0, memory_order_relaxed);
     for (int i = 0; i < threads; i++)
-        atomic_store_explicit(&p->shares[i].taken, generation << 16, memory_order_release);
+        atomic_store_explicit(&p->shares[i].word, generation << 16 | (uint64_t)each << 8, memory_order_release);
     atomic_store(&p->ticket, generation << 16 | (uint64_t)threads);
     if (atomic_load(&p->sleepers)) {
         pthread_mutex_lock(&p->mutex);

@@ -67,6 +67,10 @@ def test_importing_pynet_does_not_import_threadpoolctl():
     assert told("import pynet, sys; print('threadpoolctl' in sys.modules)") == "False"
 
 
+def test_an_old_threadpoolctl_does_no_harm():
+    told("import sys, types; sys.modules['threadpoolctl'] = types.ModuleType('threadpoolctl'); import pynet")
+
+
 def test_the_number_of_threads_is_checked():
     for wrong in (0, 256, -1):
         with pytest.raises(ValueError, match="n must be"):

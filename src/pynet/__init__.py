@@ -25,7 +25,7 @@ from .stochastic import Dropout, GaussianNoise
 from .trainer import Trainer
 
 __version__ = _core.version
-if "threadpoolctl" in _sys.modules:
+if hasattr(_sys.modules.get("threadpoolctl"), "register"):  # 3.2 or newer
     from . import threadpool as threadpool
 
 __all__ = [

@@ -130,7 +130,7 @@ def aligned(n, dtype):
     """
     global _turn
     dtype = _np.dtype(dtype)
-    raw = _np.zeros(int(n) * dtype.itemsize + 8 * 576, _np.uint8)
+    raw = _np.zeros(int(n) * dtype.itemsize + 7 * 576, _np.uint8)
     start = -raw.ctypes.data % 64 + _turn * 576   # 9 lines
     _turn = (_turn + 1) % 7
     return raw[start:start + int(n) * dtype.itemsize].view(dtype)
