@@ -16,7 +16,8 @@ COLOURS = {
 
 def shown(us: float) -> str:
     """Return a time with three digits and its unit."""
-    return f"{us:#.3g} us" if us < 999.5 else f"{us / 1000:#.3g} ms"
+    text = f"{us:#.3g} us" if us < 999.5 else f"{us / 1000:#.3g} ms"
+    return text.replace(". ", " ")
 
 
 def draw(result: dict, path: str) -> None:
