@@ -214,6 +214,19 @@ void pn_parallel(pn_work *work, void *argument, int threads, int each);
 int pn_available_cpus(void);
 int pn_process(void); /* a number that changes in a forked child */
 
+/* ---- threads for the next batch (pace.c) ---------------------------------------------------------- */
+
+typedef struct pn_pace {
+    int most, best; /* threads that may be used; that were fastest */
+    int threads;    /* of the batches under way: the best, or those of a trial */
+    int wider;      /* the next trial is with more */
+    int64_t batches;
+    double seconds;         /* of the batches under way, all together */
+    double best_time, hold; /* seconds: a batch with the best; until the next trial */
+} pn_pace;
+int pn_pace_threads(pn_pace *p, int most);
+void pn_pace_took(pn_pace *p, double seconds); /* a batch, with these threads */
+
 /* ---- the machine (machine.c) -------------------------------------------------------------------- */
 
 struct pn_machine {
@@ -222,12 +235,15 @@ struct pn_machine {
     const void *kernels;
     const char *isa;
     int asked_threads; /* 0: as many as the process may use now */
-    int n_threads;
+    int n_threads;     /* at most */
+    pn_pace pace[2];   /* of predictions; of training */
     int training;
+    int rows_apart;   /* no op looks at more than one row at a time, but for sums */
     int64_t capacity; /* rows */
     int64_t rows;     /* rows of the batch now in `values` */
     pn_arenas arenas;
-    void *values, *dvalues, *transposed, *scratch, *targets, *weights, *row_loss;
+    void *values, *dvalues, *transposed, *scratch, *targets, *weights;
+    void *row_loss; /* [B] for each loss */
     int32_t *labels;
     double *partial;                   /* sums of squares, one per block of the gradient arena */
     double *batch_sums;                /* [n_sums] */

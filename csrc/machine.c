@@ -59,6 +59,31 @@ static int reads_transposed(const pn_op *op, uint32_t param) {
     return (op->kind == PN_OP_dense || op->kind == PN_OP_lstm) && op->w == param && !(op->flags & PN_STOP_X);
 }
 
+/* Whether the rows of a batch can go through an op one by one, up and down, sums over them apart. */
+static int rows_apart(const pn_op *op, int training) {
+    switch (op->kind) {
+    case PN_OP_input:
+    case PN_OP_dense:
+    case PN_OP_activation:
+    case PN_OP_add:
+    case PN_OP_concat:
+    case PN_OP_loss:
+    case PN_OP_metric:
+    case PN_OP_random:
+    case PN_OP_row_norm:
+    case PN_OP_prelu:
+    case PN_OP_lstm: return 1;
+    case PN_OP_running_norm: return !training; /* its way down makes sums as it goes */
+    default: return 0;
+    }
+}
+
+static uint64_t losses(const pn_plan *plan) {
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < plan->n_ops; i++) n += plan->ops[i].kind == PN_OP_loss;
+    return n;
+}
+
 /* Fills m from plan; with c->base NULL only c->used is of use. */
 static pn_status lay_out(pn_machine *m, carver *c, const pn_plan *plan, int64_t rows) {
     const size_t size = m->dtype == PN_F64 ? 8 : 4;
@@ -71,7 +96,7 @@ static pn_status lay_out(pn_machine *m, carver *c, const pn_plan *plan, int64_t 
     m->values = carve(c, times(plan->row_elems, B), size);
     m->batch_sums = carve(c, plan->n_sums, sizeof(double));
     m->weights = carve(c, B, size);
-    m->row_loss = carve(c, B, size);
+    m->row_loss = carve(c, times(B, losses(plan)), size);
     m->target_column = carve(c, plan->n_targets, sizeof(uint64_t));
     m->target_width = carve(c, plan->n_targets, sizeof(uint32_t));
     m->labels = carve(c, times(B, plan->n_targets), sizeof(int32_t));
@@ -156,6 +181,8 @@ pn_status pn_machine_open(pn_machine **machine, const pn_plan *plan, pn_dtype dt
     m->asked_threads = n_threads;
     m->n_threads = n_threads ? n_threads : pn_get_num_threads();
     m->capacity = rows;
+    m->rows_apart = 1;
+    for (uint32_t i = 0; i < plan->n_ops; i++) m->rows_apart &= rows_apart(&plan->ops[i], m->training);
     m->arenas = *arenas;
     if (m->training) memset(arenas->grads, 0, plan->param_elems * (dtype == PN_F64 ? 8 : 4));
     *machine = m;

@@ -9,7 +9,7 @@ static void input_task(void *argument, int i, int n) {
     pn_array array = r->job->inputs[op->slot];
     array.width = (uint32_t)width(r, op->y);
     int64_t m0, m1;
-    share(r->B, i, n, &m0, &m1);
+    share_rows(r, i, n, &m0, &m1);
     r->k->gather(&array, r->job->order, r->row0, weight(r, op->w), weight(r, op->b), value(r, op->y), ld(r, op->y), m0,
                  m1);
 }
@@ -23,7 +23,7 @@ static void activation_task(void *argument, int i, int n) {
     const pn_op *op = r->op;
     const uint32_t x = op->kind == PN_OP_dense ? op->y : op->x; /* of a dense op: softmax, in place */
     int64_t m0, m1;
-    share(r->B, i, n, &m0, &m1);
+    share_rows(r, i, n, &m0, &m1);
     if (op->act == PN_ACT_softmax)
         r->k->softmax_forward(value(r, x), ld(r, x), value(r, op->y), ld(r, op->y), m0, m1, width(r, op->y));
     else
@@ -41,7 +41,7 @@ static void act_back_task(void *argument, int i, int n) {
     const uint32_t to = dense ? op->y : op->x;
     const int add = !dense && op->flags & PN_ADD_X;
     int64_t m0, m1;
-    share(r->B, i, n, &m0, &m1);
+    share_rows(r, i, n, &m0, &m1);
     if (op->act == PN_ACT_softmax) {
         r->k->softmax_backward(value(r, op->y), ld(r, op->y), dvalue(r, op->y), ld(r, op->y), dvalue(r, to), ld(r, to),
                                m0, m1, width(r, op->y), add);
@@ -58,8 +58,8 @@ static void activation_backward(run *r, const pn_op *op) {
 /* ---- add: y = x + x2 ------------------------------------------------------------------------------------------ */
 
 static void add_forward(run *r, const pn_op *op) {
-    r->k->add(value(r, op->x), ld(r, op->x), value(r, op->x2), ld(r, op->x2), value(r, op->y), ld(r, op->y), 0, r->B, 0,
-              panels(r, op->y));
+    r->k->add(value(r, op->x), ld(r, op->x), value(r, op->x2), ld(r, op->x2), value(r, op->y), ld(r, op->y), r->m0,
+              r->m1, 0, panels(r, op->y));
 }
 static void add_backward(run *r, const pn_op *op) { /* dx = dy, dx2 = dy */
     const real *dy = dvalue(r, op->y);
@@ -72,7 +72,7 @@ static void add_backward(run *r, const pn_op *op) { /* dx = dy, dx2 = dy */
 static void concat_forward(run *r, const pn_op *op) {
     const int64_t w = width(r, op->x), end = op->at + w; /* the last piece clears the padding */
     const int64_t pad = end == width(r, op->y) ? (int64_t)pn_pad((uint64_t)end) - op->at : w;
-    r->k->copy(value(r, op->x), ld(r, op->x), value(r, op->y) + op->at, ld(r, op->y), 0, r->B, w, pad, 0);
+    r->k->copy(value(r, op->x), ld(r, op->x), value(r, op->y) + op->at, ld(r, op->y), r->m0, r->m1, w, pad, 0);
 }
 static void concat_backward(run *r, const pn_op *op) {
     if (!(op->flags & PN_STOP_X))
@@ -125,7 +125,7 @@ static void prelu_task(void *argument, int i, int n) {
     const run *r = argument;
     const pn_op *op = r->op;
     int64_t m0, m1;
-    share(r->B, i, n, &m0, &m1);
+    share_rows(r, i, n, &m0, &m1);
     r->k->prelu_forward(value(r, op->x), ld(r, op->x), weight(r, op->w), one_slope(r, op), value(r, op->y),
                         ld(r, op->y), m0, m1, 0, panels(r, op->y));
 }
@@ -135,14 +135,24 @@ static void prelu_back_task(void *argument, int i, int n) {
     const run *r = argument;
     const pn_op *op = r->op;
     int64_t m0, m1;
-    share(r->B, i, n, &m0, &m1);
+    share_rows(r, i, n, &m0, &m1);
     r->k->prelu_backward(value(r, op->x), ld(r, op->x), weight(r, op->w), one_slope(r, op), dvalue(r, op->y),
                          ld(r, op->y), dvalue(r, op->x), ld(r, op->x), m0, m1, 0, panels(r, op->y),
                          op->flags & PN_ADD_X);
 }
-static void prelu_backward(run *r, const pn_op *op) {
-    if (trainable(r, op->w))
+
+static void prelu_sums_task(void *argument, int i, int n) { /* one slope: one sum, which cannot be divided */
+    const run *r = argument;
+    const pn_op *op = r->op;
+    int64_t p0 = 0, p1 = i ? 0 : panels(r, op->y);
+    if (!one_slope(r, op)) share(panels(r, op->y), i, n, &p0, &p1);
+    if (p0 < p1)
         r->k->prelu_sums(value(r, op->x), ld(r, op->x), one_slope(r, op), dvalue(r, op->y), ld(r, op->y),
-                         gradient(r, op->w), r->B, 0, panels(r, op->y), op->flags & PN_ADD_W);
-    if (!(op->flags & PN_STOP_X)) divide(r, prelu_back_task, r->B * width(r, op->y) * 4, r->B);
+                         gradient(r, op->w), r->B, p0, p1, op->flags & PN_ADD_W);
+}
+static void prelu_backward(run *r, const pn_op *op) {
+    const int64_t work = r->B * width(r, op->y) * 4;
+    if (r->part & SUMS && trainable(r, op->w))
+        divide(r, prelu_sums_task, work, one_slope(r, op) ? 1 : panels(r, op->y));
+    if (r->part & ROWS && !(op->flags & PN_STOP_X)) divide(r, prelu_back_task, work, r->B);
 }

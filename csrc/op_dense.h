@@ -3,8 +3,8 @@
 static void dense_task(void *argument, int i, int n) {
     const run *r = argument;
     const pn_op *op = r->op;
-    int64_t m[2], p[2];
-    cut(r, r->B, panels(r, op->y), i, n, m, p);
+    int64_t m[2] = {r->m0, r->m1}, p[2];
+    cut(r, panels(r, op->y), i, n, m, p);
     real *z = op->z == PN_NONE ? NULL : value(r, op->z);
     pn_then then = {0};
     const pn_norm norm = op->w2 == PN_NONE ? (pn_norm){0} : norm_of(r, op->p[2]);
@@ -19,7 +19,7 @@ static void dense_task(void *argument, int i, int n) {
 }
 
 static void dense_forward(run *r, const pn_op *op) {
-    r->by_rows = prefer_rows(r, r->B, panels(r, op->y));
+    r->by_rows = prefer_rows(r, r->m1 - r->m0, panels(r, op->y));
     divide(r, dense_task, r->B * width(r, op->x) * width(r, op->y), r->by_rows ? r->B : panels(r, op->y));
     if (op->act == PN_ACT_softmax) divide(r, activation_task, r->B * width(r, op->y) * 16, r->B);
 }
@@ -28,7 +28,7 @@ static void dropped_relu_task(void *argument, int i, int n) { /* dz = y > 0 ? dy
     const run *r = argument;
     const pn_op *op = r->op;
     int64_t m0, m1;
-    share(r->B, i, n, &m0, &m1);
+    share_rows(r, i, n, &m0, &m1);
     r->k->dropped_relu_backward(op->p[2], value(r, op->y), ld(r, op->y), dvalue(r, op->y), ld(r, op->y), m0, m1, 0,
                                 panels(r, op->y));
 }
@@ -36,10 +36,18 @@ static void dropped_relu_task(void *argument, int i, int n) { /* dz = y > 0 ? dy
 static void dw_task(void *argument, int i, int n) {
     const run *r = argument;
     const pn_op *op = r->op;
-    int64_t in[2], p[2];
-    cut(r, width(r, op->x), panels(r, op->y), i, n, in, p);
+    int64_t in[2] = {0, width(r, op->x)}, p[2];
+    cut(r, panels(r, op->y), i, n, in, p);
     r->k->dense_dw(value(r, op->x), ld(r, op->x), dvalue(r, op->y), ld(r, op->y), gradient(r, op->w), width(r, op->x),
                    in[0], in[1], r->B, p[0], p[1], op->flags & PN_ADD_W);
+}
+
+static void db_task(void *argument, int i, int n) {
+    const run *r = argument;
+    const pn_op *op = r->op;
+    int64_t p0, p1;
+    share(panels(r, op->y), i, n, &p0, &p1);
+    r->k->column_sums(dvalue(r, op->y), ld(r, op->y), gradient(r, op->b), r->B, p0, p1, op->flags & PN_ADD_W);
 }
 
 static void transpose_task(void *argument, int i, int n) {
@@ -52,26 +60,27 @@ static void transpose_task(void *argument, int i, int n) {
 static void dx_task(void *argument, int i, int n) {
     const run *r = argument;
     const pn_op *op = r->op;
-    int64_t m[2], p[2];
-    cut(r, r->B, panels(r, op->x), i, n, m, p);
+    int64_t m[2] = {r->m0, r->m1}, p[2];
+    cut(r, panels(r, op->x), i, n, m, p);
     r->k->dense_dx(dvalue(r, op->y), ld(r, op->y), transposed(r, op->w), dvalue(r, op->x), ld(r, op->x), m[0], m[1],
                    width(r, op->y), p[0], p[1], op->flags & PN_ADD_X);
 }
 
 static void dense_backward(run *r, const pn_op *op) {
     const int64_t I = width(r, op->x), O = width(r, op->y), P = panels(r, op->y);
-    if (op->p[2] > 0)
+    if (r->part & ROWS && op->p[2] > 0)
         divide(r, dropped_relu_task, r->B * O * 8, r->B);
-    else if (op->act != PN_ACT_identity)
+    else if (r->part & ROWS && op->act != PN_ACT_identity)
         divide(r, act_back_task, r->B * O * 8, r->B);
-    if (trainable(r, op->b))
-        r->k->column_sums(dvalue(r, op->y), ld(r, op->y), gradient(r, op->b), r->B, 0, P, op->flags & PN_ADD_W);
-    if (trainable(r, op->w)) {
+    if (r->part & SUMS && trainable(r, op->b)) divide(r, db_task, r->B * O, P);
+    if (r->part & SUMS && trainable(r, op->w)) {
         r->by_rows = prefer_rows(r, I, P);
         divide(r, dw_task, r->B * I * O, r->by_rows ? I : P);
     }
     if (op->flags & PN_STOP_X) return;
-    divide(r, transpose_task, I * O * 2, panels(r, op->x));
-    r->by_rows = prefer_rows(r, r->B, panels(r, op->x));
-    divide(r, dx_task, r->B * I * O, r->by_rows ? r->B : panels(r, op->x));
+    if (r->part & TRANSPOSES) divide(r, transpose_task, I * O * 2, panels(r, op->x));
+    if (r->part & ROWS) {
+        r->by_rows = prefer_rows(r, r->m1 - r->m0, panels(r, op->x));
+        divide(r, dx_task, r->B * I * O, r->by_rows ? r->B : panels(r, op->x));
+    }
 }

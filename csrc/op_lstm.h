@@ -39,7 +39,7 @@ static void lstm_task(void *argument, int i, int n) {
     const int64_t P = pn_panels((uint32_t)(4 * l.U));
     const int all = width(r, op->y) != l.U; /* hidden states go out */
     int64_t m0, m1;
-    share(r->B, i, n, &m0, &m1);
+    share_rows(r, i, n, &m0, &m1);
     for (int64_t t = 0; t < l.T; t++) {
         real *g = gates(&l, l.z, t), *h = hidden(&l, r, t);
         const real *before = hidden(&l, r, t - 1);
@@ -68,7 +68,7 @@ static void lstm_back_task(void *argument, int i, int n) {
     const int all = width(r, op->y) != l.U;
     real *dc = gates(&l, l.dz, l.T), *dh = dc + r->B * l.ldu, *dx = dh + r->B * l.ldu;
     int64_t m0, m1;
-    share(r->B, i, n, &m0, &m1);
+    share_rows(r, i, n, &m0, &m1);
     memset(dc + m0 * l.ldu, 0, (size_t)((m1 - m0) * l.ldu) * sizeof(real));
     memset(dh + m0 * l.ldu, 0, (size_t)((m1 - m0) * l.ldu) * sizeof(real));
     for (int64_t t = l.T - 1; t >= 0; t--) {
@@ -116,8 +116,8 @@ static void transpose_param(const run *r, uint32_t p) {
 static void lstm_backward(run *r, const pn_op *op) {
     const lstm l = lstm_of(r);
     const int64_t work = r->B * l.T * 4 * l.U * (l.F + l.U);
-    transpose_param(r, op->w2);
-    if (!(op->flags & PN_STOP_X)) transpose_param(r, op->w);
-    divide(r, lstm_back_task, work, r->B);
-    divide(r, lstm_sums_task, work, pn_panels((uint32_t)(4 * l.U)));
+    if (r->part & TRANSPOSES) transpose_param(r, op->w2);
+    if (r->part & TRANSPOSES && !(op->flags & PN_STOP_X)) transpose_param(r, op->w);
+    if (r->part & ROWS) divide(r, lstm_back_task, work, r->B);
+    if (r->part & SUMS) divide(r, lstm_sums_task, work, pn_panels((uint32_t)(4 * l.U)));
 }

@@ -60,7 +60,7 @@ static void running_norm_task(void *argument, int i, int n) {
     const pn_op *op = r->op;
     const pn_norm norm = norm_of(r, op->p[0]);
     int64_t m0, m1;
-    share(r->B, i, n, &m0, &m1);
+    share_rows(r, i, n, &m0, &m1);
     r->k->running_norm_forward(value(r, op->x), ld(r, op->x), &norm, value(r, op->y), ld(r, op->y), m0, m1, 0,
                                panels(r, op->y));
 }
@@ -96,7 +96,7 @@ static void row_norm_task(void *argument, int i, int n) {
     const pn_op *op = r->op;
     const pn_norm norm = row_factors(r);
     int64_t m0, m1;
-    share(r->B, i, n, &m0, &m1);
+    share_rows(r, i, n, &m0, &m1);
     r->k->row_norm_forward(value(r, op->x), ld(r, op->x), &norm, value(r, op->z), ld(r, op->z), value(r, op->y),
                            ld(r, op->y), m0, m1, width(r, op->y));
 }
@@ -107,16 +107,24 @@ static void row_norm_back_task(void *argument, int i, int n) {
     const pn_op *op = r->op;
     const pn_norm norm = row_factors(r);
     int64_t m0, m1;
-    share(r->B, i, n, &m0, &m1);
+    share_rows(r, i, n, &m0, &m1);
     r->k->row_norm_backward(value(r, op->x), ld(r, op->x), &norm, value(r, op->z), ld(r, op->z), dvalue(r, op->y),
                             ld(r, op->y), dvalue(r, op->x), ld(r, op->x), m0, m1, width(r, op->y),
                             op->flags & PN_ADD_X);
 }
+
+static void row_norm_sums_task(void *argument, int i, int n) {
+    const run *r = argument;
+    const pn_op *op = r->op;
+    int64_t p0, p1;
+    share(panels(r, op->y), i, n, &p0, &p1);
+    r->k->row_norm_sums(value(r, op->x), ld(r, op->x), value(r, op->z), ld(r, op->z), dvalue(r, op->y), ld(r, op->y),
+                        trainable(r, op->w) ? gradient(r, op->w) : NULL,
+                        trainable(r, op->b) ? gradient(r, op->b) : NULL, r->B, p0, p1, op->flags & PN_ADD_W);
+}
 static void row_norm_backward(run *r, const pn_op *op) {
-    if (trainable(r, op->w) || trainable(r, op->b))
-        r->k->row_norm_sums(value(r, op->x), ld(r, op->x), value(r, op->z), ld(r, op->z), dvalue(r, op->y),
-                            ld(r, op->y), trainable(r, op->w) ? gradient(r, op->w) : NULL,
-                            trainable(r, op->b) ? gradient(r, op->b) : NULL, r->B, 0, panels(r, op->y),
-                            op->flags & PN_ADD_W);
-    if (!(op->flags & PN_STOP_X)) divide(r, row_norm_back_task, r->B * width(r, op->y) * 8, r->B);
+    const int64_t work = r->B * width(r, op->y) * 8;
+    if (r->part & SUMS && (trainable(r, op->w) || trainable(r, op->b)))
+        divide(r, row_norm_sums_task, work, panels(r, op->y));
+    if (r->part & ROWS && !(op->flags & PN_STOP_X)) divide(r, row_norm_back_task, work, r->B);
 }

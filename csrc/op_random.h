@@ -5,7 +5,7 @@ static void random_task(void *argument, int i, int n) {
     const pn_op *op = r->op;
     const pn_position at = position(r);
     int64_t m0, m1;
-    share(r->B, i, n, &m0, &m1);
+    share_rows(r, i, n, &m0, &m1);
     r->k->random_forward(op->act, op->p, &at, value(r, op->x), ld(r, op->x), value(r, op->y), ld(r, op->y), m0, m1, 0,
                          panels(r, op->y));
 }
@@ -16,7 +16,7 @@ static void random_back_task(void *argument, int i, int n) {
     const pn_op *op = r->op;
     const pn_position at = position(r);
     int64_t m0, m1;
-    share(r->B, i, n, &m0, &m1);
+    share_rows(r, i, n, &m0, &m1);
     r->k->random_backward(op->act, op->p, &at, value(r, op->x), ld(r, op->x), dvalue(r, op->y), ld(r, op->y),
                           dvalue(r, op->x), ld(r, op->x), m0, m1, 0, panels(r, op->y), op->flags & PN_ADD_X);
 }

@@ -9,43 +9,8 @@
 #include "op_lstm.h"
 #include "op_norm.h"
 #include "op_random.h"
-
-/* ---- up and down ---------------------------------------------------------------------------------------------- */
-
-#define loss_forward(r, op)    ((void)0) /* heads: score.h */
-#define loss_backward(r, op)   ((void)0)
-#define metric_forward(r, op)  ((void)0)
-#define metric_backward(r, op) ((void)0)
-
-static void forward(run *r) {
-    const pn_plan *plan = &r->m->plan;
-    for (uint32_t i = 0; i < plan->n_ops && r->status == PN_OK; i++) {
-        const pn_op *op = r->op = &plan->ops[i];
-        switch (op->kind) {
-#define OP(id, NAME)                                                                                                   \
-    case PN_OP_##NAME: NAME##_forward(r, op); break;
-#include "ops.def"
-        }
-    }
-}
-
-static void backward(run *r) {
-    const pn_plan *plan = &r->m->plan;
-    for (uint32_t i = plan->n_ops; i-- > 0 && r->status == PN_OK;) {
-        const pn_op *op = r->op = &plan->ops[i];
-        if (op->flags & PN_NO_BACKWARD) continue;
-        switch (op->kind) {
-#define OP(id, NAME)                                                                                                   \
-    case PN_OP_##NAME: NAME##_backward(r, op); break;
-#include "ops.def"
-        }
-    }
-    for (uint32_t p = 0; p < plan->n_params; p++) {
-        const pn_param *q = &plan->params[p];
-        if (q->flags & PN_TRAINABLE && (q->l1 > 0 || q->l2 > 0))
-            r->k->penalty(q->l1, q->l2, weight(r, p), gradient(r, p), (int64_t)pn_param_size(q));
-    }
-}
+#include "score.h"
+#include "walk.h"
 
 /* ---- clipping and update: flat loops over the arena ------------------------------------------------------- */
 
@@ -120,8 +85,6 @@ static int update(run *r) {
     return 1;
 }
 
-#include "score.h"
-
 /* ---- batches ------------------------------------------------------------------------------------------------ */
 
 static void output(const run *r) {
@@ -139,12 +102,15 @@ static void output(const run *r) {
 pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int64_t count, double seconds,
                             int64_t *done) {
     run r = {.m = m, .job = job, .k = m->kernels};
+    pn_pace *pace = &m->pace[(job->stages & PN_BACKWARD) != 0];
     const double start = count > 1 ? pn_now() : 0;
+    double now = start;
     for (int64_t b = 0; b < count; b++) {
         if (first + b > (job->rows - 1) / job->batch) return PN_BAD_ARGUMENT; /* before the product can overflow */
         r.row0 = (first + b) * job->batch;
         r.step = job->step + (job->stages & PN_UPDATE ? b : 0); /* a prediction draws once, however it is cut */
-        r.B = job->rows - r.row0 < job->batch ? job->rows - r.row0 : job->batch;
+        r.B = r.m1 = job->rows - r.row0 < job->batch ? job->rows - r.row0 : job->batch;
+        r.threads = pn_pace_threads(pace, m->n_threads);
         if (job->stages & PN_FORWARD) {
             m->rows = r.B;
             load_weights(&r);
@@ -152,16 +118,18 @@ pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int
                 const pn_status status = load_targets(&r);
                 if (status != PN_OK) return status;
             }
-            forward(&r);
+            walk_up(&r);
             if (r.status != PN_OK) return r.status;
         } else if (m->rows != r.B) {
             return PN_BAD_ARGUMENT; /* there is no such batch in memory */
+        } else if (job->stages & PN_LOSS) {
+            row_losses(&r);
         }
         if (job->stages & (PN_LOSS | PN_METRIC)) {
             if (!score(&r)) return PN_NOT_FINITE;
         }
         if (job->stages & PN_OUTPUT) output(&r);
-        if (job->stages & PN_BACKWARD) backward(&r);
+        if (job->stages & PN_BACKWARD) walk_down(&r);
         if (r.status != PN_OK) return r.status;
         if (job->stages & PN_UPDATE) {
             r.rate = job->rate[b];
@@ -170,7 +138,11 @@ pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int
         if (job->stages & (PN_LOSS | PN_METRIC))
             for (uint32_t i = 0; i < m->plan.n_sums; i++) job->sums[i] += m->batch_sums[i];
         *done = b + 1;
-        if (count > 1 && pn_now() - start >= seconds) break;
+        if (count == 1) break;
+        const double before = now;
+        now = pn_now();
+        if (r.B == job->batch) pn_pace_took(pace, now - before);
+        if (now - start >= seconds) break;
     }
     return PN_OK;
 }

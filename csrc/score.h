@@ -128,16 +128,30 @@ static void metric(const run *r, const pn_op *op) {
 
 /* ---- losses ------------------------------------------------------------------------------------------------------ */
 
+static real *row_loss(const run *r, const pn_op *op) { /* [B] of this loss */
+    int64_t n = 0;
+    for (const pn_op *before = r->m->plan.ops; before < op; before++) n += before->kind == PN_OP_loss;
+    return (real *)r->m->row_loss + n * r->m->capacity;
+}
+
 static void loss_task(void *argument, int i, int n) {
     const run *r = argument;
     const pn_op *op = r->op;
     const int dense = r->m->target_width[op->slot] != 0;
     const double factor = r->m->weight_sum > 0 ? op->p[1] / r->m->weight_sum : 0;
     int64_t m0, m1;
-    share(r->B, i, n, &m0, &m1);
+    share_rows(r, i, n, &m0, &m1);
     r->k->loss(op->act, op->p[0], value(r, op->x), ld(r, op->x), dense ? target(r, op->slot) : NULL,
                (int64_t)pn_pad(r->m->target_width[op->slot]), dense ? NULL : labels(r, op->slot), r->m->weights, factor,
-               r->m->row_loss, dvalue(r, op->x), ld(r, op->x), m0, m1, width(r, op->x));
+               row_loss(r, op), dvalue(r, op->x), ld(r, op->x), m0, m1, width(r, op->x));
+}
+
+static void row_losses(run *r) {
+    for (uint32_t i = 0; i < r->m->plan.n_ops; i++) {
+        const pn_op *op = r->op = &r->m->plan.ops[i];
+        if (op->kind == PN_OP_loss && op->act != PN_LOSS_external)
+            divide(r, loss_task, r->B * width(r, op->x) * 32, r->B);
+    }
 }
 
 static double penalties(const run *r) {
@@ -150,8 +164,8 @@ static double penalties(const run *r) {
     return sum;
 }
 
-/* Fills batch_sums and the gradients of the predictions; 0 if the loss of the batch is not finite. */
-static int score(run *r) {
+/* Fills batch_sums; 0 if the loss of the batch is not finite. */
+static int score(const run *r) {
     pn_machine *m = r->m;
     memset(m->batch_sums, 0, m->plan.n_sums * sizeof *m->batch_sums);
     double total = 0;
@@ -160,13 +174,12 @@ static int score(run *r) {
         m->batch_sums[1] = 1;
     }
     for (uint32_t i = 0; i < m->plan.n_ops; i++) {
-        const pn_op *op = r->op = &m->plan.ops[i];
+        const pn_op *op = &m->plan.ops[i];
         if (op->kind == PN_OP_loss && r->job->stages & PN_LOSS) {
             double *sums = m->batch_sums + op->at;
             if (op->act == PN_LOSS_external) continue;
-            divide(r, loss_task, r->B * width(r, op->x) * 32, r->B);
-            for (int64_t b = 0; b < r->B; b++)
-                sums[0] += (double)((real *)m->weights)[b] * (double)((real *)m->row_loss)[b];
+            const real *weight = m->weights, *loss = row_loss(r, op);
+            for (int64_t b = 0; b < r->B; b++) sums[0] += (double)weight[b] * (double)loss[b];
             sums[1] = m->weight_sum;
             if (sums[1] > 0) total += op->p[1] * sums[0] / sums[1];
         }

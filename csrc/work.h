@@ -16,6 +16,7 @@ typedef struct run {
     pn_machine *m;
     const pn_job *job;
     const kernels *k;
+    int threads;
     int64_t B;    /* rows of this batch */
     int64_t row0; /* its first row, counted in the order */
     const pn_op *op;
@@ -24,7 +25,12 @@ typedef struct run {
     int64_t begin, end; /* range of the arena for update tasks */
     int by_rows;
     pn_status status; /* of the ops that can fail */
+    /* A task that walks through all ops (walk.h) has a run of its own, which says what of each op is its own: */
+    int64_t m0, m1;    /* these rows; otherwise all of the batch */
+    int piece, pieces; /* this piece of what is divided; 0 pieces: divide() makes tasks */
+    unsigned part;     /* of the way down: */
 } run;
+enum { ROWS = 1, SUMS = 2, TRANSPOSES = 4 }; /* gradients of values; of parameters; what the first need of weights */
 
 static real *value(const run *r, uint32_t v) {
     return (real *)r->m->values + (size_t)r->m->plan.values[v].column * (size_t)r->B;
@@ -50,8 +56,12 @@ static int trainable(const run *r, uint32_t p) { return p != PN_NONE && r->m->pl
 enum { GATE = 1 << 19, TASKS = 4 };
 
 static void divide(run *r, pn_work *work, int64_t multiply_adds, int64_t units) {
+    if (r->pieces) {
+        work(r, r->piece, r->pieces);
+        return;
+    }
     int64_t n = 1 + multiply_adds / GATE, each;
-    if (n > r->m->n_threads) n = r->m->n_threads;
+    if (n > r->threads) n = r->threads;
     if (n > units) n = units;
     if (n <= 1) {
         work(r, 0, 1);
@@ -65,21 +75,29 @@ static void share(int64_t total, int i, int n, int64_t *from, int64_t *to) {
     *from = total * i / n;
     *to = total * (i + 1) / n;
 }
-/* Output [rows, panels]: by panels where each task gets some (its weights stay in its cache), else by rows. */
-static void cut(const run *r, int64_t rows, int64_t n_panels, int i, int n, int64_t m[2], int64_t p[2]) {
-    m[0] = p[0] = 0, m[1] = rows, p[1] = n_panels;
-    if (r->by_rows)
+static void share_rows(const run *r, int i, int n, int64_t *m0, int64_t *m1) {
+    share(r->m1 - r->m0, i, n, m0, m1);
+    *m0 += r->m0, *m1 += r->m0;
+}
+/* Panels [0,n_panels) where a task gets some (its weights stay in its cache), else rows, of which m says the range. */
+static void cut(const run *r, int64_t n_panels, int i, int n, int64_t m[2], int64_t p[2]) {
+    const int64_t from = m[0], rows = m[1] - m[0];
+    p[0] = 0, p[1] = n_panels;
+    if (r->by_rows) {
         share(rows, i, n, &m[0], &m[1]);
-    else
+        m[0] += from, m[1] += from;
+    } else {
         share(n_panels, i, n, &p[0], &p[1]);
+    }
 }
 static int prefer_rows(const run *r, int64_t rows, int64_t n_panels) {
-    return n_panels < 2 * r->m->n_threads && rows >= 2 * r->m->n_threads;
+    const int n = r->pieces ? r->pieces : r->threads;
+    return n_panels < 2 * n && rows >= 2 * n;
 }
 
 /* dx (+)= dy, whole padded rows (padding is 0) */
 static void pass_down(const run *r, uint32_t x, const real *dy, int64_t lddy, int64_t n, int add) {
-    r->k->copy(dy, lddy, dvalue(r, x), ld(r, x), 0, r->B, n, (int64_t)pn_pad((uint64_t)n), add);
+    r->k->copy(dy, lddy, dvalue(r, x), ld(r, x), r->m0, r->m1, n, (int64_t)pn_pad((uint64_t)n), add);
 }
 
 /* ---- shared by ops ---------------------------------------------------------------------------------------- */

@@ -36,6 +36,19 @@ def big(dtype):
     return pn.Model([x, mask], pn.Dense(10, "softmax", name="main")(h), dtype=dtype)
 
 
+def narrow(dtype):
+    """All layers whose rows go their ways apart, with activations that outweigh the weights: by strips, csrc/walk.h."""
+    x, mask = pn.Input((STEPS, FEATURES), name="x"), pn.Input(STEPS, name="mask")
+    h = pn.LSTM(13, return_sequences=True)([pn.GaussianNoise(0.1)(x), mask])
+    h = pn.Concat()([pn.LSTM(9)([h, mask]), pn.Flatten()(h)])
+    first = pn.LayerNorm()(pn.Dropout(0.3)(pn.Dense(37, "relu", l2=1e-4, max_norm=0.8, name="wide")(h)))
+    shared, slopes = pn.Dense(37, "gelu"), pn.PReLU(shared=True)
+    h = slopes(pn.Activation("tanh")(pn.Add()([shared(first), shared(pn.Dense(37, use_bias=False)(h))])))
+    h = pn.PReLU()(pn.InstanceNorm()(pn.Activation("rrelu")(slopes(h))))
+    h = pn.Activation(pn.activations.NoisyReLU(0.2))(pn.Add()([h, first]))
+    return pn.Model([x, mask], pn.Dense(10, "softmax", name="main")(h), dtype=dtype)
+
+
 @functools.cache
 def data():
     rng = np.random.default_rng(0)
@@ -43,8 +56,8 @@ def data():
     return X, rng.integers(0, 10, ROWS), rng.random(ROWS)
 
 
-def train(dtype, isa, n_threads, rows):
-    model = big(dtype)
+def train(make, dtype, isa, n_threads, rows):
+    model = make(dtype)
     X, y, weight = data()
     X, y, weight = {name: array[:rows] for name, array in X.items()}, y[:rows], weight[:rows]
     with helpers.forced_isa(isa):
@@ -58,14 +71,15 @@ def train(dtype, isa, n_threads, rows):
     return {"weights": model.arena, "history": np.array(list(trainer.history.history.values())), **gradients}
 
 
+@pytest.mark.parametrize("make", [big, narrow])
 @pytest.mark.parametrize("isas", ["fma", "scalar"])
-def test_training_does_not_depend_on_threads_or_instruction_set(isas, dtype):
+def test_training_does_not_depend_on_threads_or_instruction_set(isas, make, dtype):
     if isas == "scalar":
         runs = [("scalar", n, BATCH + 7) for n in (1, 3)]
     else:
         runs = [(ISAS[-1], n, ROWS) for n in THREADS] + [(isa, n, ROWS) for isa in FMA_ISAS[:-1] for n in (1, 7)]
-    first, *others = ((run, train(dtype, *run)) for run in runs)
-    start = big(dtype)
+    first, *others = ((run, train(make, dtype, *run)) for run in runs)
+    start = make(dtype)
     for name, record in zip(start.plan.param_names, start.plan.params, strict=True):
         moved = helpers.distance(unpack(first[1]["weights"], record), unpack(start.arena, record)) > 1e-4
         assert moved == (not name.startswith("batch_norm_1.")), name  # the frozen one
@@ -88,6 +102,16 @@ def test_every_op_has_work_for_seven_threads():
     undivided = {_core.OPS[name] for name in ("input", "loss", "concat")}
     assert {kind for kind, work in most.items() if work < 6 << 19} <= undivided
     assert set(most) == set(_core.OPS.values()) - {_core.OPS["metric"]}
+
+
+def test_strips_have_work_for_seven_threads():
+    plan = build(narrow("float32"), [cases.head("cross_entropy_index")])
+    together = {_core.OPS[name] for name in ("batch_norm", "running_norm", "gradient_clip", "python")}
+    kinds = {int(op["kind"]) for op in plan.ops}
+    assert kinds == set(_core.OPS.values()) - together - {_core.OPS["metric"]}
+    assert BATCH * plan.row_elems > plan.param_elems
+    assert BATCH * plan.param_elems > 6 << 19
+    assert BATCH >= 7 * 28
 
 
 def test_sampling_does_not_depend_on_threads_or_instruction_set(dtype):

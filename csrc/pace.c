@@ -1,0 +1,53 @@
+/* pace.c: how many threads the next batch gets, from what the last ones took.
+ *
+ * More threads need not be faster: another process may keep a core busy, caches far from each other may make every
+ * exchange dear, and for small layers it may not pay by a little.  No model of the machine knows; a clock does.  So now
+ * and then a stretch of batches is run with half as many threads, or with twice as many, and the faster stays.  A trial
+ * that changes nothing makes the next one come later.  Results have the same bits for any number (work.h). */
+#include "core.h"
+
+/* Seconds.  A trial takes as long as a scheduler lets a competitor run; between two trials at least 50 times that. */
+static const double TRIAL = 12e-3, FIRST_HOLD = 40e-3, LONGEST_HOLD = 1.0, TRIALS_APART = 50, BETTER = 0.97;
+
+static int candidate(const pn_pace *p, int most) {
+    const int half = (p->best + 1) / 2, twice = 2 * p->best < most ? 2 * p->best : most;
+    if (p->best == 1) return twice;
+    return p->wider && twice > p->best ? twice : half;
+}
+
+static void stretch(pn_pace *p, int threads) {
+    p->threads = threads;
+    p->seconds = 0;
+    p->batches = 0;
+}
+
+int pn_pace_threads(pn_pace *p, int most) {
+    if (p->most != most) { /* the first time, or another number was chosen: all of them */
+        *p = (pn_pace){.most = most, .best = most, .hold = FIRST_HOLD};
+        stretch(p, most);
+    }
+    return p->threads;
+}
+
+void pn_pace_took(pn_pace *p, double seconds) {
+    p->seconds += seconds;
+    p->batches++;
+    if (p->most == 1) return;
+    if (p->threads == p->best) {
+        if (p->seconds < p->hold) return;
+        p->best_time = p->seconds / (double)p->batches;
+        stretch(p, candidate(p, p->most));
+        return;
+    }
+    if (p->seconds < TRIAL) return;
+    const double time = p->seconds / (double)p->batches, apart = TRIALS_APART * p->seconds;
+    if (time < BETTER * p->best_time) {
+        p->best = p->threads;
+        p->hold = FIRST_HOLD;
+    } else {
+        p->wider = !p->wider;
+        p->hold = 4 * p->hold < LONGEST_HOLD ? 4 * p->hold : LONGEST_HOLD;
+    }
+    if (p->hold < apart && p->hold > FIRST_HOLD) p->hold = apart;
+    stretch(p, p->best);
+}
