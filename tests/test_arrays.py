@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pynet as pn
-from pynet.arrays import as_inputs, as_rows
+from pynet.arrays import as_inputs, as_rows, check_finite
 
 
 def small():
@@ -20,6 +20,15 @@ def test_rows_are_taken_without_a_copy():
         assert n == len(X)
         assert np.shares_memory(array, X) or X.size == 0
         assert array.strides == X.strides
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_finite_is_not_the_same_as_a_finite_sum(dtype):
+    X = np.full((9, 4), np.finfo(dtype).max, dtype)
+    check_finite("X", X)
+    X[2, 1], X[7, 3] = np.inf, -np.inf
+    with pytest.raises(ValueError, match=r"X must be finite, got inf in row 2, column 1"):
+        check_finite("X", X)
 
 
 @pytest.mark.parametrize("dtype", ["?", "e", ">f4", ">i8", "i1", "u2", "f8"])
