@@ -44,6 +44,12 @@ class Net:
             return X, rng.standard_normal((rows, self.sizes[-1]), np.float32)
         return X, rng.integers(0, self.sizes[-1], rows)
 
+    def learnable(self, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return X (rows, I) and y (rows,): the largest of O fixed linear functions, a lot to learn."""
+        rules = np.random.default_rng(2).standard_normal((self.sizes[0], self.sizes[-1]), np.float32)
+        X = np.random.default_rng(seed).standard_normal((rows, self.sizes[0]), np.float32)
+        return X, (X @ rules).argmax(1)
+
 
 SMALL, MEDIUM, MNIST, LARGE = (4, 32, 32, 1), (64, 64, 64, 10), (784, 128, 10), (784, 512, 256, 10)
 STEPS = [
@@ -54,4 +60,5 @@ STEPS = [
     Net((1024,) * 4, 256, "mse"),
     Net((4096,) * 3, 512, "mse"),
 ]
+EPOCH, EPOCH_ROWS, VALIDATION_ROWS = Net(MNIST, 128), 60_000, 10_000
 PREDICTIONS = [Net(SMALL, 1, "mse"), Net(MEDIUM, 1), Net(MNIST, 1)]

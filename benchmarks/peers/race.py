@@ -1,4 +1,4 @@
-"""The race: training steps and one-row predictions of pynet and its peers, side by side.
+"""The race: training steps, whole epochs and one-row predictions of pynet and its peers, side by side.
 
 python benchmarks/peers/race.py [--threads 1] [--only pynet,"JAX scan"] [--cases 784-128-10] [--rounds 9]
                                 [--json FILE] [--plot FILE] [--env FOLDER]
@@ -30,6 +30,10 @@ PREDICTION = {
     "pynet": "with_pynet", "pynet out=": "with_pynet", "NumPy": "with_numpy", "PyTorch": "with_torch",
     "torch.compile": "with_torch", "JAX jit": "with_jax", "scikit-learn": "with_sklearn",
     "ONNX Runtime": "with_onnxruntime",
+}  # fmt: skip
+EPOCH = {
+    "pynet": "with_pynet", "PyTorch": "with_torch", "torch.compile": "with_torch", "PyTorch DataLoader": "with_torch",
+    "JAX scan": "with_jax",
 }  # fmt: skip
 TURN = 0.05  # seconds
 
@@ -107,6 +111,14 @@ def alike(answers: dict[str, list[float]], what: str) -> None:
             raise SystemExit(f"{what}: {name} computed {values}, the others {reference}")
 
 
+def race_epochs(systems: list[System], rounds: int) -> dict[str, float]:
+    """Return the median seconds of an epoch; after the first two, all must have learned equally well."""
+    losses = {s.name: s.ask(epochs=2)["loss"] for s in systems}
+    if max(losses.values()) > 1.05 * min(losses.values()):
+        raise SystemExit(f"an epoch: validation losses {losses}")
+    return turns(systems, "epochs", rounds)
+
+
 def start(chosen, table: dict[str, str], order: dict) -> tuple[list[System], dict]:
     """Return the systems that can, and what they answered."""
     systems = [System(name, module, chosen.threads) for name, module in table.items() if name in chosen.only]
@@ -140,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
-        "--only", help="systems, with commas between them", default=",".join({**TRAINING, **PREDICTION})
+        "--only", help="systems, with commas between them", default=",".join({**TRAINING, **PREDICTION, **EPOCH})
     )
     parser.add_argument("--cases", help="part of the names of the nets", default="")
     parser.add_argument("--rounds", type=int, default=9)
@@ -152,6 +164,7 @@ def main() -> None:
 
     sys.path.insert(1, os.path.dirname(HERE))
     from calibrate import Limits, cpu_name
+    from cases import EPOCH as EPOCH_NET
     from cases import PREDICTIONS, STEPS
 
     if hasattr(os, "sched_setaffinity"):
@@ -163,6 +176,7 @@ def main() -> None:
         "threads": chosen.threads,
         "peak_gflops": limits.peak,
         "steps": [],
+        "epoch": [],
         "predict": [],
     }
     for i, net in enumerate(STEPS):
@@ -181,6 +195,10 @@ def main() -> None:
         figures = turns(systems, "steps", chosen.rounds, measure_limit)
         finish(systems)
         result["steps"].append(line(net.name, net.batch, figures, statistics.median(bounds)))
+    if chosen.cases in f"{EPOCH_NET.name}@epoch":
+        systems, _ = start(chosen, EPOCH, {"epoch": True})
+        result["epoch"].append(line(EPOCH_NET.name, EPOCH_NET.batch, race_epochs(systems, chosen.rounds), None))
+        finish(systems)
     for i, net in enumerate(PREDICTIONS):
         if chosen.cases not in f"{net.name}@predict":
             continue

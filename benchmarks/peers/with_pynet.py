@@ -56,5 +56,18 @@ def predict_into(net: Net, threads: int):
     return lambda x: predict(x, out)
 
 
+class Epochs:
+    """`Trainer.fit` as its users call it: shuffled, validated, with a history."""
+
+    def __init__(self, net: Net, X, y, X_val, y_val, threads: int):
+        self.data = {"X": X, "y": y, "batch_size": net.batch, "validation_data": (X_val, y_val), "verbose": 0}
+        adam = pn.Adam(RATE, BETA1, BETA2, EPSILON)
+        self.trainer = pn.Trainer(model(net), net.loss, adam, ["accuracy"], n_threads=threads)
+
+    def epochs(self, n: int) -> float:
+        return self.trainer.fit(epochs=n, **self.data).history["val_loss"][-1]
+
+
 TRAINING = {"pynet": Fit}
+EPOCH = {"pynet": Epochs}
 PREDICTION = {"pynet": predict_one, "pynet out=": predict_into}

@@ -32,6 +32,12 @@ static void gather(const pn_array *array, const int64_t *order, int64_t row0, co
     for (int64_t m = m0; m < m1; m++) {
         const char *from = (const char *)array->base + (order ? order[row0 + m] : row0 + m) * array->row_stride;
         real *y = y_bi + m * ldy;
+        /* shuffled rows lie anywhere: ask for the next while this one is converted (MNIST as uint8, 784-128-10 @128: an
+         * epoch 4 % shorter, as float32 the same) */
+        if (order && m + 1 < m1 && step <= 8) {
+            const char *next = (const char *)array->base + order[row0 + m + 1] * array->row_stride;
+            for (int64_t i = 0; i < n * step; i += 64) __builtin_prefetch(next + i);
+        }
         switch (array->type) {
             CONVERT(PN_FLOAT32, float, SAME)
             CONVERT(PN_FLOAT64, double, SAME)
