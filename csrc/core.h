@@ -227,6 +227,10 @@ typedef struct pn_pace {
 int pn_pace_threads(pn_pace *p, int most);
 void pn_pace_took(pn_pace *p, double seconds); /* a batch, with these threads */
 
+/* ---- mapped data (ahead.c) ---------------------------------------------------------------------- */
+
+void pn_ahead(const pn_array *a, const int64_t *order, int64_t row0, int64_t rows);
+
 /* ---- the machine (machine.c) -------------------------------------------------------------------- */
 
 struct pn_machine {

@@ -159,6 +159,7 @@ typedef struct pn_job {
     const int64_t *order; /* row numbers, or NULL: 0, 1, 2 ... */
     int64_t rows;         /* length of order, or of the arrays */
     int64_t batch;
+    int64_t ahead; /* rows of `order` to have the system read early, of inputs in mapped files; 0: none */
     uint32_t stages;
     int32_t optimizer;  /* optimizers in ops.def */
     double hyper[8];    /* its constants, meaning in kernels/update.h */

@@ -99,17 +99,28 @@ static void output(const run *r) {
     }
 }
 
+static void look_ahead(const run *r, int64_t *asked) {
+    const pn_job *job = r->job;
+    while (*asked < job->rows && *asked < r->row0 + r->B + job->ahead) {
+        const int64_t left = job->rows - *asked, n = left < job->batch ? left : job->batch;
+        for (uint32_t i = 0; i < r->m->plan.n_inputs; i++) pn_ahead(&job->inputs[i], job->order, *asked, n);
+        *asked += n;
+    }
+}
+
 pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int64_t count, double seconds,
                             int64_t *done) {
     run r = {.m = m, .job = job, .k = m->kernels};
     pn_pace *pace = &m->pace[(job->stages & PN_BACKWARD) != 0];
     const double start = count > 1 ? pn_now() : 0;
     double now = start;
+    int64_t asked = first * job->batch; /* rows, of mapped inputs */
     for (int64_t b = 0; b < count; b++) {
         if (first + b > (job->rows - 1) / job->batch) return PN_BAD_ARGUMENT; /* before the product can overflow */
         r.row0 = (first + b) * job->batch;
         r.step = job->step + (job->stages & PN_UPDATE ? b : 0); /* a prediction draws once, however it is cut */
         r.B = r.m1 = job->rows - r.row0 < job->batch ? job->rows - r.row0 : job->batch;
+        if (job->ahead && job->order && job->stages & PN_FORWARD) look_ahead(&r, &asked);
         r.threads = pn_pace_threads(pace, m->n_threads);
         if (job->stages & PN_FORWARD) {
             m->rows = r.B;

@@ -1,12 +1,14 @@
 """What users pass as X: taken without a copy, converted without loss, or refused by name."""
 
+import mmap
 import sys
 
 import numpy as np
 import pytest
 
 import pynet as pn
-from pynet.arrays import as_inputs, as_rows, check_finite
+from pynet import arrays
+from pynet.arrays import as_inputs, as_rows, check_finite, read_at_random, rows_ahead
 
 
 def small():
@@ -128,3 +130,32 @@ def test_memory_mapped_data_stay_in_their_file(tmp_path):
     trainer.fit(X, y, epochs=2, batch_size=1024, verbose=0)
     trainer.evaluate(X, y)
     assert private() - before < 16
+
+
+def test_rows_of_mapped_files_are_asked_for_in_advance(tmp_path):
+    """At most 1024 of them and 32 MB."""
+    narrow = np.memmap(tmp_path / "narrow", np.uint8, "w+", shape=(5, 10))
+    wide = np.memmap(tmp_path / "wide", np.uint8, "w+", shape=(4, 16 << 20))
+    assert rows_ahead([np.zeros((3, 4))]) == 0
+    assert rows_ahead([np.zeros((3, 4)), np.asarray(narrow)[1:, ::2]]) == rows_ahead([narrow[::-1]]) == 1024
+    assert rows_ahead([narrow, wide]) == 2
+    with open(tmp_path / "narrow", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping:
+        held = np.frombuffer(mapping, np.uint8).reshape(5, 10)
+        assert rows_ahead([held]) == 1024
+        del held
+
+
+def test_advice_is_taken_back(tmp_path, monkeypatch):
+    X = np.memmap(tmp_path / "x", np.float32, "w+", shape=(40, 4))
+    y = np.arange(40) % 3
+    given = []
+    monkeypatch.setattr(arrays, "_advise", lambda mappings, what: given.append((len(mappings), what)))
+    with pytest.raises(ZeroDivisionError), read_at_random([X, np.zeros((40, 4))]):
+        1 / 0  # noqa: B018
+    assert given == [(1, "MADV_RANDOM"), (1, "MADV_NORMAL")]
+    given.clear()
+    trainer = pn.Trainer(pn.Sequential([pn.Input(4), pn.Dense(3, "softmax")]), "cross_entropy")
+    for data, shuffle, mappings in ((X, True, 1), (X, False, 0), (np.asarray(X).copy(), True, 0)):
+        trainer.fit(data, y, epochs=1, shuffle=shuffle, verbose=0)
+        assert given == [(mappings, "MADV_RANDOM"), (mappings, "MADV_NORMAL")]
+        given.clear()

@@ -293,10 +293,15 @@ def test_inputs_of_every_kind_give_the_same_bits(backend, tmp_path):
     wide[::2, 1:9:2] = base
     mapped = np.memmap(tmp_path / "x", np.float32, "w+", shape=(40, 4))
     mapped[:] = base
+    mapped_columns = np.memmap(tmp_path / "columns", np.float32, "w+", shape=(40, 4), order="F")
+    mapped_columns[:] = base
+    mapped_backwards = np.memmap(tmp_path / "backwards", np.uint8, "w+", shape=(40, 4))
+    mapped_backwards[:] = base[::-1]
     locked = base.astype("f8")
     locked.flags.writeable = False
     kinds = [base.astype(t) for t in ("u1", "i2", "i4", "u4", "i8", "u8", "f4", "f8", ">f8", ">i4", "f2")]
     kinds += [wide[::2, 1:9:2], np.asfortranarray(base), base[::-1].astype("u1")[::-1], mapped, locked, base.tolist()]
+    kinds += [mapped_columns, mapped_backwards[::-1]]
     ends = set()
     for X in kinds:
         trainer = pn.Trainer(net(dtype="float32"), "cross_entropy", backend=backend)

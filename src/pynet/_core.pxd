@@ -35,7 +35,7 @@ cdef extern from "core.h":
         pn_array *outputs
         const double *weight
         const int64_t *order
-        int64_t rows, batch
+        int64_t rows, batch, ahead
         uint32_t stages
         int32_t optimizer
         double hyper[8]

@@ -241,7 +241,8 @@ cdef class Machine:
         memset(&c, 0, sizeof(c))
         if p.n_inputs > 16 or p.n_targets > 16 or p.n_outputs > 16 or len(job.clips) > 16:
             raise ValueError("at most 16 inputs, outputs, targets and clips")
-        c.rows, c.batch, c.stages, c.step, c.seed = job.rows, job.batch, job.stages, job.step, job.seed
+        c.rows, c.batch, c.ahead, c.stages, c.step, c.seed = \
+            job.rows, job.batch, job.ahead, job.stages, job.step, job.seed
         if c.stages & (PN_LOSS | PN_BACKWARD | PN_UPDATE) and self.keep[1] is None:
             raise ValueError("this machine was made to predict: it has no gradient arena")
         cdef int64_t least = 0 if job.order is not None else c.rows

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 
 from . import _check
 
-__all__ = ["as_array", "as_inputs", "as_rows", "check_finite"]
+__all__ = ["as_array", "as_inputs", "as_rows", "check_finite", "read_at_random", "rows_ahead"]
 
 READABLE = {np.dtype(t) for t in ("f2", "f4", "f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")}
 
@@ -128,3 +130,40 @@ def check_finite(name: str, array: np.ndarray) -> None:
             raise ValueError(
                 f"{name} must be finite, got {array[start + row, column]} in row {start + row}, column {column}"
             )
+
+
+# ---- data in mapped files ------------------------------------------------------------------------------------------
+
+
+def rows_ahead(arrays: list[np.ndarray]) -> int:
+    """Return how many rows of a mapped file the system should be asked for in advance: 32 MB, at most 1024 rows; 0 if
+    no array lies in a mapped file."""
+    widest = max((abs(array.strides[0]) for array in arrays if _mapping(array) is not None), default=0)
+    return max(1, min(1024, (32 << 20) // widest)) if widest > 0 else 0
+
+
+@contextlib.contextmanager
+def read_at_random(arrays: list[np.ndarray], really: bool = True):
+    """Tell the system that rows of mapped files are read in no order: it reads no neighbours with them meanwhile."""
+    mappings = [m for m in map(_mapping, arrays) if really and hasattr(m, "madvise")]
+    _advise(mappings, "MADV_RANDOM")
+    try:
+        yield
+    finally:
+        _advise(mappings, "MADV_NORMAL")
+
+
+def _advise(mappings: list, what: str) -> None:
+    if mappings:
+        import mmap
+
+        for mapping in mappings:
+            with contextlib.suppress(OSError, ValueError):  # it is only advice; ValueError: closed
+                mapping.madvise(getattr(mmap, what))
+
+
+def _mapping(array):
+    """Return the mmap object in which an array lies, or None."""
+    while array is not None and type(array).__name__ != "mmap":
+        array = array.obj if isinstance(array, memoryview) else getattr(array, "base", None)
+    return array

@@ -11,6 +11,7 @@ import time
 import numpy as np
 
 from . import _check, _core, philox
+from .arrays import read_at_random, rows_ahead
 from .progress import Progress
 
 __all__ = ["Fit", "begin", "check_batches", "prepare"]
@@ -55,17 +56,14 @@ def prepare(trainer, X, y, validation_data, validation_split, sample_weight, cla
             raise ValueError("give validation_data or validation_split, not both")
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
             raise TypeError("validation_data must be (X, y) or (X, y, sample_weight)")
-        validation = trainer._prepare(*validation_data, names=("validation X", "validation y"))
+        validation = (*trainer._prepare(*validation_data, names=("validation X", "validation y")), None)
     elif split:
         drawn = philox.permutation(trainer.random_state, 0, n, philox.SPLIT)
         cut = n - max(1, round(n * split))
         if cut < 1:
             raise ValueError(f"validation_split={split} leaves no rows to train on (N = {n})")
         rows, held = np.sort(drawn[:cut]), np.sort(drawn[cut:])
-        validation = (
-            [a[held] for a in inputs], [t if t is None else t[held] for t in targets],
-            None if weight is None else weight[held], len(held),
-        )  # fmt: skip
+        validation = inputs, targets, weight, len(held), held
     mark = _fingerprint([*inputs, *targets, weight])
     if validation_data is not None and validation is not None:
         mark += " and " + _fingerprint([*validation[0], *validation[1], validation[2]])
@@ -134,17 +132,19 @@ class Fit:
         job.order = self.rows
         if run["shuffle"]:
             job.order = self.rows[philox.permutation(trainer.random_state, epoch, len(self.rows))]
+            job.ahead = rows_ahead(job.inputs)
         job.sums[:] = 0 if run["sums"] is None else run["sums"]
-        while run["batch"] < self.batches:
-            self._slice()
-            logs = trainer.heads.logs(self.plan, job.sums)
-            self.progress.update(min(run["batch"] * self.size, len(self.rows)), logs)
-            self.call("on_slice_end", logs)
-            if trainer.stop_training and run["batch"] < self.batches:
-                return False
+        with read_at_random(job.inputs, run["shuffle"]):
+            while run["batch"] < self.batches:
+                self._slice()
+                logs = trainer.heads.logs(self.plan, job.sums)
+                self.progress.update(min(run["batch"] * self.size, len(self.rows)), logs)
+                self.call("on_slice_end", logs)
+                if trainer.stop_training and run["batch"] < self.batches:
+                    return False
         logs = trainer.heads.logs(self.plan, job.sums)
         if self.data["validation"]:
-            scores = trainer._score(*self.data["validation"], max(self.size, 256))
+            scores = trainer._score(*self.data["validation"], batch=max(self.size, 256))
             logs |= {f"val_{name}": value for name, value in scores.items()}
         trainer.history.append(logs)
         trainer.epoch += 1

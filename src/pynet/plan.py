@@ -189,6 +189,8 @@ class Job:
         Length of `order`, or of the arrays.
     batch : int
         Rows of one batch; the last may have fewer.
+    ahead : int
+        Rows of `order` that the system is asked to read early, of inputs in mapped files; 0: none.
     stages : int
         Sum of _core.FORWARD, LOSS, METRIC, BACKWARD, UPDATE, OUTPUT.
     optimizer : int
@@ -206,15 +208,15 @@ class Job:
     """
 
     __slots__ = (
-        "batch", "clips", "hyper", "inputs", "optimizer", "order", "outputs", "rate", "rows", "seed", "stages", "step",
-        "sums", "targets", "weight"
+        "ahead", "batch", "clips", "hyper", "inputs", "optimizer", "order", "outputs", "rate", "rows", "seed", "stages",
+        "step", "sums", "targets", "weight"
     )  # fmt: skip
 
     def __init__(self, **fields):
         self.inputs: list = []
         self.targets: list = []
         self.outputs = self.weight = self.order = self.rate = self.sums = None
-        self.rows = self.stages = self.optimizer = self.step = self.seed = 0
+        self.rows = self.ahead = self.stages = self.optimizer = self.step = self.seed = 0
         self.batch = 1
         self.hyper = np.zeros(8)
         self.clips: list = []

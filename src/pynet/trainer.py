@@ -182,9 +182,10 @@ class Trainer:
             "rate, clip gradients (clip=pn.ClipNorm(1.0)), or look at the scale of the inputs"
         )
 
-    def _score(self, inputs: list, targets: list, weight, rows: int, batch: int) -> dict[str, float]:
+    def _score(self, inputs: list, targets: list, weight, rows: int, order=None, *, batch: int) -> dict[str, float]:
         plan, machine = self._machine("score", self.heads.resolve(targets), min(batch, rows))
         job = self._job(plan, inputs, targets, weight, rows, min(batch, rows), SCORE)
+        job.order = order
         n = -(-rows // job.batch)
         if self.heads.external:
             for k in range(n):
@@ -214,7 +215,7 @@ class Trainer:
         sample_weight : array-like [N], optional
         """
         inputs, targets, weight, rows = self._prepare(X, y, sample_weight)
-        return self._score(inputs, targets, weight, rows, _check.integer("batch_size", batch_size, 1))
+        return self._score(inputs, targets, weight, rows, batch=_check.integer("batch_size", batch_size, 1))
 
     def train_on_batch(self, X, y, *, sample_weight=None, class_weight=None) -> dict[str, float]:
         """Do one step on all rows given; return loss and metrics of that batch before the step."""
