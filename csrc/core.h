@@ -211,8 +211,8 @@ const pn_isa *pn_isa_find(const char *name); /* NULL: not built or not usable */
  * all of it in the calling thread when the pool is busy or cannot be made, or for one thread. */
 typedef void pn_work(void *argument, int i, int n);
 void pn_parallel(pn_work *work, void *argument, int threads, int each);
-int pn_available_cpus(void);
-int pn_process(void); /* a number that changes in a forked child */
+int pn_available_cpus(void); /* cpus.c */
+int pn_process(void);        /* a number that changes in a forked child */
 
 /* ---- threads for the next batch (pace.c) ---------------------------------------------------------- */
 

@@ -13,15 +13,12 @@
 #endif
 #include "core.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static _Atomic int chosen_threads; /* 0: not chosen */
-static _Atomic int forks = 1;      /* 1 and the forks between the first process and this one */
+static _Atomic int forks = 1; /* 1 and the forks between the first process and this one */
 
 #if defined(_WIN32)
-int pn_available_cpus(void) { return 1; }
 int pn_process(void) { return forks; }
 void pn_parallel(pn_work *work, void *argument, int threads, int each) {
     for (int i = 0; i < threads * each; i++) work(argument, i, threads * each);
@@ -190,39 +187,4 @@ void pn_parallel(pn_work *work, void *argument, int threads, int each) {
             sched_yield();
     atomic_flag_clear_explicit(&p->taken, memory_order_release);
 }
-
-int pn_available_cpus(void) {
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-#if defined(__linux__)
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) n = CPU_COUNT(&set);
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r"); /* "quota period" in microseconds, or "max period" */
-    long quota, period;
-    if (f) {
-        if (fscanf(f, "%ld %ld", &quota, &period) == 2 && quota > 0 && period > 0) {
-            const long allowed = (quota + period - 1) / period;
-            if (allowed < n) n = allowed;
-        }
-        fclose(f);
-    }
 #endif
-    return n < 1 ? 1 : n > MAX_WORKERS ? MAX_WORKERS : (int)n;
-}
-#endif
-
-static int from_environment(const char *name) {
-    const char *text = getenv(name);
-    const int n = text ? atoi(text) : 0;
-    return n > 0 && n < 256 ? n : 0;
-}
-
-void pn_set_num_threads(int n) { chosen_threads = n > 0 ? n < 256 ? n : 255 : 0; }
-
-int pn_get_num_threads(void) {
-    int n = chosen_threads;
-    if (!n) n = from_environment("PYNET_NUM_THREADS");
-    if (!n) n = from_environment("OMP_NUM_THREADS");
-    if (!n) n = pn_available_cpus();
-    chosen_threads = n;
-    return n;
-}
