@@ -29,6 +29,8 @@ typedef struct operands {
 
 #define AT(stride, j) ((j) / PANEL_VECS * (stride) + (j) % PANEL_VECS * VLEN)
 
+enum { NOTHING, NEXT_B, NEXT_C }; /* what a tile asks for ahead of its use */
+
 PN_INLINE void tile(const int mr, const int nv, const int ahead, const operands *o, const int64_t sm,
                     const int64_t sk) {
     vec acc[TILE_ROWS][TILE_VECS];
@@ -40,6 +42,9 @@ PN_INLINE void tile(const int mr, const int nv, const int ahead, const operands 
 #pragma GCC unroll 4
         for (int j = 0; j < nv; j++)
             acc[m][j] = o->add ? vload(o->c + m * o->sc + AT(o->cp, j)) : o->bias ? vload(o->bias + j * VLEN) : vset(0);
+#pragma GCC unroll 16
+    for (int m = 0; ahead == NEXT_C && m < mr; m++)
+        for (int j = 0; j < nv; j += PANEL_VECS) __builtin_prefetch(o->c + (m + mr) * o->sc + AT(o->cp, j), 1);
     for (int64_t k = o->K; k > 0; k--) {
         vec bv[TILE_VECS];
 #pragma GCC unroll 4
@@ -52,9 +57,9 @@ PN_INLINE void tile(const int mr, const int nv, const int ahead, const operands 
         }
         a += sk;
         b += sb;
-        for (int j = 0; ahead && j < nv; j += PANEL_VECS)
+        for (int j = 0; ahead == NEXT_B && j < nv; j += PANEL_VECS)
             __builtin_prefetch((const void *)(next + (uintptr_t)AT(bp, j) * sizeof(real)));
-        if (ahead) next += o->step;
+        if (ahead == NEXT_B) next += o->step;
     }
 #pragma GCC unroll 16
     for (int m = 0; m < mr; m++)
@@ -65,17 +70,20 @@ PN_INLINE void tile(const int mr, const int nv, const int ahead, const operands 
 /* Wider tiles for few rows (1 x 8 vectors, 6 x 4), so that more sums wait at once, gained 4 % of predict_one of
  * 784-128-10 and nothing elsewhere: the strips of 2 vectors overlap by themselves.  Refused.
  *
- * One function per number of rows; `rows`: a is walked along k with stride 1, `cols`: a is walked along m; `ahead`:
- * rows, and weights that do not fit in the second-level cache.  Of those a strip comes from memory while the first tile
- * of its rows waits, unless the strip before has asked for it.  Forward and dx with it and without, % of the peak on
- * Zen 4: AVX2 4096 @32 82 and 65, 2048 @32 87 and 66, 4096 @128 91 and 87; AVX-512 4096 @32 91 and 84; weights that
- * fit: 1 to 2 % less; dw, whose b lies in rows of dz: AVX2 4096 @128 68 and 85. */
+ * One function per number of rows; `rows`: a is walked along k with stride 1, `cols`: a is walked along m.  `_far`: for
+ * weights that do not fit in the second-level cache.  A strip of them comes from memory while the first tile of its
+ * rows waits, unless the strip before has asked for it; the gradient of few rows waits for the memory that it is
+ * written to, unless the tile before has asked for that.  With it and without, % of the peak on Zen 4: forward, dx AVX2
+ * 4096 @32 82 and 65, 2048 @32 87 and 66, 4096 @128 91 and 87; AVX-512 4096 @32 92 and 84 dw            AVX2 4096 @32
+ * 87 and 61, 4096 @128 92 and 84; AVX-512 4096 @32 86 and 75, 2048 @32 86 and 77 and 1 to 2 % less for weights that
+ * fit.  (dw asking for the next strip of dz: AVX2 4096 @128 68 and 85.) */
 #define TILE(mr)                                                                                                       \
-    static void rows_##mr(const operands *o) { tile(mr, TILE_VECS, 0, o, o->sm, 1); }                                  \
-    static void ahead_##mr(const operands *o) { tile(mr, TILE_VECS, 1, o, o->sm, 1); }                                 \
-    static void cols_##mr(const operands *o) { tile(mr, TILE_VECS, 0, o, 1, o->sk); }                                  \
-    static void rows1_##mr(const operands *o) { tile(mr, 1, 0, o, o->sm, 1); }                                         \
-    static void cols1_##mr(const operands *o) { tile(mr, 1, 0, o, 1, o->sk); }
+    static void rows_##mr(const operands *o) { tile(mr, TILE_VECS, NOTHING, o, o->sm, 1); }                            \
+    static void cols_##mr(const operands *o) { tile(mr, TILE_VECS, NOTHING, o, 1, o->sk); }                            \
+    static void rows_far_##mr(const operands *o) { tile(mr, TILE_VECS, NEXT_B, o, o->sm, 1); }                         \
+    static void cols_far_##mr(const operands *o) { tile(mr, TILE_VECS, NEXT_C, o, 1, o->sk); }                         \
+    static void rows1_##mr(const operands *o) { tile(mr, 1, NOTHING, o, o->sm, 1); }                                   \
+    static void cols1_##mr(const operands *o) { tile(mr, 1, NOTHING, o, 1, o->sk); }
 #if TILE_ROWS == 14
 #define EACH_TILE(T) T(1) T(2) T(3) T(4) T(5) T(6) T(7) T(8) T(9) T(10) T(11) T(12) T(13) T(14)
 #elif TILE_ROWS == 6
@@ -88,18 +96,16 @@ typedef void tile_function(const operands *o);
 typedef struct tile_set {
     tile_function *wide, *narrow; /* TILE_VECS vectors, and one */
 } tile_set;
-#define ROWS(mr)  [mr] = {rows_##mr, rows1_##mr},
-#define AHEAD(mr) [mr] = {ahead_##mr, rows1_##mr},
-#define COLS(mr)  [mr] = {cols_##mr, cols1_##mr},
-static const tile_set row_tiles[TILE_ROWS + 1] = {EACH_TILE(ROWS)}, col_tiles[TILE_ROWS + 1] = {EACH_TILE(COLS)},
-                                            ahead_tiles[TILE_ROWS + 1] = {EACH_TILE(AHEAD)};
-#undef ROWS
-#undef AHEAD
-#undef COLS
+#define ROWS(mr)     [mr] = {rows_##mr, rows1_##mr},
+#define COLS(mr)     [mr] = {cols_##mr, cols1_##mr},
+#define ROWS_FAR(mr) [mr] = {rows_far_##mr, rows1_##mr},
+#define COLS_FAR(mr) [mr] = {cols_far_##mr, cols1_##mr},
+static const tile_set row_tiles[2][TILE_ROWS + 1] = {{EACH_TILE(ROWS)}, {EACH_TILE(ROWS_FAR)}},
+                                               col_tiles[2][TILE_ROWS + 1] = {{EACH_TILE(COLS)}, {EACH_TILE(COLS_FAR)}};
 
-enum { FITS = 1 << 20 }; /* bytes */
-static const tile_set *tiles_for(int64_t K, int64_t panels) {
-    return K * panels * PN_PANEL * (int64_t)sizeof(real) > FITS ? ahead_tiles : row_tiles;
+static int far_away(int64_t inputs, int64_t panels) {
+    enum { FITS = 1 << 20 }; /* bytes */
+    return inputs * panels * PN_PANEL * (int64_t)sizeof(real) > FITS;
 }
 
 /* What follows a tile while it is in the first-level cache. */
@@ -176,7 +182,7 @@ static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const
                         .K = I};
     const int elementwise = act != PN_ACT_softmax && (z_bo || act != PN_ACT_identity);
     const epilogue after = {elementwise ? act_loops[act] : NULL, p, y_bo, ldy, then};
-    product(tiles_for(I, p1 - p0), &o, m0, m1, p0, p1, &after);
+    product(row_tiles[far_away(I, p1 - p0)], &o, m0, m1, p0, p1, &after);
 }
 
 static void dense_dx(const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,
@@ -193,7 +199,7 @@ static void dense_dx(const real *dz_bo, int64_t lddz, const real *wt_oi, real *d
                         .cp = PN_PANEL,
                         .K = O,
                         .add = add};
-    product(tiles_for(O, p1 - p0), &o, m0, m1, p0, p1, NULL);
+    product(row_tiles[far_away(O, p1 - p0)], &o, m0, m1, p0, p1, NULL);
 }
 
 /* dw takes x in blocks that stay in the second-level cache while all of dz passes.  Unblocked, 4096 x 4096 @1024 ran at
@@ -210,6 +216,7 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
                      int64_t i1, int64_t B, int64_t p0, int64_t p1, int add) {
     real block[DW_COPY ? DW_ROWS * DW_INPUTS : 1];
     const int copy = DW_COPY && p1 - p0 > 4 && ldx > DW_INPUTS; /* worth it */
+    const int far = far_away(i1 - i0, p1 - p0);
     /* dw[p][i][0..16) = sum_b x[b,i] dz[b, 16p..]; the next rows go on where the last ended: one order of the sum */
     for (int64_t b = 0; b < B; b += DW_ROWS)
         for (int64_t i = i0; i < i1; i += DW_INPUTS) {
@@ -228,7 +235,7 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
                                 .cp = I * PN_PANEL,
                                 .K = rows,
                                 .add = add || b};
-            product(col_tiles, &o, 0, inputs, p0, p1, NULL);
+            product(col_tiles[far], &o, 0, inputs, p0, p1, NULL);
         }
 }
 
