@@ -101,6 +101,7 @@ static void output(const run *r) {
 
 static void look_ahead(const run *r, int64_t *asked) {
     const pn_job *job = r->job;
+    if (*asked < r->row0) *asked = r->row0;
     while (*asked < job->rows && *asked < r->row0 + r->B + job->ahead) {
         const int64_t left = job->rows - *asked, n = left < job->batch ? left : job->batch;
         for (uint32_t i = 0; i < r->m->plan.n_inputs; i++) pn_ahead(&job->inputs[i], job->order, *asked, n);
@@ -114,7 +115,7 @@ pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int
     pn_pace *pace = &m->pace[(job->stages & PN_BACKWARD) != 0];
     const double start = count > 1 ? pn_now() : 0;
     double now = start;
-    int64_t asked = first * job->batch; /* rows, of mapped inputs */
+    int64_t asked = 0; /* rows of mapped inputs up to here */
     for (int64_t b = 0; b < count; b++) {
         if (first + b > (job->rows - 1) / job->batch) return PN_BAD_ARGUMENT; /* before the product can overflow */
         r.row0 = (first + b) * job->batch;
