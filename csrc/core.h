@@ -220,6 +220,7 @@ typedef struct pn_pace {
     int most, best; /* threads that may be used; that were fastest */
     int threads;    /* of the batches under way: the best, or those of a trial */
     int wider;      /* the next trial is with more */
+    int first;      /* no batch was done yet */
     int64_t batches;
     double seconds;         /* of the batches under way, all together */
     double best_time, hold; /* seconds: a batch with the best; until the next trial */

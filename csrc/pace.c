@@ -23,13 +23,17 @@ static void stretch(pn_pace *p, int threads) {
 
 int pn_pace_threads(pn_pace *p, int most) {
     if (p->most != most) { /* the first time, or another number was chosen: all of them */
-        *p = (pn_pace){.most = most, .best = most, .hold = FIRST_HOLD};
+        *p = (pn_pace){.most = most, .best = most, .hold = FIRST_HOLD, .first = 1};
         stretch(p, most);
     }
     return p->threads;
 }
 
 void pn_pace_took(pn_pace *p, double seconds) {
+    if (p->first) { /* it found its memory untouched: no measure of the others */
+        p->first = 0;
+        return;
+    }
     p->seconds += seconds;
     p->batches++;
     if (p->most == 1) return;

@@ -113,7 +113,8 @@ pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int
                             int64_t *done) {
     run r = {.m = m, .job = job, .k = m->kernels};
     pn_pace *pace = &m->pace[(job->stages & PN_BACKWARD) != 0];
-    const double start = count > 1 ? pn_now() : 0;
+    const int timed = count > 1 || job->batch > 1; /* a row by itself takes less time than to look at the clock */
+    const double start = timed ? pn_now() : 0;
     double now = start;
     int64_t asked = 0; /* rows of mapped inputs up to here */
     for (int64_t b = 0; b < count; b++) {
@@ -150,7 +151,7 @@ pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int
         if (job->stages & (PN_LOSS | PN_METRIC))
             for (uint32_t i = 0; i < m->plan.n_sums; i++) job->sums[i] += m->batch_sums[i];
         *done = b + 1;
-        if (count == 1) break;
+        if (!timed) break;
         const double before = now;
         now = pn_now();
         if (r.B == job->batch) pn_pace_took(pace, now - before);

@@ -64,6 +64,13 @@ int main(void) {
     run_for(&p, 4, free_core, 3, 1e-3);
     CHECK(p.best == 4);
 
+    AT("a first batch that takes long");
+    p = (pn_pace){0};
+    pn_pace_threads(&p, 2);
+    pn_pace_took(&p, 1.0);
+    run_for(&p, 2, free_core, 0.2, 2e-3);
+    CHECK(p.best == 2);
+
     AT("another number is chosen");
     CHECK(pn_pace_threads(&p, 6) == 6);
     CHECK(pn_pace_threads(&p, 1) == 1);
