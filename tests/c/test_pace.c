@@ -68,7 +68,7 @@ int main(void) {
     p = (pn_pace){0};
     pn_pace_threads(&p, 2);
     pn_pace_took(&p, 1.0);
-    run_for(&p, 2, free_core, 0.2, 2e-3);
+    run_for(&p, 2, free_core, 0.03, 1e-3);
     CHECK(p.best == 2);
 
     AT("another number is chosen");
