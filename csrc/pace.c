@@ -6,8 +6,10 @@
  * that changes nothing makes the next one come later.  Results have the same bits for any number (work.h). */
 #include "core.h"
 
-/* Seconds.  A trial takes as long as a scheduler lets a competitor run; between two trials at least 50 times that. */
-static const double TRIAL = 12e-3, FIRST_HOLD = 40e-3, LONGEST_HOLD = 1.0, TRIALS_APART = 50, BETTER = 0.97;
+/* Seconds.  A trial takes twice as long as a scheduler lets a competitor run.  With fewer threads than there may be,
+ * the next trial comes soon: to miss that the others are free again costs more than to try. */
+static const double TRIAL = 8e-3, FIRST_HOLD = 40e-3, LONGEST_HOLD[2] = {0.1, 1.0}, TRIALS_APART[2] = {12, 50},
+                    BETTER = 0.97;
 
 static int candidate(const pn_pace *p, int most) {
     const int half = (p->best + 1) / 2, twice = 2 * p->best < most ? 2 * p->best : most;
@@ -44,13 +46,14 @@ void pn_pace_took(pn_pace *p, double seconds) {
         return;
     }
     if (p->seconds < TRIAL) return;
-    const double time = p->seconds / (double)p->batches, apart = TRIALS_APART * p->seconds;
+    const int all = p->best == p->most;
+    const double time = p->seconds / (double)p->batches, apart = TRIALS_APART[all] * p->seconds;
     if (time < BETTER * p->best_time) {
         p->best = p->threads;
         p->hold = FIRST_HOLD;
     } else {
         p->wider = !p->wider;
-        p->hold = 4 * p->hold < LONGEST_HOLD ? 4 * p->hold : LONGEST_HOLD;
+        p->hold = 4 * p->hold < LONGEST_HOLD[all] ? 4 * p->hold : LONGEST_HOLD[all];
     }
     if (p->hold < apart && p->hold > FIRST_HOLD) p->hold = apart;
     stretch(p, p->best);

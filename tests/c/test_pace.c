@@ -33,7 +33,7 @@ static void check(const char *name, int most, const double *times, int expected)
         run_for(&p, most, here, 100 * here[0] + 1, here[0]);
         CHECK(p.best == expected);
         const double best = with(here, expected), lost = run_for(&p, most, here, 60, best);
-        CHECK(lost < 0.05 * 60); /* trials cost little */
+        CHECK(lost < (expected == most ? 0.04 : 0.1) * 60); /* trials cost little */
         CHECK(p.best == expected);
     }
 }
