@@ -1,7 +1,7 @@
 """Gradients by a machine and by differences, and points where differences may be trusted."""
 
 import cases
-import nets
+import fillings
 import numpy as np
 from helpers import NUMPY, SEED, Executor, assert_within, make_machine, total_loss
 
@@ -90,7 +90,7 @@ class Differences:
 
 
 def random_inputs(model, rng):
-    return nets.arrays(model, B, rng)
+    return fillings.arrays(model, B, rng)
 
 
 def away_from_kinks(make, heads, make_targets, weight=None, mode="train"):

@@ -4,6 +4,7 @@ seven threads; padding stays zero, whatever the sizes of batches."""
 import functools
 
 import cases
+import fillings
 import helpers
 import nets
 import numpy as np
@@ -52,7 +53,7 @@ def narrow(dtype):
 @functools.cache
 def data():
     rng = np.random.default_rng(0)
-    X = {"x": rng.normal(size=(ROWS, STEPS, FEATURES)), "mask": nets.masks(ROWS, STEPS)}
+    X = {"x": rng.normal(size=(ROWS, STEPS, FEATURES)), "mask": fillings.masks(ROWS, STEPS)}
     return X, rng.integers(0, 10, ROWS), rng.random(ROWS)
 
 
@@ -140,7 +141,7 @@ def test_prediction_does_not_depend_on_the_batch(name, isa, dtype):
     rng = np.random.default_rng(0)
     with helpers.forced_isa(isa):
         model = nets.NETS[name](dtype)
-        X = nets.arrays(model, 40, rng)
+        X = fillings.arrays(model, 40, rng)
         expected = as_list(model.predict(X if len(X) > 1 else X[0]))
         twin = as_list(model.predict(X if len(X) > 1 else X[0], backend="numpy"))
         for y, t in zip(expected, twin, strict=True):
@@ -188,11 +189,11 @@ def test_padding_stays_zero(name, rule, dtype):
     """Batches of other sizes leave their numbers everywhere in memory."""
     model = (OTHERS | nets.NETS)[name](dtype)
     rng, n, batch = np.random.default_rng(0), 30, 8
-    X, t = nets.arrays(model, n, rng), nets.targets(model, n, rng)
+    X, t = fillings.arrays(model, n, rng), fillings.targets(model, n, rng)
     for executor in EVERYWHERE:
         if executor == NUMPY:
             continue  # knows no padding but its own copies
-        task = helpers.Task(model, nets.heads(model), X, t, cases.RULES[rule], batch=batch)
+        task = helpers.Task(model, fillings.heads(model), X, t, cases.RULES[rule], batch=batch)
         plan, optimizer = task.plan, task.optimizer
         arenas = [helpers.Guarded(plan.param_elems, plan.dtype) for _ in range(2 + optimizer.n_slots)]
         params, grads, *slots = (arena.inner for arena in arenas)

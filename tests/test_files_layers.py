@@ -5,6 +5,7 @@ import pickle
 import tracemalloc
 from pathlib import Path
 
+import fillings
 import helpers
 import nets
 import numpy as np
@@ -20,7 +21,7 @@ KEPT = [name for name in nets.NETS if name not in ("escapes", "everything")]  # 
 def trained(name, dtype="float32"):
     """A model and its trainer after a few steps, and data."""
     model, rng = nets.NETS[name](dtype), np.random.default_rng(0)
-    X, y = nets.arrays(model, 20, rng), nets.targets(model, 20, rng)
+    X, y = fillings.arrays(model, 20, rng), fillings.targets(model, 20, rng)
     X, y = (arrays if len(arrays) > 1 else arrays[0] for arrays in (X, y))
     trainer = pn.Trainer(model, "mse", pn.Adam(0.01), random_state=5)
     trainer.fit(X, y, epochs=2, batch_size=8, verbose=0)

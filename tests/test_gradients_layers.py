@@ -4,6 +4,7 @@
 import functools
 
 import cases
+import fillings
 import helpers
 import nets
 import numpy as np
@@ -28,17 +29,17 @@ FLAT = {  # what no loss depends on
 @functools.cache
 def point(name, mode):
     def make_targets(rng):
-        return nets.targets(nets.NETS[name](), B, rng)
+        return fillings.targets(nets.NETS[name](), B, rng)
 
     make = functools.partial(nets.NETS[name], "float64")
-    return away_from_kinks(make, nets.heads(make()), make_targets, WEIGHT, mode)
+    return away_from_kinks(make, fillings.heads(make()), make_targets, WEIGHT, mode)
 
 
 @pytest.mark.parametrize("mode", ["train", "gradients"])
 @pytest.mark.parametrize("name", SMOOTH)
 def test_layer(name, mode, executor):
     model, inputs, targets = point(name, mode)
-    found = Differences(model, nets.heads(model), inputs, targets, executor, WEIGHT, mode=mode)
+    found = Differences(model, fillings.heads(model), inputs, targets, executor, WEIGHT, mode=mode)
     for flat in FLAT.get(name, ()):
         assert not found.estimate.pop(flat).any()
         assert not found.gradient[flat].any()
@@ -54,7 +55,7 @@ def test_all_modes_are_looked_at():
     for name in SMOOTH:
         model = nets.NETS[name]()
         for mode, found in kinds.items():
-            found.update(build(model, nets.heads(model), mode=mode).ops["kind"].tolist())
+            found.update(build(model, fillings.heads(model), mode=mode).ops["kind"].tolist())
     random, batch, running = (_core.OPS[kind] for kind in ("random", "batch_norm", "running_norm"))
     assert not kinds["gradients"] & {random, batch}
     assert kinds["train"] >= {random, batch, running}

@@ -5,6 +5,7 @@ Tolerances and edges: see test_parity.py.
 """
 
 import cases
+import fillings
 import helpers
 import nets
 import numpy as np
@@ -25,8 +26,8 @@ MARGIN = 1e-5
 def make_task(name, rule, dtype, seed):
     model, rng = nets.NETS[name](dtype, seed), np.random.default_rng(seed)
     weight = rng.random(ROWS) * (np.arange(ROWS) % 5 > 0)
-    X, t = nets.arrays(model, ROWS, rng), nets.targets(model, ROWS, rng)
-    return helpers.Task(model, nets.heads(model), X, t, cases.RULES[rule], batch=BATCH, weight=weight)
+    X, t = fillings.arrays(model, ROWS, rng), fillings.targets(model, ROWS, rng)
+    return helpers.Task(model, fillings.heads(model), X, t, cases.RULES[rule], batch=BATCH, weight=weight)
 
 
 def sign_margin_of_clips(machine) -> float:
@@ -89,8 +90,8 @@ SIZES = (8, 5, 7, 3, 6, 8, 4, 3, 7, 5)
 def of_all_sizes(name, executor):
     """The parameters after a step with batches of each size: they lie at other places in memory each time."""
     model, rng = nets.NETS[name]("float64"), np.random.default_rng(1)
-    X, t = nets.arrays(model, 8, rng), nets.targets(model, 8, rng)
-    task = helpers.Task(model, nets.heads(model), X, t, pn.SGD(0.02), batch=8)
+    X, t = fillings.arrays(model, 8, rng), fillings.targets(model, 8, rng)
+    task = helpers.Task(model, fillings.heads(model), X, t, pn.SGD(0.02), batch=8)
     params, grads = (_core.aligned(task.plan.param_elems, task.plan.dtype) for _ in range(2))
     params[:] = task.start
     machine = helpers.make_machine(executor, task.plan, params, rows=8, grads=grads)
@@ -128,7 +129,7 @@ def test_a_fit(name, options):
     rng = np.random.default_rng(2)
     make = nets.NETS[name]
     model = make("float64")
-    X, y = nets.arrays(model, 24, rng), nets.targets(model, 24, rng)
+    X, y = fillings.arrays(model, 24, rng), fillings.targets(model, 24, rng)
     X, y = (arrays if len(arrays) > 1 else arrays[0] for arrays in (X, y))
     for dtype in TOLERANCE:
         found = fit_everywhere(dtype, model=make, X=X, y=y, **OPTIONS[options])

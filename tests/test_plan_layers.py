@@ -1,6 +1,7 @@
 """Plans of random layers, norms and layers in Python: what is folded into what, what each mode leaves out, and which
 layers have a way down.  Worked out by hand."""
 
+import fillings
 import nets
 import numpy as np
 import pytest
@@ -222,7 +223,7 @@ def test_modes(name):
     folded = set(trainable(made["train"])) - set(trainable(made["score"]))  # there it says whose penalties count
     assert {name.rpartition(".")[2] for name in folded} <= {"gamma", "beta"}
     assert not trainable(made["predict"]) + trainable(made["sample"])
-    assert build(model, nets.heads(model)).text() == build(model, nets.heads(model), mode="train").text()
+    assert build(model, fillings.heads(model)).text() == build(model, fillings.heads(model), mode="train").text()
 
 
 def test_layers_that_do_nothing_leave_no_trace():

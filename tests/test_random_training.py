@@ -1,6 +1,7 @@
 """Which random numbers a training draws: those of (seed, step, layer, row, column), whatever else happens."""
 
 import draws
+import fillings
 import helpers
 import nets
 import numpy as np
@@ -88,7 +89,7 @@ def test_gradients_in_training_are_those_of_the_next_step(name, backend):
     """With plain SGD the next step is -rate times them; the step itself and its losses are not disturbed."""
     model = nets.NETS[name]("float64")
     rng = np.random.default_rng(0)
-    X, y = nets.arrays(model, 9, rng), nets.targets(model, 9, rng)
+    X, y = fillings.arrays(model, 9, rng), fillings.targets(model, 9, rng)
     X, y = (a if len(a) > 1 else a[0] for a in (X, y))
     for layer in model.layers:
         layer.max_norm = None  # would bound the step
@@ -125,7 +126,7 @@ def test_a_loss_of_ones_own_sees_the_same_numbers(name, backend):
     weights = []
     for loss in ("mse", OwnMSE()):
         model, rng = nets.NETS[name]("float64"), np.random.default_rng(0)
-        X, y = nets.arrays(model, 20, rng)[0], nets.targets(model, 20, rng)[0]
+        X, y = fillings.arrays(model, 20, rng)[0], fillings.targets(model, 20, rng)[0]
         trainer = pn.Trainer(model, loss, pn.SGD(0.1), backend=backend, random_state=2)
         trainer.fit(X, y, epochs=3, batch_size=6, verbose=0)
         assert trainer.step == 12

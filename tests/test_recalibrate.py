@@ -1,7 +1,7 @@
 """Model.recalibrate: running statistics of a whole data set, against two passes of NumPy; failures change nothing."""
 
+import fillings
 import helpers
-import nets
 import numpy as np
 import pytest
 
@@ -18,7 +18,7 @@ def deep(dtype="float64"):
         pn.Dense(5, "noisy_relu"), pn.LayerNorm(),
         pn.BatchNorm(name="second", trainable=False), pn.Dropout(0.5), pn.Dense(2),
     ]  # fmt: skip
-    return nets.scrambled(pn.Sequential([pn.Input(4, scale=0.5), *layers], dtype=dtype))
+    return fillings.scrambled(pn.Sequential([pn.Input(4, scale=0.5), *layers], dtype=dtype))
 
 
 def read_by(model, name):

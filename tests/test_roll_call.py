@@ -3,6 +3,7 @@ parity, gradients, bits, plans and files walk."""
 
 import inspect
 
+import fillings
 import nets
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ MODELS = {name: make() for name, make in nets.NETS.items()}
 
 def ops_of(mode, name):
     model = MODELS[name]
-    heads = nets.heads(model) if mode in ("score", "gradients", "train") else None
+    heads = fillings.heads(model) if mode in ("score", "gradients", "train") else None
     return build(model, heads, mode=mode).ops
 
 

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import draws
+import fillings
 import helpers
 import nets
 import numpy as np
@@ -23,7 +24,7 @@ X = np.random.default_rng(0).normal(size=(30, 4))
 
 def net(dtype="float32"):
     layers = [pn.Dense(9, use_bias=False), pn.BatchNorm(), pn.Activation("relu"), pn.Dropout(0.4), pn.Dense(3)]
-    return nets.scrambled(pn.Sequential([pn.Input(4), *layers], dtype=dtype))
+    return fillings.scrambled(pn.Sequential([pn.Input(4), *layers], dtype=dtype))
 
 
 def as_list(outputs):
@@ -35,7 +36,7 @@ def as_list(outputs):
 def test_mean_and_deviation_of_single_samples(name, backend, dtype):
     """Sample k draws as step k does; the deviation is that of the samples, divided by their number."""
     model = nets.NETS[name](dtype)
-    arrays = nets.arrays(model, 11, np.random.default_rng(0))
+    arrays = fillings.arrays(model, 11, np.random.default_rng(0))
     X = arrays if len(arrays) > 1 else arrays[0]
     before = model.arena.copy()
     options = {"mc_samples": 6, "random_state": 77, "backend": backend}
