@@ -9,13 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MOST = 255 };
+
 #if defined(_WIN32)
 int pn_available_cpus(void) { return 1; }
 #else
 #include <sched.h>
 #include <unistd.h>
-
-enum { MOST = 255 };
 
 #if defined(__linux__)
 /* Processors that a quota allows, from "quota period" in microseconds in one file ("max period": all) or in two. */
@@ -79,10 +79,10 @@ static _Atomic int chosen_threads; /* 0: not chosen */
 static int from_environment(const char *name) {
     const char *text = getenv(name);
     const int n = text ? atoi(text) : 0;
-    return n > 0 && n < 256 ? n : 0;
+    return n > 0 && n <= MOST ? n : 0;
 }
 
-void pn_set_num_threads(int n) { chosen_threads = n > 0 ? n < 256 ? n : 255 : 0; }
+void pn_set_num_threads(int n) { chosen_threads = n < 0 ? 0 : n > MOST ? MOST : n; }
 
 int pn_get_num_threads(void) {
     int n = chosen_threads;

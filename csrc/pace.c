@@ -11,8 +11,8 @@
 static const double TRIAL = 8e-3, FIRST_HOLD = 40e-3, LONGEST_HOLD[2] = {0.1, 1.0}, TRIALS_APART[2] = {12, 50},
                     BETTER = 0.97;
 
-static int candidate(const pn_pace *p, int most) {
-    const int half = (p->best + 1) / 2, twice = 2 * p->best < most ? 2 * p->best : most;
+static int candidate(const pn_pace *p) {
+    const int half = (p->best + 1) / 2, twice = 2 * p->best < p->most ? 2 * p->best : p->most;
     if (p->best == 1) return twice;
     return p->wider && twice > p->best ? twice : half;
 }
@@ -42,7 +42,7 @@ void pn_pace_took(pn_pace *p, double seconds) {
     if (p->threads == p->best) {
         if (p->seconds < p->hold) return;
         p->best_time = p->seconds / (double)p->batches;
-        stretch(p, candidate(p, p->most));
+        stretch(p, candidate(p));
         return;
     }
     if (p->seconds < TRIAL) return;

@@ -44,7 +44,9 @@ PN_INLINE void tile(const int mr, const int nv, const int ahead, const operands 
             acc[m][j] = o->add ? vload(o->c + m * o->sc + AT(o->cp, j)) : o->bias ? vload(o->bias + j * VLEN) : vset(0);
 #pragma GCC unroll 16
     for (int m = 0; ahead == NEXT_C && m < mr; m++)
-        for (int j = 0; j < nv; j += PANEL_VECS) __builtin_prefetch(o->c + (m + mr) * o->sc + AT(o->cp, j), 1);
+        for (int j = 0; j < nv; j += PANEL_VECS)
+            __builtin_prefetch(
+                (const void *)((uintptr_t)o->c + (uintptr_t)((m + mr) * o->sc + AT(o->cp, j)) * sizeof(real)), 1);
     for (int64_t k = o->K; k > 0; k--) {
         vec bv[TILE_VECS];
 #pragma GCC unroll 4
@@ -70,13 +72,16 @@ PN_INLINE void tile(const int mr, const int nv, const int ahead, const operands 
 /* Wider tiles for few rows (1 x 8 vectors, 6 x 4), so that more sums wait at once, gained 4 % of predict_one of
  * 784-128-10 and nothing elsewhere: the strips of 2 vectors overlap by themselves.  Refused.
  *
+ *
  * One function per number of rows; `rows`: a is walked along k with stride 1, `cols`: a is walked along m.  `_far`: for
  * weights that do not fit in the second-level cache.  A strip of them comes from memory while the first tile of its
  * rows waits, unless the strip before has asked for it; the gradient of few rows waits for the memory that it is
- * written to, unless the tile before has asked for that.  With it and without, % of the peak on Zen 4: forward, dx AVX2
- * 4096 @32 82 and 65, 2048 @32 87 and 66, 4096 @128 91 and 87; AVX-512 4096 @32 92 and 84 dw            AVX2 4096 @32
- * 87 and 61, 4096 @128 92 and 84; AVX-512 4096 @32 86 and 75, 2048 @32 86 and 77 and 1 to 2 % less for weights that
- * fit.  (dw asking for the next strip of dz: AVX2 4096 @128 68 and 85.) */
+ * written to, unless the tile before has asked for that.  With it and without, % of the peak on Zen 4:
+ *
+ * - forward and dx: AVX2 4096 @32 82 and 65, 2048 @32 87 and 66, 4096 @128 91 and 87; AVX-512 4096 @32 92 and 84
+ * - dw: AVX2 4096 @32 84 and 61, 4096 @128 90 and 84; AVX-512 4096 @32 86 and 75, 2048 @32 86 and 77
+ * - weights that fit: 1 to 2 % less with it
+ * - dw asking for the next strip of dz instead: AVX2 4096 @128 68 and 85, refused */
 #define TILE(mr)                                                                                                       \
     static void rows_##mr(const operands *o) { tile(mr, TILE_VECS, NOTHING, o, o->sm, 1); }                            \
     static void cols_##mr(const operands *o) { tile(mr, TILE_VECS, NOTHING, o, 1, o->sk); }                            \
