@@ -72,7 +72,6 @@ PN_INLINE void tile(const int mr, const int nv, const int ahead, const operands 
 /* Wider tiles for few rows (1 x 8 vectors, 6 x 4), so that more sums wait at once, gained 4 % of predict_one of
  * 784-128-10 and nothing elsewhere: the strips of 2 vectors overlap by themselves.  Refused.
  *
- *
  * One function per number of rows; `rows`: a is walked along k with stride 1, `cols`: a is walked along m.  `_far`: for
  * weights that do not fit in the second-level cache.  A strip of them comes from memory while the first tile of its
  * rows waits, unless the strip before has asked for it; the gradient of few rows waits for the memory that it is
