@@ -46,6 +46,12 @@ typedef struct share_of {
 } share_of;
 enum { MOST_TASKS = 255 }; /* of one thread */
 
+typedef struct seat { /* of a worker */
+    struct pool *p;
+    int index;
+    uint64_t seen; /* the ticket at hiring: a past one, not this worker's */
+} seat;
+
 typedef struct pool {
     atomic_flag taken;
     _Atomic uint64_t ticket; /* generation << 16 | threads: one word as well */
@@ -57,13 +63,8 @@ typedef struct pool {
     void *argument;
     int workers;
     share_of shares[MAX_WORKERS + 1];
+    seat seats[MAX_WORKERS];
 } pool;
-
-typedef struct seat {
-    pool *p;
-    int index;
-    uint64_t seen; /* the ticket at hiring: a past one, not this worker's */
-} seat;
 
 static _Atomic(pool *) the_pool;
 
@@ -114,7 +115,6 @@ static void take_part(pool *p, uint64_t ticket, int index) {
 
 static void *worker(void *argument) {
     const seat s = *(seat *)argument;
-    free(argument);
     for (uint64_t seen = s.seen;;) {
         seen = next_ticket(s.p, seen);
         if (s.index < (int)(seen & 0xffff)) take_part(s.p, seen, s.index);
@@ -142,17 +142,13 @@ static void hire(pool *p, int workers) {
     while (p->workers < workers && p->workers < MAX_WORKERS) {
         pthread_t thread;
         pthread_attr_t detached;
-        seat *s = malloc(sizeof *s);
-        if (!s) return;
+        seat *s = &p->seats[p->workers];
         *s = (seat){p, p->workers + 1, atomic_load(&p->ticket)};
         pthread_attr_init(&detached);
         pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
         const int failed = pthread_create(&thread, &detached, worker, s);
         pthread_attr_destroy(&detached);
-        if (failed) {
-            free(s);
-            return;
-        }
+        if (failed) return;
         p->workers++;
     }
 }
