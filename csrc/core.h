@@ -95,6 +95,17 @@ typedef struct pn_then {
     double rate;
 } pn_then;
 
+typedef struct pn_sparse { /* a pruned weight matrix: kernels/sparse.h */
+    const void *values;    /* [ends[O-1]], output by output */
+    const uint8_t *steps;  /* of each value, one byte or four bits */
+    const uint32_t *ends;  /* [O] values of the outputs up to this one */
+    int nibbles;
+} pn_sparse;
+static inline int pn_step(const pn_sparse *w, int64_t e) {
+    return w->nibbles ? w->steps[e >> 1] >> (e & 1) * 4 & 15 : w->steps[e];
+}
+enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles][I][R] */
+
 /* ---- kernels --------------------------------------------------------------------------------- *
  * KERNEL(name, (arguments)).  Ranges are [m0,m1) rows and [p0,p1) panels of 16 columns; work is divided
  * only among outputs, so a result does not depend on how.  Kernels never fail, allocate or print.      */
@@ -114,6 +125,21 @@ typedef struct pn_then {
     KERNEL(column_sums, (const real *dz_bo, int64_t lddz, real *db_o, int64_t B, int64_t p0, int64_t p1, int add))     \
     /* wt_oi = w_io^T, both in panels; p0, p1 are panels of I */                                                       \
     KERNEL(transpose, (const real *w_io, real *wt_oi, int64_t I, int64_t O, int64_t p0, int64_t p1))                   \
+    /* y_bo = x_bi w_io + b_o, then act, of a pruned w: one row after the other; or from columns of x_bi, tiles of R   \
+       rows: 16 or 32 */                                                                                               \
+    KERNEL(sparse_rows, (const real *x_bi, int64_t ldx, const pn_sparse *w, const real *b_o, real *y_bo, int64_t ldy,  \
+                         int64_t m0, int64_t m1, int64_t O, int64_t p0, int64_t p1, int act, const double *p))         \
+    KERNEL(columns, (const real *x_bi, int64_t ldx, real *x_tir, int64_t R, int64_t B, int64_t I, int64_t t0,          \
+                     int64_t t1))                                                                                      \
+    KERNEL(sparse_columns, (const real *x_tir, int64_t R, const pn_sparse *w, const real *b_o, real *y_bo,             \
+                            int64_t ldy, int64_t B, int64_t I, int64_t O, int64_t t0, int64_t t1, int64_t p0,          \
+                            int64_t p1, int act, const double *p))                                                     \
+    /* dx_bi (+)= dz_bo w^T, from dz in columns; dx_tir is room for tiles [t0,t1) */                                  \
+    KERNEL(sparse_dx, (const real *dz_tor, int64_t R, const pn_sparse *w, real *dx_tir, real *dx_bi, int64_t lddx,     \
+                       int64_t B, int64_t I, int64_t O, int64_t t0, int64_t t1, int add))                              \
+    /* dv (+)= sum_b x_bi dz_bo of each value, for outputs [o0,o1) */                                                  \
+    KERNEL(sparse_dw, (const real *x_tir, const real *dz_tor, int64_t R, const pn_sparse *w, real *dv, int64_t B,      \
+                       int64_t I, int64_t O, int64_t o0, int64_t o1, int add))                                         \
     KERNEL(act_forward, (int act, const double *p, const real *x, int64_t ldx, real *y, int64_t ldy, int64_t m0,       \
                          int64_t m1, int64_t p0, int64_t p1))                                                          \
     /* dx (+)= dy act'(v); v is y or x as activations.def says; dx may be dy */                                        \
@@ -183,6 +209,8 @@ typedef struct pn_then {
     KERNEL(penalty, (double l1, double l2, const real *w, real *g, int64_t n))                                         \
     KERNEL(penalty_value, (double l1, double l2, const real *w, int64_t n, double *sum))                               \
     KERNEL(sum_squares, (const real *g, int64_t n, double *sum))                                                       \
+    /* g = 0 where the bit of an element is 0 */                                                                       \
+    KERNEL(clear_pruned, (const uint16_t *keep, real *g, int64_t n))                                                      \
     KERNEL(scale, (real *g, double factor, int64_t n))                                                                 \
     KERNEL(clip_value, (real *g, double c, int64_t n))                                                                 \
     KERNEL(clip_sign, (real *g, int64_t n))                                                                            \
@@ -248,7 +276,8 @@ struct pn_machine {
     int64_t rows;     /* rows of the batch now in `values` */
     pn_arenas arenas;
     void *values, *dvalues, *transposed, *scratch, *targets, *weights;
-    void *row_loss; /* [B] for each loss */
+    void *columns[3]; /* of SPARSE ops: their x; dy and dx (training) */
+    void *row_loss;   /* [B] for each loss */
     int32_t *labels;
     double *partial;                   /* sums of squares, one per block of the gradient arena */
     double *batch_sums;                /* [n_sums] */

@@ -120,6 +120,15 @@ static pn_status lay_out(pn_machine *m, carver *c, const pn_plan *plan, int64_t 
         if (m->target_width) m->target_width[t] = width, m->target_column[t] = columns;
         columns += width == PN_NONE ? 0 : pn_pad(width);
     }
+    uint64_t widest[2] = {0, 0}; /* x and y of SPARSE ops */
+    for (uint32_t i = 0; i < plan->n_ops; i++) {
+        const pn_op *op = &plan->ops[i];
+        if (op->kind != PN_OP_sparse) continue;
+        const uint32_t I = plan->values[op->x].width, O = plan->values[op->y].width;
+        widest[0] = I > widest[0] ? I : widest[0], widest[1] = O > widest[1] ? O : widest[1];
+    }
+    const uint64_t tiled = B == 1 && !m->training ? 0 : (B + PN_SPARSE_TILE - 1) / PN_SPARSE_TILE * PN_SPARSE_TILE;
+    for (int k = 0; k < (m->training ? 3 : 1); k++) m->columns[k] = carve(c, times(tiled, widest[k == 1]), size);
     m->targets = carve(c, times(columns, B), size);
     if (m->training) {
         uint64_t elems = 0;
@@ -153,6 +162,8 @@ pn_status pn_machine_open(pn_machine **machine, const pn_plan *plan, pn_dtype dt
     *machine = NULL;
     if (rows < 1 || !arenas->params || (dtype != PN_F32 && dtype != PN_F64) || n_threads < 0) return PN_BAD_ARGUMENT;
     pn_status status = pn_plan_check(plan, NULL, 0);
+    for (uint32_t p = 0; status == PN_OK && arenas->grads && !arenas->keep && p < plan->n_params; p++)
+        if (plan->params[p].flags & PN_MASKED) return PN_BAD_ARGUMENT;
     if (status == PN_OK && !isa) status = pn_isa_default(&isa);
     if (status != PN_OK) return status;
     const pn_isa *found = pn_isa_find(isa);

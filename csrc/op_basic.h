@@ -21,7 +21,7 @@ static void input_backward(run *r, const pn_op *op) { (void)r, (void)op; }
 static void activation_task(void *argument, int i, int n) {
     const run *r = argument;
     const pn_op *op = r->op;
-    const uint32_t x = op->kind == PN_OP_dense ? op->y : op->x; /* of a dense op: softmax, in place */
+    const uint32_t x = op->kind == PN_OP_activation ? op->x : op->y; /* of dense and sparse: softmax, in place */
     int64_t m0, m1;
     share_rows(r, i, n, &m0, &m1);
     if (op->act == PN_ACT_softmax)
@@ -37,7 +37,7 @@ static void activation_forward(run *r, const pn_op *op) {
 static void act_back_task(void *argument, int i, int n) {
     const run *r = argument;
     const pn_op *op = r->op;
-    const int dense = op->kind == PN_OP_dense; /* in place on dy, which becomes dz */
+    const int dense = op->kind != PN_OP_activation; /* dense, sparse: in place on dy, which becomes dz */
     const uint32_t to = dense ? op->y : op->x;
     const int add = !dense && op->flags & PN_ADD_X;
     int64_t m0, m1;

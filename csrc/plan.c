@@ -201,6 +201,35 @@ static int lstm_ok(const walk *w) {
     return z_ok(w, T * (pn_pad(4 * U) + 2 * pn_pad(U)) + 2 * pn_pad(U) + pn_pad(F));
 }
 
+static int sparse_ok(const walk *w) {
+    const pn_op *op = w->op;
+    const pn_plan *plan = w->plan;
+    const uint32_t I = plan->values[op->x].width, O = plan->values[op->y].width;
+    if (op->p[2] != 8 && op->p[2] != 4) return refuse(w->f, "op %u: steps of %g bits, expected 8 or 4", w->i, op->p[2]);
+    if (op->slot > plan->n_ends || O > plan->n_ends - op->slot)
+        return refuse(w->f, "op %u: ends %u..%llu, but there are %u", w->i, op->slot,
+                      (unsigned long long)op->slot + O, plan->n_ends);
+    const uint32_t *ends = plan->ends + op->slot;
+    for (uint32_t o = 1; o < O; o++)
+        if (ends[o] < ends[o - 1]) return refuse(w->f, "op %u: ends of outputs %u and %u descend", w->i, o - 1, o);
+    const uint64_t n = ends[O - 1], bytes = op->p[2] == 8 ? n : n / 2 + n % 2;
+    if (n < 1 || !param_ok(w, "w", op->w, 1, (uint32_t)n)) return n < 1 ? refuse(w->f, "op %u: no values", w->i) : 0;
+    if (op->b != PN_NONE && !param_ok(w, "b", op->b, 1, O)) return 0;
+    if (op->at > plan->n_places || bytes > plan->n_places - op->at)
+        return refuse(w->f, "op %u: places %u..%llu, but there are %llu", w->i, op->at,
+                      (unsigned long long)op->at + bytes, (unsigned long long)plan->n_places);
+    const pn_sparse s = {NULL, plan->places + op->at, ends, op->p[2] == 4};
+    for (uint32_t o = 0; o < O; o++) {
+        uint64_t i = 0; /* one more than the input */
+        for (uint32_t e = o ? ends[o - 1] : 0; e < ends[o]; e++) {
+            const int step = pn_step(&s, e);
+            i += (uint64_t)step;
+            if (step == 0 || i > I) return refuse(w->f, "op %u: value %u lies outside of %u inputs", w->i, e, I);
+        }
+    }
+    return 1;
+}
+
 static int sums_ok(const walk *w, uint32_t n) {
     if (w->op->slot >= w->plan->n_targets)
         return refuse(w->f, "op %u: slot = %u, but there are %u targets", w->i, w->op->slot, w->plan->n_targets);
@@ -244,6 +273,11 @@ static int check_op(const walk *w) {
         if (v[op->z].width != v[op->y].width)
             return refuse(w->f, "op %u: z has width %u, expected %u", w->i, v[op->z].width, v[op->y].width);
         return 1;
+    case PN_OP_sparse:
+        if (!pn_activation_known(op->act)) return refuse(w->f, "op %u: unknown activation %d", w->i, op->act);
+        if (!(op->flags & PN_NO_BACKWARD) && pn_activation_needs_x(op->act))
+            return refuse(w->f, "op %u: activation %d has an op of its own", w->i, op->act);
+        return sparse_ok(w);
     case PN_OP_activation:
         if (!pn_activation_known(op->act)) return refuse(w->f, "op %u: unknown activation %d", w->i, op->act);
         return same_width(w);

@@ -47,7 +47,10 @@ typedef struct pn_param {
     double rate;     /* its learning rate is this times that of the step */
 } pn_param;
 
-enum { PN_TRAINABLE = 1 };
+enum {
+    PN_TRAINABLE = 1,
+    PN_MASKED = 2 /* pruned: where pn_arenas.keep has a 0 bit, its gradient is 0 */
+};
 
 /* One operation.  Forward reads the table from first to last (up), backward from last to first (down). */
 typedef struct pn_op {
@@ -60,9 +63,11 @@ typedef struct pn_op {
     uint32_t w, b;  /* params.  INPUT: scale and shift; norms: gamma and beta; PRELU: w = slopes */
     uint32_t w2;    /* LSTM: recurrent kernel.  BATCH_NORM, RUNNING_NORM, and DENSE that has one folded into it:
                        first of gamma, beta, mean, variance, which are neighbours */
-    uint32_t slot;  /* INPUT: which input array; LOSS, METRIC: which target array; RANDOM, DENSE: which random stream */
-    uint32_t at;    /* CONCAT: first column in y; LOSS, METRIC: index of the first sum; LSTM: steps */
-    double p[3];    /* activation parameters; LOSS: p[0] its parameter, p[1] weight of the head; norms: p[0] epsilon,
+    uint32_t slot;  /* INPUT: which input array; LOSS, METRIC: which target array; RANDOM, DENSE: which random stream;
+                       SPARSE: first of its outputs in ends */
+    uint32_t at;    /* CONCAT: first column in y; LOSS, METRIC: index of the first sum; LSTM: steps;
+                       SPARSE: first of its bytes in places */
+    double p[3];    /* activation parameters; SPARSE: p[2] bits of a step, 8 or 4; LOSS: p[0] its parameter, p[1] weight of the head; norms: p[0] epsilon,
                        p[1] momentum; DENSE: p[2] rate of a dropout that follows relu, or epsilon of a folded norm */
 } pn_op;
 
@@ -85,6 +90,14 @@ typedef struct pn_plan {
     uint32_t n_inputs, n_targets, n_sums;
     uint32_t row_elems;   /* sum of ld: scratch elements per row */
     uint64_t param_elems; /* length of the parameter arena */
+    /* Of SPARSE ops.  Machines do not copy these two: they must stay where they are.
+     * An op's values stand output by output, inputs ascending.  ends[o] of them belong to the outputs up to o.  Each has
+     * a step in places, of eight bits or of four (the even one in the lower half): the distance from its input to that
+     * of the next, the first of an output counted from input -1.  A longer distance has values 0 on the way. */
+    const uint8_t *places;
+    const uint32_t *ends;
+    uint64_t n_places;
+    uint32_t n_ends;
 } pn_plan;
 
 /* ---- status -------------------------------------------------------------------------------- */
@@ -177,6 +190,8 @@ typedef struct pn_arenas { /* each [param_elems] of the machine's dtype, 64-byte
     void *params;
     void *grads;    /* NULL: this machine only predicts */
     void *slots[2]; /* optimizer state; NULL where the optimizer has none */
+    const uint16_t *keep; /* [param_elems / 16], a bit for each element, the first the lowest; read where a parameter is
+                             PN_MASKED, may be NULL where none is */
 } pn_arenas;
 
 /* Bytes that pn_machine_open will allocate for batches of up to `rows`; 0 if that overflows. */
@@ -203,6 +218,12 @@ PN_API void *pn_machine_value(pn_machine *machine, uint32_t value, int gradient,
 /* Threads of the process-wide pool that a machine may use when opened with n_threads = 0. */
 PN_API void pn_set_num_threads(int n);
 PN_API int pn_get_num_threads(void);
+
+/* The order in which an optimal brain surgeon takes weights away, and what each costs: of N quadratic forms of n weights
+ * w [N][n], whose inverse Hessians [N][n][n] are symmetric and positive definite (`shared`: one for all), the first
+ * `steps`, into order and cost, [N][steps].  Where a Hessian is used up before: -1 and infinity. */
+PN_API pn_status pn_obs(const double *inverse, int shared, const double *w, int64_t N, int64_t n, int64_t steps,
+                        int32_t *order, double *cost);
 
 #ifdef __cplusplus
 }

@@ -9,6 +9,7 @@
 #include "op_lstm.h"
 #include "op_norm.h"
 #include "op_random.h"
+#include "op_sparse.h"
 #include "score.h"
 #include "walk.h"
 

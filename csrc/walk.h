@@ -99,6 +99,14 @@ static void walk_up(run *r) {
     if (r->status == PN_OK && r->job->stages & PN_LOSS) row_losses(r);
 }
 
+static void mask_task(void *argument, int i, int n) {
+    const run *r = argument;
+    int64_t from, to;
+    share((r->end - r->begin) / PN_PANEL, i, n, &from, &to);
+    from += r->begin / PN_PANEL, to += r->begin / PN_PANEL;
+    r->k->clear_pruned(r->m->arenas.keep + from, (real *)r->m->arenas.grads + from * PN_PANEL, (to - from) * PN_PANEL);
+}
+
 static void walk_down(run *r) {
     const pn_plan *plan = &r->m->plan;
     const int threads = strip_threads(r);
@@ -115,6 +123,10 @@ static void walk_down(run *r) {
         const pn_param *q = &plan->params[p];
         if (q->flags & PN_TRAINABLE && (q->l1 > 0 || q->l2 > 0))
             r->k->penalty(q->l1, q->l2, weight(r, p), gradient(r, p), (int64_t)pn_param_size(q));
+        if (q->flags & PN_TRAINABLE && q->flags & PN_MASKED) {
+            r->begin = (int64_t)q->offset, r->end = r->begin + (int64_t)pn_param_size(q);
+            divide(r, mask_task, (r->end - r->begin) * 4, (r->end - r->begin) / PN_PANEL);
+        }
     }
 }
 #endif

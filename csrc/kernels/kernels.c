@@ -7,6 +7,7 @@
 #include "norm.h"
 #include "random.h"
 #include "recurrent.h"
+#include "sparse.h"
 #include "update.h"
 
 #if defined(PN_DTYPE_f64)

@@ -288,6 +288,12 @@ PN_INLINE vec vsign(vec a) { /* -1, 0, 1 */
 }
 /* Results too small for a normal number become 0: arithmetic on them costs a hundred cycles on some CPUs. */
 PN_INLINE vec vflush(vec a) { return vsel(vlt(vabs(a), vset(REAL_MIN)), vset(0), a); }
+/* Lanes whose bit of `word` is 0 become 0.  2^m + word and 2^m + 2^j have a digit in common if bit j is set. */
+PN_INLINE vec vkeep(vec a, uint32_t word) {
+    const vec two_m = vset(REAL_ROUND / R(1.5)), digit = vadd(vpow2(viota()), two_m);
+    const vec common = TO_REAL(IAND(IOR(TO_BITS(two_m), SETBITS(word)), TO_BITS(digit)));
+    return vsel(veq(common, digit), a, vset(0));
+}
 /* Lanes of a row beyond `n` columns (counted from p) read as `fill`; storage is padded, so loading is safe. */
 PN_INLINE vec vload_head(const real *p, int64_t n, real fill) {
     return n >= VLEN ? vload(p) : vsel(vlt(viota(), vset((real)(n > 0 ? n : 0))), vload(p), vset(fill));

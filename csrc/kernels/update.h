@@ -123,8 +123,12 @@ static void penalty_value(double l1, double l2, const real *v, int64_t n, double
 }
 static void sum_squares(const real *v, int64_t n, double *sum) { SUM16(x * x); }
 
-/* ---- clipping -------------------------------------------------------------------------------------------- */
+/* ---- masks and clipping -------------------------------------------------------------------------------------------- */
 
+/* A pruned weight is 0 and so is its state in the optimizer: with a gradient of 0 every rule leaves it there. */
+static void clear_pruned(const uint16_t *keep, real *g, int64_t n) {
+    EACH vstore(g + i, vkeep(vload(g + i), (uint32_t)keep[i / PN_PANEL] >> i % PN_PANEL));
+}
 static void scale(real *g, double factor, int64_t n) { EACH vstore(g + i, vmul(vload(g + i), vset(R(factor)))); }
 static void clip_value(real *g, double c, int64_t n) {
     const vec hi = vset(R(c)), lo = vset(R(-c));

@@ -33,7 +33,7 @@ __all__ = [
     "Concat", "Dense", "Dropout", "EarlyStopping", "Flatten", "GaussianNoise", "GradientClip", "Input", "InstanceNorm",
     "LayerNorm", "Model", "ModelCheckpoint", "PReLU", "PythonLayer", "RMSProp", "Residual", "Rprop", "Sequential",
     "SignGradient", "Trainer", "activations", "analysis", "cpu_info", "datasets", "get_num_threads", "initializers",
-    "load", "logic", "losses", "metrics", "optimizers", "schedules", "set_num_threads", "tabular"
+    "load", "logic", "losses", "metrics", "optimizers", "prune", "schedules", "set_num_threads", "tabular"
 ]  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def get_num_threads() -> int:
 
 
 def __getattr__(name: str):
-    if name in ("analysis", "datasets", "logic", "tabular"):  # not needed to train: imported at the first use
+    if name in ("analysis", "datasets", "logic", "prune", "tabular"):  # not needed to train: imported at the first use
         from importlib import import_module
 
         return import_module(f"{__name__}.{name}")

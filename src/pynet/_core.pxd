@@ -22,6 +22,10 @@ cdef extern from "core.h":
         const uint32_t *outputs
         uint32_t n_values, n_params, n_ops, n_outputs, n_inputs, n_targets, n_sums, row_elems
         uint64_t param_elems
+        const uint8_t *places
+        const uint32_t *ends
+        uint64_t n_places
+        uint32_t n_ends
     ctypedef struct pn_array:
         void *base
         int64_t row_stride, col_stride
@@ -48,6 +52,7 @@ cdef extern from "core.h":
         void *params
         void *grads
         void *slots[2]
+        const uint16_t *keep
     ctypedef struct pn_machine:
         const char *isa
         int n_threads
@@ -64,7 +69,7 @@ cdef extern from "core.h":
         PN_FLOAT32, PN_FLOAT64, PN_INT8, PN_UINT8, PN_INT16, PN_UINT16, PN_INT32, PN_UINT32, PN_INT64, PN_UINT64
         PN_FLOAT16
         PN_FORWARD, PN_LOSS, PN_METRIC, PN_BACKWARD, PN_UPDATE, PN_OUTPUT
-        PN_ADD_X, PN_ADD_X2, PN_STOP_X, PN_STOP_X2, PN_NO_BACKWARD, PN_ADD_W, PN_TRAINABLE
+        PN_ADD_X, PN_ADD_X2, PN_STOP_X, PN_STOP_X2, PN_NO_BACKWARD, PN_ADD_W, PN_TRAINABLE, PN_MASKED
     const pn_entry pn_roll[]
     const char *pn_status_text(pn_status)
     const char *pn_version()
@@ -83,3 +88,4 @@ cdef extern from "core.h":
     void pn_set_num_threads(int)
     int pn_get_num_threads()
     int pn_available_cpus()
+    pn_status pn_obs(const double *, int, const double *, int64_t, int64_t, int64_t, int32_t *, double *) nogil

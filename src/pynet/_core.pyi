@@ -21,6 +21,7 @@ STOP_X2: int
 NO_BACKWARD: int
 ADD_W: int
 TRAINABLE: int
+MASKED: int
 OPS: dict[str, int]
 LOSSES: dict[str, int]
 METRICS: dict[str, int]
@@ -37,6 +38,7 @@ def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...
 def available_cpus() -> int: ...
 def aligned(n: int, dtype: Any) -> np.ndarray: ...
+def obs(inverse: np.ndarray, w: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]: ...
 def check_plan(plan: Any) -> None: ...
 @final
 class Machine:
@@ -48,6 +50,7 @@ class Machine:
         rows: int,
         grads: np.ndarray | None = None,
         slots: Sequence[np.ndarray] = (),
+        keep: np.ndarray | None = None,
         n_threads: int = 0,
         isa: str | None = None,
     ) -> None: ...

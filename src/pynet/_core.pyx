@@ -9,7 +9,7 @@ Nothing is decided here.  Arrays enter as buffers (no NumPy C-API, so one abi3 w
 cimport cython as _cython
 from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer)
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t, uint32_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uintptr_t
 from libc.string cimport memcpy, memset
 
 import time as _time
@@ -55,7 +55,7 @@ NONE = 0xffffffff
 PANEL = 16
 FORWARD, LOSS, METRIC, BACKWARD, UPDATE, OUTPUT = PN_FORWARD, PN_LOSS, PN_METRIC, PN_BACKWARD, PN_UPDATE, PN_OUTPUT
 ADD_X, ADD_X2, STOP_X, STOP_X2 = PN_ADD_X, PN_ADD_X2, PN_STOP_X, PN_STOP_X2
-NO_BACKWARD, ADD_W, TRAINABLE = PN_NO_BACKWARD, PN_ADD_W, PN_TRAINABLE
+NO_BACKWARD, ADD_W, TRAINABLE, MASKED = PN_NO_BACKWARD, PN_ADD_W, PN_TRAINABLE, PN_MASKED
 
 OPS, LOSSES, METRICS, OPTIMIZERS, CLIPS, ACTIVATIONS, RANDOM = {}, {}, {}, {}, {}, {}, {}
 
@@ -140,6 +140,7 @@ def aligned(n, dtype):
 
 include "_buffers.pxi"
 include "_plan.pxi"
+include "_prune.pxi"
 
 # ---- the machine -------------------------------------------------------------------------------------------------
 
@@ -158,13 +159,15 @@ cdef class Machine:
         With it the machine can train.
     slots : sequence of ndarray
         Optimizer state.
+    keep : uint16 ndarray [param_elems / 16], optional
+        Bits of the elements of ``params`` that are not pruned; needed where a parameter of the plan is MASKED.
     n_threads : int
         0: the process-wide number.
     isa : str, optional
         Instruction set; default: the best of this CPU or what ``PYNET_ISA`` names.
     """
     cdef pn_machine *m
-    cdef object keep
+    cdef object held        # the arenas
     cdef object dtype
     cdef dict target_widths
     cdef Py_ssize_t itemsize
@@ -175,7 +178,7 @@ cdef class Machine:
     cdef object error       # raised by the function of a python op, on its way through C
     cdef object caller      # the thread in which such a function runs now
 
-    def __init__(self, plan, params, *, rows, grads=None, slots=(), n_threads=0, isa=None):
+    def __init__(self, plan, params, *, rows, grads=None, slots=(), keep=None, n_threads=0, isa=None):
         if self.m != NULL:
             raise RuntimeError("a machine is made once")
         self.plan = _Plan(plan)
@@ -194,7 +197,14 @@ cdef class Machine:
         arenas.grads = self.arena(grads, "grads")
         for i, slot in enumerate(slots):
             arenas.slots[i] = self.arena(slot, f"slots[{i}]")
-        self.keep = (params, grads, tuple(slots))
+        if keep is not None and (keep.dtype != _np.uint16 or keep.shape != (self.plan.c.param_elems // 16,)
+                                 or not keep.flags.c_contiguous):
+            raise ValueError(f"keep: expected a vector of {self.plan.c.param_elems // 16} uint16")
+        if keep is not None:
+            arenas.keep = <const uint16_t *><uintptr_t>keep.ctypes.data
+        elif grads is not None and any(plan.params["flags"] & PN_MASKED):
+            raise ValueError("the plan has pruned parameters: keep, their bits, is missing")
+        self.held = (params, grads, tuple(slots), keep)
         cdef pn_dtype dtype = PN_F64 if self.itemsize == 8 else PN_F32
         name = isa.encode()
         cdef pn_status status = pn_machine_open(&self.m, &self.plan.c, dtype, rows, &arenas, name, n_threads)
@@ -245,7 +255,7 @@ cdef class Machine:
             raise ValueError("at most 16 inputs, outputs, targets and clips")
         c.rows, c.batch, c.ahead, c.stages, c.step, c.seed = \
             job.rows, job.batch, job.ahead, job.stages, job.step, job.seed
-        if c.stages & (PN_LOSS | PN_BACKWARD | PN_UPDATE) and self.keep[1] is None:
+        if c.stages & (PN_LOSS | PN_BACKWARD | PN_UPDATE) and self.held[1] is None:
             raise ValueError("this machine was made to predict: it has no gradient arena")
         cdef int64_t least = 0 if job.order is not None else c.rows
         if c.stages & PN_FORWARD:

@@ -21,6 +21,13 @@ cdef class _Plan:
         self.c.n_ops, self.c.n_outputs = len(plan.ops), len(plan.outputs)
         self.c.n_inputs, self.c.n_targets, self.c.n_sums = plan.n_inputs, plan.n_targets, plan.n_sums
         self.c.row_elems, self.c.param_elems = plan.row_elems, plan.param_elems
+        for name, size in (("places", 1), ("ends", 4)):
+            table = getattr(plan, name)
+            if table.dtype.kind != "u" or table.itemsize != size or table.ndim != 1 or not table.flags.c_contiguous:
+                raise TypeError(f"plan.{name}: expected a vector of {size}-byte unsigned integers")
+        self.c.places = <const uint8_t *>self.buffers.get(plan.places).buf
+        self.c.ends = <const uint32_t *>self.buffers.get(plan.ends.view("u1")).buf
+        self.c.n_places, self.c.n_ends = len(plan.places), len(plan.ends)
 
     cdef check(self):
         cdef char text[256]

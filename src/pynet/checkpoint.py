@@ -6,6 +6,7 @@ import numpy as np
 
 from . import clip, files, optimizers
 from ._check import integer, number
+from .compact_dense import compact_names
 from .heads import output_names
 from .losses import External
 from .plan import pack, unpack
@@ -43,6 +44,7 @@ def save(trainer, path) -> None:
         "n_threads": trainer.n_threads,
         "random_state": trainer.random_state,
         "trainable": [layer.trainable for layer in trainer.model.layers],
+        "compact": compact_names(trainer.model),
         "rate_factors": [layer.rate_factor for layer in trainer.model.layers],
         "epoch": trainer.epoch,
         "step": trainer.step,
@@ -81,6 +83,8 @@ def load(path, loss=None, learning_rate=None, backend=None, n_threads=None):
 
 
 def _trainer(Trainer, model, state, tensors, loss, learning_rate, backend, n_threads):
+    if state.get("compact"):
+        model = model.compact(state["compact"])
     names = output_names(model)
     saved = dict(zip(names, state["loss"], strict=True))
     if loss is None:

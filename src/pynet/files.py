@@ -1,7 +1,7 @@
 """Model files and checkpoints.
 
 Both are safetensors files.  Weights stand as plain (I, O) matrices under the names that ``model.parameters()``
-shows; everything else about a model is one JSON text in the header's ``__metadata__["pynet"]``::
+shows, pruned ones in the form of compact.py; everything else about a model is one JSON text in the header's ``__metadata__["pynet"]``::
 
     {"format_version": 1, "kind": "model" | "checkpoint", "library": "0.1.0",
      "model": the graph, "metadata": model.metadata, "state": of a checkpoint}
@@ -16,6 +16,8 @@ import os
 
 import numpy as np
 
+from . import compact
+from .compact_dense import CompactDense
 from ._safetensors import check_name, parse_json, read, write, write_atomically
 
 __all__ = [
@@ -55,6 +57,14 @@ def save_model(model, path, extra_tensors: dict[str, np.ndarray] | None = None, 
     for name, array in tensors.items():
         if not np.isfinite(array).all():
             raise ValueError(f"parameter {name!r} has NaN or infinite values, expected finite ones; nothing was saved")
+    masks = model.weights.masks()
+    for layer in model.layers:
+        name = f"{model.names[layer]}.kernel"
+        if isinstance(layer, CompactDense):
+            tensors |= layer.tensors(name, tensors.pop(f"{name}.values"))
+            masks.pop(f"{name}.values", None)
+    for name, mask in masks.items():
+        tensors |= compact.encode(name, tensors.pop(name), mask)
     for name, array in (extra_tensors or {}).items():
         if name in tensors:
             raise ValueError(f"extra tensor {name!r} has the name of a parameter")
@@ -163,6 +173,7 @@ def _load(path):
     except (TypeError, ValueError) as error:
         raise ValueError(f"{_text(path)}: {str(error)[:500]}") from error
     names = {weight.name for weight in model.weights}
+    names |= {f"{name}.{suffix}" for name in model.weights.masks() for suffix in compact.SUFFIXES}
     extra = {name: array for name, array in tensors.items() if name not in names}
     if extra and document["kind"] == "model":
         raise ValueError(f"{_text(path)}: tensor {next(iter(extra))!r} is no parameter of the model")

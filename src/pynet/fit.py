@@ -95,7 +95,8 @@ class Fit:
             "epochs": run["epochs"], "batches": self.batches, "rows": len(self.rows), "batch_size": self.size,
             "metrics": names + ([f"val_{n}" for n in names] if data["validation"] else []),
         }  # fmt: skip
-        self.plan, self.machine = trainer._machine("train", heads, self.size)
+        self.heads = heads
+        self._make_machine()
         check_batches(self.plan, len(self.rows), self.size)
         self.job = trainer._job(
             self.plan, data["inputs"], data["targets"], data["weight"], len(self.rows), self.size, 0
@@ -109,6 +110,10 @@ class Fit:
                     callback.set_state(values, arrays)
                 except (KeyError, TypeError) as error:
                     raise ValueError(f"the checkpoint's state of {kind} is damaged: {error}") from error
+
+    def _make_machine(self) -> None:
+        self.masks = self.trainer.model.weights.mask_version
+        self.plan, self.machine = self.trainer._machine("train", self.heads, self.size)
 
     def call(self, hook: str, *arguments) -> list:
         """Call one method of every callback that has it; return what they return."""
@@ -158,6 +163,8 @@ class Fit:
 
     def _slice(self) -> None:
         """Run the batches of some 50 ms."""
+        if self.masks != self.trainer.model.weights.mask_version:  # a callback has pruned
+            self._make_machine()
         begun, k = time.perf_counter(), self.run["batch"]
         done = self.trainer._advance(
             self.plan, self.machine, self.job, k, min(self.batches - k, self._guess), SLICE_SECONDS

@@ -84,7 +84,7 @@ class Layer:
         self.name_is_automatic = name is None
         self.trainable = flag("trainable", trainable)
         self.rate_factor = 1.0
-        self.home: tuple | None = None  # (arena, {suffix: param record}) of the model that last trained or set it
+        self.home: tuple | None = None  # (arena, {suffix: param record}, keep) of the model that last trained or set it
         self._output: weakref.ref[Value] | None = None
 
     def __call__(self, inputs) -> Value:

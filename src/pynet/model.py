@@ -358,6 +358,44 @@ class Model:
 
         set_rate_factors(self, factors)
 
+    # ---- pruned -----------------------------------------------------------------------------------------------------
+
+    def compact(self, layers=None):
+        """Return a copy that holds of pruned Dense layers only what is left: smaller, and faster for many rows.
+
+        It predicts the same bits.  It can be trained as it is: what is pruned does not exist in it.  To prune it
+        further, `expand` it.
+
+        Parameters
+        ----------
+        layers : list of str, optional
+            Names of the layers; default: all pruned ones that become smaller and have no max_norm.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        TypeError, ValueError
+            A layer is unknown, not pruned, no Dense, or has a max_norm.
+        """
+        from .compact_dense import compact
+
+        return compact(self, layers)
+
+    def expand(self):
+        """Return a copy in which no layer is in compact form: pruned weights are 0, under masks."""
+        from .compact_dense import expanded
+
+        return expanded(self)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the parameters take in memory, the places of compact layers and the masks of pruned ones included."""
+        masks = 0 if self.weights.keep is None else self.weights.keep.nbytes
+        return self.arena.nbytes + self.plan.places.nbytes + self.plan.ends.nbytes + masks
+
     # ---- as text, as a file -----------------------------------------------------------------------------------------
 
     def summary(self, print_fn=print) -> None:
@@ -384,7 +422,11 @@ class Model:
     def __reduce__(self):
         from .restore import restore
 
-        return restore, (self.config(), np.array(self.arena), self.metadata)
+        from .compact_dense import compact_names
+
+        names = compact_names(self)
+        model = self.expand() if names else self
+        return restore, (self.config(), np.array(model.arena), self.metadata, model.weights.masks(), names)
 
 
 class Sequential(Model):

@@ -15,7 +15,7 @@ from .model import Model
 from .plan import NONE
 from .trainer import Trainer
 
-__all__ = ["Call", "Flow", "check_model", "clone", "open_up"]
+__all__ = ["Call", "Flow", "check_model", "clone", "open_up", "wired_again"]
 
 
 def check_model(name: str, model) -> None:
@@ -24,9 +24,11 @@ def check_model(name: str, model) -> None:
         raise TypeError(f"{name} must be a pynet Model, got {type(model).__name__}")
 
 
-def clone(model) -> Model:
-    """Return a copy of a model, with layers of its own; those written in Python, which no file can hold, as well."""
-    return _wired_again(model, {})[0]
+def clone(model, dtype=None) -> Model:
+    """Return a copy of a model, with layers of its own; those written in Python, which no file can hold, as well.
+
+    `dtype`: that of the copy, if it shall be another."""
+    return wired_again(model, {}, dtype=dtype)[0]
 
 
 class Call:
@@ -51,7 +53,7 @@ def open_up(model) -> tuple[Model, list[Call]]:
         activation = layer.applied_activation()
         if isinstance(layer, Dense) and activation.name != "identity":
             split[layer] = Activation(activation)
-    opened, made = _wired_again(model, split)
+    opened, made = wired_again(model, split)
     depth: dict = {}
     calls = []
     for node in model.nodes:
@@ -61,16 +63,20 @@ def open_up(model) -> tuple[Model, list[Call]]:
     return opened, calls
 
 
-def _wired_again(model, split: dict) -> tuple[Model, dict]:
+def wired_again(model, split: dict, twins=(), dtype=None) -> tuple[Model, dict]:
     """Return a model of copied layers, and {node: (what its layer makes now, what stands for it now)}.
 
-    `split`: layers -> the Activation that stands behind them from now on.
+    `split`: layers -> the Activation that stands behind them from now on; `twins`: layers -> others in their place,
+    which bring their parameters along.
     """
-    twins = {layer: copy.copy(layer) for layer in model.layers}
+    ready = dict(twins)
+    twins = {layer: ready.get(layer) or copy.copy(layer) for layer in model.layers}
     for layer, twin in twins.items():
+        if layer in ready:
+            continue
         twin.name, twin._output = model.names[layer], None
         records = {weight.suffix: weight.record for weight in model.weights if weight.layer is layer}
-        twin.home = (model.arena, records) if records else None  # where the new model finds its numbers
+        twin.home = (model.arena, records, model.weights.keep) if records else None  # where the new model finds its numbers
         if layer in split:
             twin.activation = activations.get(None)
     made: dict = {}
@@ -79,7 +85,7 @@ def _wired_again(model, split: dict) -> tuple[Model, dict]:
         inner = twin.output if twin.is_input else twin(reads if len(reads) > 1 else reads[0])
         made[node] = inner, split[node.layer](inner) if node.layer in split else inner
     inputs, outputs = ([made[v][1] for v in values] for values in (model.inputs, model.outputs))
-    result = Model(inputs, outputs, dtype=model.dtype, name=model.name)
+    result = Model(inputs, outputs, dtype=dtype or model.dtype, name=model.name)
     result.metadata = copy.deepcopy(model.metadata)
     return result, made
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _core
 
-__all__ = ["Job", "Plan", "build", "pack", "padded", "param_size", "unpack"]
+__all__ = ["Job", "Plan", "bits_of", "build", "pack", "padded", "param_size", "unpack", "words_of"]
 
 PANEL = _core.PANEL
 NONE = _core.NONE
@@ -54,6 +54,16 @@ def pack(arena: np.ndarray, record, array) -> None:
     _panels(arena, record)[...] = wide.reshape(rows, -1, PANEL).transpose(1, 0, 2)
 
 
+def bits_of(words: np.ndarray) -> np.ndarray:
+    """Return the bits of uint16 words, lowest first, as an arena of 0 and 1: how masks of pruned weights are kept."""
+    return np.unpackbits(words.astype("<u2").view(np.uint8), bitorder="little")
+
+
+def words_of(bits: np.ndarray) -> np.ndarray:
+    """Return the words of which `bits_of` makes these bits."""
+    return np.packbits(bits, bitorder="little").view("<u2").astype(np.uint16)
+
+
 # ---- the tables -----------------------------------------------------------------------------------------------------
 
 
@@ -85,14 +95,16 @@ class Plan:
     node_values : list of int
         For each value of the graph (model.nodes) the value of this plan that holds it, NONE if none does.  What a
         layer was folded into is there no more: its value is the one behind the fold.
+    places, ends : uint8 and uint32 arrays
+        Where the values of sparse ops belong: see csrc/pynet.h.
     functions : dict of int -> object with forward(x, width) and backward(x, y, dy)
         What computes the python op of that number.
     """
 
     __slots__ = (
-        "dtype", "functions", "head_values", "input_gradients", "input_values", "n_inputs", "n_sums", "n_targets",
-        "node_values", "op_names", "ops", "outputs", "param_elems", "param_names", "params", "row_elems", "sum_slots",
-        "values"
+        "dtype", "ends", "functions", "head_values", "input_gradients", "input_values", "n_inputs", "n_sums", "n_targets",
+        "node_values", "op_names", "ops", "outputs", "param_elems", "param_names", "params", "places", "row_elems",
+        "sum_slots", "values"
     )  # fmt: skip
 
     values: np.ndarray
@@ -112,6 +124,8 @@ class Plan:
     op_names: list[str]
     sum_slots: list[tuple]
     node_values: list[int]
+    places: np.ndarray
+    ends: np.ndarray
     functions: dict
 
     def __init__(self, **tables):
@@ -157,7 +171,7 @@ class Plan:
 
 
 ROLLS: dict[str, dict] = {  # what `act` means, by kind
-    "dense": _core.ACTIVATIONS, "activation": _core.ACTIVATIONS, "loss": _core.LOSSES, "metric": _core.METRICS,
+    "dense": _core.ACTIVATIONS, "sparse": _core.ACTIVATIONS, "activation": _core.ACTIVATIONS, "loss": _core.LOSSES, "metric": _core.METRICS,
     "random": _core.RANDOM, "gradient_clip": _core.CLIPS,
 }  # fmt: skip
 FLAGS = ("ADD_X", "ADD_X2", "STOP_X", "STOP_X2", "NO_BACKWARD", "ADD_W")

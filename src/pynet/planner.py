@@ -19,7 +19,9 @@ __all__ = ["Planner"]
 class Op:
     """One op while the plan is being made; the fields are those of pn_op."""
 
-    __slots__ = ("act", "at", "b", "flags", "function", "kind", "name", "p", "slot", "w", "w2", "x", "x2", "y", "z")
+    __slots__ = (
+        "act", "at", "b", "flags", "form", "function", "kind", "name", "p", "slot", "w", "w2", "x", "x2", "y", "z"
+    )  # fmt: skip
 
     def __init__(self, name: str, kind: str, **fields):
         self.name, self.kind = name, _core.OPS[kind]
@@ -27,6 +29,7 @@ class Op:
         self.x = self.x2 = self.y = self.z = self.w = self.b = self.w2 = NONE
         self.p: tuple[float, ...] = ()
         self.function = None  # of a python op
+        self.form = None  # of a sparse op
         for field, value in fields.items():
             setattr(self, field, value)
 
@@ -105,6 +108,14 @@ class Planner:
             return self.activate(self.op("dense", width, x=x, w=w, b=b), activation)
         z = self.value(width) if self.goes_down and activation.needs == "X" else NONE
         return self.op("dense", width, x=x, w=w, b=b, z=z, act=activation.id, p=activation.parameters)
+
+    def sparse(self, x: int, w: int, b: int, width: int, activation, form) -> int:
+        """Add y = activation(x w + b), of w the values of a compact form."""
+        fields = {"x": x, "w": w, "b": b, "form": form}
+        apart = not activation.fusable or self.goes_down and activation.needs == "X"
+        if self.node in self.absorbed or apart:
+            return self.activate(self.op("sparse", width, p=(0.0, 0.0), **fields), activation)
+        return self.op("sparse", width, act=activation.id, p=(*activation.parameters, 0.0, 0.0)[:2], **fields)
 
     def activate(self, x: int, activation) -> int:
         """Add y = activation(x)."""
@@ -258,7 +269,8 @@ class Planner:
                 else:
                     op.flags |= add if x in has_gradient else 0
                     has_gradient.add(x)
-        self.params["flags"] = [_core.TRAINABLE if p in trained else 0 for p in range(len(self.params))]
+        self.params["flags"] &= _core.MASKED
+        self.params["flags"][list(trained)] |= _core.TRAINABLE
         self.params["rate"] = [
             _check.number(f"rate_factor of {w.layer!r}", w.layer.rate_factor, 0.0) for w in self.model.weights
         ]
@@ -283,8 +295,23 @@ class Planner:
                 needs.add(op.y)
         return needs
 
+    def _structures(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return places and ends of the sparse ops, one behind the other; a single one is not copied."""
+        forms = list(dict.fromkeys(op.form for op in self.ops if op.form is not None))
+        at = np.cumsum([0, *(len(form.places) for form in forms)]).tolist()
+        slot = np.cumsum([0, *(len(form.counts) for form in forms)]).tolist()
+        if at[-1] >= NONE:
+            raise ValueError(f"the model is too large: {at[-1]} weights left of pruned layers")
+        for op in self.ops:
+            if op.form is not None:
+                k = forms.index(op.form)
+                op.at, op.slot, op.p = at[k], slot[k], (*op.p, 4.0 if op.form.nibbles else 8.0)
+        ends = [np.cumsum(form.counts, dtype=np.uint32) for form in forms]
+        return _joined([form.places for form in forms], np.uint8), _joined(ends, np.uint32)
+
     def _tables(self, sum_slots: list, n_targets: int, input_gradients: list[int]) -> Plan:
         """Number what is left, lay out the values and make records of everything."""
+        places, value_ends = self._structures()
         used = sorted({v for op in self.ops for v in (*op.reads, op.y, op.z)} - {NONE})
         number = {v: i for i, v in enumerate(used)} | {NONE: NONE}
         for op in self.ops:
@@ -314,7 +341,13 @@ class Planner:
             op_names=[op.name for op in self.ops],
             sum_slots=sum_slots,
             node_values=[number.get(self.made[node], NONE) for node in self.model.nodes],
+            places=places,
+            ends=value_ends,
             functions={i: op.function for i, op in enumerate(self.ops) if op.function},
         )
         _core.check_plan(plan)
         return plan
+
+
+def _joined(arrays: list, dtype) -> np.ndarray:
+    return arrays[0] if len(arrays) == 1 else np.concatenate([np.zeros(0, dtype), *arrays])

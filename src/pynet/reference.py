@@ -12,7 +12,8 @@ import time
 import numpy as np
 
 from . import _core, reference_norm, reference_ops, reference_updates
-from .plan import Job, pack, unpack
+from .compact import Compact
+from .plan import Job, bits_of, pack, unpack
 from .reference_ops import DOWN, LABELLED, OP, UP, Op
 
 __all__ = ["Machine"]
@@ -32,6 +33,8 @@ class Machine:
         Arena of their gradients; None: this machine only goes forward.
     slots : sequence of arrays like `params`
         State of the optimizer.
+    keep : uint16 array [plan.param_elems / 16], optional
+        Bits of the elements of `params` that are not pruned.
     n_threads, isa
         For the interface of the C machine: NumPy has neither.
 
@@ -44,15 +47,18 @@ class Machine:
     isa = "numpy"
     n_threads = 1
 
-    def __init__(self, plan, params, *, rows: int, grads=None, slots=(), n_threads: int = 0, isa: str | None = None):
+    def __init__(self, plan, params, *, rows: int, grads=None, slots=(), keep=None, n_threads: int = 0, isa=None):
         if isa not in (None, "numpy"):
             raise ValueError(f"isa of the NumPy machine is 'numpy', got {isa!r}")
         self.plan, self.rows, self.dtype = plan, rows, np.dtype(plan.dtype)
         self._arena, self._grad_arena, self._slot_arenas = params, grads, list(slots)
         self.widths = plan.values["width"].tolist()
         self.trainable = [bool(flags & _core.TRAINABLE) for flags in plan.params["flags"].tolist()]
+        masked = np.flatnonzero(plan.params["flags"] & _core.MASKED).tolist() if grads is not None else []
+        self.pruned = {p: unpack(bits_of(keep), plan.params[p]) == 0 for p in masked if self.trainable[p]}
         ops = [Op(record, plan.functions.get(i)) for i, record in enumerate(plan.ops)]
         self.ops = [op for op in ops if op.kind in UP]
+        self.forms = {op.at: self._form(op) for op in ops if op.kind == OP["sparse"]}  # by the place of their steps
         self.losses = [op for op in ops if op.kind == OP["loss"]]
         self.metrics = [op for op in ops if op.kind == OP["metric"]]
         self.classes: dict[int, int] = {}  # of each target slot with class numbers: width of its narrowest head
@@ -71,6 +77,14 @@ class Machine:
         self.kept: dict = {}  # what ops keep of the last batch: a batch norm (mean, variance), an LSTM its states
         self.tracked = [op for op in self.ops if op.kind == OP["batch_norm"]]
         self.job: Job | None = None
+
+    def _form(self, op: Op) -> Compact:
+        """Return the form of a sparse op, read from the plan's tables."""
+        shape, nibbles = (self.widths[op.x], self.widths[op.y]), op.p[2] == 4
+        counts = np.diff(self.plan.ends[op.slot : op.slot + shape[1]], prepend=np.uint32(0))
+        n = int(counts.sum())
+        places = self.plan.places[op.at : op.at + (-(-n // 2) if nibbles else n)]
+        return Compact(shape, np.zeros(n, self.dtype), places, counts, nibbles)
 
     # ---- used by the ops -----------------------------------------------------------------------------------------
 
@@ -140,6 +154,8 @@ class Machine:
         for p, l1, l2 in self._penalized():
             extra = reference_updates.penalty_gradient(l1, l2, self.params[p])
             self.param_gradients[p] = self.param_gradients[p] + extra
+        for p, pruned in self.pruned.items():
+            self.param_gradients[p] = np.where(pruned, self.dtype.type(0), self.param_gradients[p])
 
     def _update(self, job, step: int, rate: float) -> bool:
         """Clip and step; False, and nothing is changed, if the gradient's norm is not finite."""

@@ -14,7 +14,7 @@ import numpy as np
 from . import _core, activations, reference_losses, reference_lstm, reference_norm, reference_random, reference_updates
 
 OP = _core.OPS
-ACTIVATED = (OP["dense"], OP["activation"])
+ACTIVATED = (OP["dense"], OP["sparse"], OP["activation"])
 
 
 class Op:
@@ -70,6 +70,19 @@ def dense_forward(m, op: Op) -> None:
     m.values[op.y] = y_bo
 
 
+def sparse_matrix(m, op: Op) -> np.ndarray:
+    """Return w [I, O] of a sparse op: its values where its places say, 0 elsewhere."""
+    return m.forms[op.at].matrix(m.params[op.w][0])
+
+
+def sparse_forward(m, op: Op) -> None:
+    """y = act(x w + b)"""
+    y_bo = m.values[op.x] @ sparse_matrix(m, op)
+    if op.b is not None:
+        y_bo += m.params[op.b]
+    m.values[op.y] = op.activation(y_bo)
+
+
 def activation_forward(m, op: Op) -> None:
     """y = act(x)"""
     m.values[op.y] = op.activation(m.values[op.x])
@@ -107,6 +120,7 @@ def prelu_forward(m, op: Op) -> None:
 UP = {
     OP["input"]: input_forward,
     OP["dense"]: dense_forward,
+    OP["sparse"]: sparse_forward,
     OP["activation"]: activation_forward,
     OP["add"]: add_forward,
     OP["concat"]: concat_forward,
@@ -136,6 +150,15 @@ def dense_backward(m, op: Op) -> None:
     m.add_up(op, op.b, lambda: dz_bo.sum(axis=0, keepdims=True))
     if not op.flags & _core.STOP_X:
         m.pass_down(op.x, dz_bo @ m.params[op.w].T, op.flags & _core.ADD_X)
+
+
+def sparse_backward(m, op: Op) -> None:
+    """dz = dy act'(z);  dv = (x^T dz) where there are values,  db = sum_b dz,  dx = dz w^T"""
+    dz_bo = op.activation.pull_back(m.values[op.y], m.gradients[op.y])
+    m.add_up(op, op.w, lambda: (m.values[op.x].T @ dz_bo)[m.forms[op.at].where()][None])
+    m.add_up(op, op.b, lambda: dz_bo.sum(axis=0, keepdims=True))
+    if not op.flags & _core.STOP_X:
+        m.pass_down(op.x, dz_bo @ sparse_matrix(m, op).T, op.flags & _core.ADD_X)
 
 
 def activation_backward(m, op: Op) -> None:
@@ -186,6 +209,7 @@ def prelu_backward(m, op: Op) -> None:
 DOWN = {
     OP["input"]: input_backward,
     OP["dense"]: dense_backward,
+    OP["sparse"]: sparse_backward,
     OP["activation"]: activation_backward,
     OP["add"]: add_backward,
     OP["concat"]: concat_backward,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .compact import decode
 from .config import graph_from_config
 from .model import Model
 
@@ -30,10 +31,18 @@ def model_from_config(config: dict, tensors: dict | None = None) -> Model:
         model.weights.start(0)
         model._adopt()
         return model
-    state = {weight.name: tensors[weight.name] for weight in model.weights if weight.name in tensors}
+    state, masks = {}, {}
+    for weight in model.weights:
+        pruned = decode(weight.name, weight.shape, tensors)
+        if pruned:
+            state[weight.name], masks[weight.name] = pruned
+        elif weight.name in tensors:
+            state[weight.name] = tensors[weight.name]
     model.weights.check_names(state)
     model.weights.allocate()
     model.load_state_dict(state)
+    if masks:
+        model.weights.set_masks(masks)
     model._adopt()
     return model
 
@@ -44,11 +53,13 @@ def _wired(config: dict) -> Model:
     return model
 
 
-def restore(config: dict, arena: np.ndarray, metadata: dict) -> Model:
+def restore(config: dict, arena: np.ndarray, metadata: dict, masks: dict | None = None, names=()) -> Model:
     """Unpickle or copy a model."""
     model = _wired(config)
     model.weights.allocate()
     model.arena[:] = arena
+    if masks:
+        model.weights.set_masks(masks)
     model.metadata = metadata
     model._adopt()
-    return model
+    return model.compact(list(names)) if names else model

@@ -104,7 +104,8 @@ class Trainer:
         if self.optimizer.rule != self._rule and self._fit is None:  # a momentum more or less: another rule and state
             self._rule, self._slots = self.optimizer.rule, self._arenas(self.optimizer.n_slots)
         layers = tuple(getattr(layer, name) for layer in self.model.layers for name in layer.live)
-        key = (tuple(h and h.key() for h in heads), input_gradients, self._rule, layers, mode)
+        masks = self.model.weights.mask_version
+        key = (tuple(h and h.key() for h in heads), input_gradients, self._rule, layers, mode, masks)
         known = self._cache.get(purpose)
         if known and known[0] == key and known[3] >= rows:
             return known[1], known[2]
@@ -119,7 +120,9 @@ class Trainer:
             (self._scratch,) = self._arenas(1)  # so that looking at a net never touches the gradients it trains with
         grads = self._grads if purpose == "train" else self._scratch
         grads[:] = 0  # ClipNorm must not see what was left for parameters that are now frozen
-        arenas = {"grads": grads, "slots": self._slots}
+        for slot in self._slots:  # of weights that are pruned by now
+            self.model.weights.clear_pruned(slot)
+        arenas = {"grads": grads, "slots": self._slots, "keep": self.model.weights.keep}
         machine = make(plan, self.model.arena, rows=rows, n_threads=self.n_threads, **arenas)
         self._cache[purpose] = (key, plan, machine, rows)
         return plan, machine

@@ -5,10 +5,12 @@ The layout is a property of the graph, so all plans of a model share the arena; 
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 
 from . import _check, _core
-from .plan import pack, param_size, unpack
+from .plan import bits_of, pack, param_size, unpack, words_of
 
 __all__ = ["Weight", "Weights"]
 
@@ -36,19 +38,25 @@ class Weights:
     Attributes
     ----------
     records : array of _core.PARAM
-        Offsets, shapes and penalties; the flags are a plan's business.
+        Offsets, shapes and penalties; of the flags MASKED alone, the others are a plan's business.
     index : dict
         (layer, suffix) -> number.
     elems : int
         Length of the arena.
     arena : array of `dtype`
         The numbers, in panel layout (empty until `allocate`).
+    keep : uint16 array [elems / 16], or None
+        Bits of the arena, 0 where a weight is pruned: it is 0 and stays so.  None: nothing was ever pruned.
+    mask_version : int
+        How often the masks have changed.
     """
 
     def __init__(self, layers: list, names: dict, dtype: np.dtype):
         owned = [(layer, parameter) for layer in layers for parameter in layer.parameters()]
         self.dtype = dtype
         self.arena: np.ndarray = np.zeros(0, dtype)
+        self.keep: np.ndarray | None = None
+        self.mask_version = 0
         self.records = np.zeros(len(owned), _core.PARAM)
         self.rows: list[Weight] = []
         self.index: dict = {}
@@ -84,8 +92,8 @@ class Weights:
         """Tell the layers that their newest values are here: a model made of them later starts from these."""
         for weight in self.rows:
             home = weight.layer.home
-            if home is None or home[0] is not self.arena:
-                weight.layer.home = home = (self.arena, {})
+            if home is None or home[0] is not self.arena or home[2] is not self.keep:
+                weight.layer.home = home = (self.arena, {}, self.keep)
             home[1][weight.suffix] = weight.record
 
     def start(self, key: int) -> None:
@@ -98,16 +106,23 @@ class Weights:
         self.allocate()
         for weight, array in fresh:
             pack(self.arena, weight.record, array)
+        masks = {}
         for weight in self.rows:
             if homes[weight.layer] is not None:
-                arena, records = homes[weight.layer]
-                pack(self.arena, weight.record, unpack(arena, records[weight.suffix]))
+                arena, records, keep = homes[weight.layer]
+                record = records[weight.suffix]
+                pack(self.arena, weight.record, unpack(arena, record))
+                if record["flags"] & _core.MASKED:
+                    masks[weight.name] = unpack(bits_of(keep), record)
+        if masks:
+            self.set_masks(masks)
 
     def draw(self, key: int) -> None:
         """Draw all values anew."""
         arrays = [self._draw(i, key) for i in range(len(self.rows))]
         for weight, array in zip(self.rows, arrays, strict=True):
             pack(self.arena, weight.record, array)
+        self.clear_pruned(self.arena)
         self.claim()
 
     def _draw(self, i: int, key: int) -> np.ndarray:
@@ -116,6 +131,46 @@ class Weights:
             return weight.draw(self.dtype, key, (i,))
         except ValueError as error:
             raise ValueError(f"parameter {weight.name!r}: {error}") from None
+
+    # ---- masks of pruned weights ------------------------------------------------------------------------------------
+
+    def masks(self) -> dict[str, np.ndarray]:
+        """Return {name: boolean array, True where a weight is kept} of the pruned parameters."""
+        if self.keep is None:
+            return {}
+        bits = bits_of(self.keep)
+        pruned = [weight for weight in self.rows if weight.record["flags"] & _core.MASKED]
+        return {weight.name: unpack(bits, weight.record).reshape(weight.shape).astype(bool) for weight in pruned}
+
+    def set_masks(self, masks: dict) -> None:
+        """Prune the parameters named in {name: array like them, 0 where a weight goes}; None: its mask is taken off."""
+        bits = np.ones(self.elems, np.uint8) if self.keep is None else bits_of(self.keep)
+        for weight in self.rows:
+            if weight.name in masks:
+                mask = masks[weight.name]
+                pack(bits, weight.record, np.ones(weight.shape) if mask is None else mask)
+                weight.record["flags"] = _core.MASKED if mask is not None else 0
+        self.keep = words_of(bits)
+        self.mask_version += 1
+        self.clear_pruned(self.arena)
+        self.claim()
+
+    @contextlib.contextmanager
+    def all_or_nothing(self):
+        """Values and masks are as they were before if what is done meanwhile fails or is interrupted."""
+        arena, keep, flags = self.arena.copy(), self.keep, self.records["flags"].copy()
+        try:
+            yield
+        except BaseException:
+            self.arena[:], self.keep, self.records["flags"] = arena, keep, flags
+            self.mask_version += 1
+            self.claim()
+            raise
+
+    def clear_pruned(self, arena: np.ndarray) -> None:
+        """Set the places of pruned weights in an arena to 0."""
+        if self.keep is not None:
+            arena[bits_of(self.keep) == 0] = 0
 
     # ---- plain copies -----------------------------------------------------------------------------------------------
 
@@ -135,6 +190,7 @@ class Weights:
         for weight in self.rows:
             if weight.name in arrays:
                 pack(staged, weight.record, self._checked(weight, arrays[weight.name]))
+        self.clear_pruned(staged)
         self.arena[:] = staged
         self.claim()
 

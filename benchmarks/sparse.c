@@ -1,0 +1,82 @@
+/* sparse.c: one layer, dense and pruned, for sparse.py: seconds of one call, float32, one thread. */
+#include "core.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t state;
+static double draw(void) { /* in [0,1): a linear congruential generator's upper bits */
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (double)(state >> 33) / 2147483648.0;
+}
+
+static float *numbers(size_t n) {
+    float *a = aligned_alloc(64, (n * sizeof *a + 63) / 64 * 64);
+    for (size_t i = 0; a && i < n; i++) a[i] = (float)((i * 2654435761u >> 16 & 255) / 256.0 - 0.5);
+    return a;
+}
+
+static int64_t leading(int64_t n) { /* as the planner: padded, never a multiple of 4 KiB */
+    n = (int64_t)pn_pad((uint64_t)n);
+    return n % 1024 ? n : n + PN_PANEL;
+}
+
+typedef struct form {
+    pn_sparse w;
+    float *values;
+    uint8_t *steps;
+    uint32_t *ends;
+} form;
+
+/* Each weight stays with probability `density`. */
+static void prune(form *f, int64_t I, int64_t O, double density, int nibbles) {
+    const int longest = nibbles ? 15 : 255;
+    const size_t most = (size_t)(I * O) + (size_t)O;
+    f->values = malloc(most * sizeof *f->values), f->steps = calloc(most, 1), f->ends = malloc((size_t)O * sizeof *f->ends);
+    uint32_t n = 0;
+    for (int64_t o = 0; o < O; o++) {
+        int64_t last = -1;
+        for (int64_t i = 0; i < I; i++) {
+            const int kept = draw() < density;
+            if (!kept && i - last < longest) continue;
+            f->values[n] = kept ? (float)(draw() - 0.5) : 0;
+            const uint8_t step = (uint8_t)(i - last);
+            if (nibbles)
+                f->steps[n / 2] |= (uint8_t)(step << (n % 2 * 4));
+            else
+                f->steps[n] = step;
+            n++, last = i;
+        }
+        f->ends[o] = n;
+    }
+    f->w = (pn_sparse){f->values, f->steps, f->ends, nibbles};
+}
+
+/* way: 0 dense, 1 rows, 2 columns.  -1: no such ISA. */
+__attribute__((visibility("default"))) double sparse_seconds(const char *name, int way, int64_t B, int64_t I, int64_t O,
+                                                             double density, int nibbles, int64_t rounds) {
+    const pn_isa *isa = pn_isa_find(name);
+    if (!isa) return -1;
+    const pn_kernels_f32 *k = isa->kernels[0];
+    const int64_t ldx = leading(I), ldy = leading(O), R = B > 16 ? 32 : 16;
+    const int64_t tiles = (B + R - 1) / R;
+    const int64_t P = pn_panels((uint32_t)O);
+    float *x = numbers((size_t)(B * ldx)), *y = numbers((size_t)(B * ldy)), *w = numbers((size_t)(I * P * 16));
+    float *b = numbers((size_t)pn_pad((uint64_t)O)), *x_tir = numbers((size_t)(tiles * I * PN_SPARSE_TILE));
+    const double p[4] = {0};
+    form f = {0};
+    if (way) prune(&f, I, O, density, nibbles);
+    double seconds = -1;
+    for (int64_t r = -1; r < rounds; r++) {
+        if (r == 0) seconds = pn_now();
+        if (way == 0) k->dense_forward(x, ldx, w, b, y, ldy, NULL, 0, 0, B, I, 0, P, PN_ACT_relu, p, NULL);
+        if (way == 1) k->sparse_rows(x, ldx, &f.w, b, y, ldy, 0, B, O, 0, P, PN_ACT_relu, p);
+        if (way == 2) {
+            k->columns(x, ldx, x_tir, R, B, I, 0, tiles);
+            k->sparse_columns(x_tir, R, &f.w, b, y, ldy, B, I, O, 0, tiles, 0, P, PN_ACT_relu, p);
+        }
+    }
+    seconds = (pn_now() - seconds) / (double)rounds;
+    free(x), free(y), free(w), free(b), free(x_tir), free(f.values), free(f.steps), free(f.ends);
+    return seconds;
+}

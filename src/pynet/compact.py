@@ -1,0 +1,173 @@
+"""The compact form of a pruned matrix: what is left of it, and where.  The same in files, in memory and for the kernels.
+
+Of a matrix [I, O] it holds, output by output, inputs ascending,
+
+    values   float [n]      the weights that are left
+    steps    uint8 [n]      distance from the input of a value to that of the next; the first counts from input -1
+    counts   uint32 [O]     values of each output
+
+so each weight takes 5 bytes.  Where the steps are short they have four bits each, two in a byte, the first in the lower
+half ("nibbles", uint8 [ceil(n / 2)], instead of "steps"): 4.5 bytes.  A distance longer than 255 or 15 is made of several
+steps with values 0 in between.  A weight that is left and is 0 is written as -0, to tell it from those.
+
+In a file the pruned parameter "dense_1.kernel" stands as the tensors "dense_1.kernel.values", "dense_1.kernel.counts" and
+"dense_1.kernel.steps" or "dense_1.kernel.nibbles", or, where that would be longer, as it is, with a tensor
+"dense_1.kernel.bits": uint8 [ceil(I O / 8)], bit k % 8 of byte k / 8 is 1 where element k of the matrix is left.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["SUFFIXES", "Compact", "decode", "encode"]
+
+SUFFIXES = ("values", "counts", "steps", "nibbles", "bits")
+LONGEST = {"steps": 255, "nibbles": 15}
+
+
+class Compact:
+    """A pruned matrix [I, O] in compact form.
+
+    Attributes
+    ----------
+    shape : (I, O)
+    values, counts : arrays [n], uint32 [O]
+    places : uint8 array
+        The steps; two in a byte if `nibbles`.
+    nibbles : bool
+    """
+
+    __slots__ = ("counts", "nibbles", "places", "shape", "values")
+
+    def __init__(self, shape, values, places, counts, nibbles: bool):
+        self.shape, self.values, self.places = shape, values, places
+        self.counts, self.nibbles = counts, nibbles
+
+    @classmethod
+    def of(cls, matrix: np.ndarray, mask: np.ndarray) -> Compact:
+        """Return the shorter of the two forms of a matrix [I, O], True in the mask where a weight is left."""
+        forms = [cls._made(matrix, mask, nibbles) for nibbles in (False, True)]
+        return min(forms, key=lambda form: form.nbytes)
+
+    @classmethod
+    def _made(cls, matrix, mask, nibbles: bool) -> Compact:
+        longest = LONGEST["nibbles" if nibbles else "steps"]
+        rows, cols = matrix.shape
+        o, i = np.nonzero(mask.T)
+        distance = np.diff(i, prepend=-1)
+        first = np.diff(o, prepend=-1) > 0
+        distance[first] = i[first] + 1
+        between = (distance - 1) // longest
+        at = np.cumsum(between + 1) - 1  # where the weights that are left stand among the values
+        n = int(at[-1]) + 1 if len(at) else 0
+        if n == 0:  # of a matrix of which nothing is left, a 0
+            return cls((rows, cols), np.zeros(1, matrix.dtype), np.ones(1, np.uint8), np.eye(1, cols, dtype=np.uint32)[0], nibbles)
+        values, steps = np.zeros(n, matrix.dtype), np.full(n, longest, np.uint8)
+        left = matrix.T[o, i]
+        values[at] = np.where(left == 0, -left.dtype.type(0), left)
+        steps[at] = distance - longest * between
+        counts = np.bincount(o, weights=between + 1, minlength=cols).astype(np.uint32)
+        if nibbles:
+            steps = np.append(steps, np.zeros(n % 2, np.uint8))
+            steps = steps[::2] | steps[1::2] << 4
+        return cls((rows, cols), values, steps, counts, nibbles)
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes + self.places.nbytes + self.counts.nbytes
+
+    @property
+    def steps(self) -> np.ndarray:
+        """The steps, one each."""
+        if not self.nibbles:
+            return self.places
+        return np.stack([self.places & 15, self.places >> 4], axis=1).reshape(-1)[: int(self.counts.sum())]
+
+    def where(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return input and output of each value."""
+        ends = np.cumsum(self.counts, dtype=np.int64)
+        total = np.cumsum(self.steps, dtype=np.int64)
+        before = np.append(0, total)[ends - self.counts]
+        return total - np.repeat(before, self.counts) - 1, np.repeat(np.arange(len(self.counts)), self.counts)
+
+    def matrix(self, values=None) -> np.ndarray:
+        """Return the matrix [I, O]; of other values, if given."""
+        values = self.values if values is None else values
+        result = np.zeros(self.shape, values.dtype)
+        result[self.where()] = values
+        return result
+
+    def mask(self) -> np.ndarray:
+        """Return the mask, True where a weight is left."""
+        result = np.zeros(self.shape, bool)
+        result[self.where()] = (self.values != 0) | np.signbit(self.values)
+        return result
+
+    def check(self, name: str) -> None:
+        """Raise ValueError if the parts do not fit each other; then nothing reaches outside of the matrix."""
+        rows, cols = self.shape
+        n = int(self.counts.sum(dtype=np.int64)) if self.counts.shape == (cols,) else -1
+        place = "nibbles" if self.nibbles else "steps"
+        length = -(-n // 2) if self.nibbles else n
+        if self.counts.dtype != np.uint32 or n < 0:
+            got = f"{self.counts.dtype.name} {list(self.counts.shape)}"
+            raise ValueError(f"tensor '{name}.counts' must be uint32 [{cols}], got {got}")
+        for what, array, kinds, size in (("values", self.values, "f", n), (place, self.places, "u", length)):
+            if array.shape != (size,) or array.dtype.kind not in kinds or (kinds == "u" and array.dtype != np.uint8):
+                got = f"{array.dtype.name} {list(array.shape)}"
+                raise ValueError(f"tensor '{name}.{what}' must have {size} elements, as its counts say, got {got}")
+        if n:
+            i, _ = self.where()
+            if self.steps.min() == 0 or i.max() >= rows:
+                raise ValueError(f"tensor '{name}.{place}' leads outside of the {rows} inputs")
+
+
+# ---- tensors of a file ------------------------------------------------------------------------------------------------
+
+
+def encode(name: str, array: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the tensors of a pruned parameter (I, O) or (O,), True in its mask where a weight is left."""
+    form = Compact.of(np.atleast_2d(array), np.atleast_2d(mask))
+    if form.nbytes >= array.nbytes:
+        return {name: array, f"{name}.bits": np.packbits(mask, bitorder="little")}
+    return tensors(name, form)
+
+
+def tensors(name: str, form: Compact) -> dict[str, np.ndarray]:
+    """Return the tensors of a compact form."""
+    place = "nibbles" if form.nibbles else "steps"
+    return {f"{name}.values": form.values, f"{name}.counts": form.counts, f"{name}.{place}": form.places}
+
+
+def decode(name: str, shape: tuple[int, ...], tensors: dict) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return (array, mask) of a parameter of `shape`, or None if it is not pruned.  Safe with data from anybody.
+
+    Raises
+    ------
+    ValueError
+        The tensors contradict each other or the shape.
+    """
+    found = {kind: tensors[f"{name}.{kind}"] for kind in SUFFIXES if f"{name}.{kind}" in tensors}
+    if not found:
+        return None
+    if set(found) == {"bits"} and name in tensors:
+        array, bits = np.asarray(tensors[name]), found["bits"]
+        size = int(np.prod(shape))
+        if bits.dtype != np.uint8 or bits.shape != (-(-size // 8),):
+            got = f"{bits.dtype.name} {list(bits.shape)}"
+            raise ValueError(f"tensor '{name}.bits' must be uint8 [{-(-size // 8)}], got {got}")
+        mask = np.unpackbits(bits, bitorder="little")[:size].reshape(shape).astype(bool)
+        if array.shape == shape and array[~mask].any():
+            raise ValueError(f"pruned parameter {name!r} is not 0 where its bits are")
+        return array, mask
+    if name in tensors or set(found) not in ({"values", "counts", "steps"}, {"values", "counts", "nibbles"}):
+        there = ", ".join([repr(f"{name}.{kind}") for kind in found] + [repr(name)] * (name in tensors))
+        raise ValueError(
+            f"pruned parameter {name!r} stands as {there}, expected values, counts and steps or nibbles, or the "
+            "parameter and its bits"
+        )
+    whole = shape if len(shape) == 2 else (1, *shape)
+    places = found.get("steps", found.get("nibbles"))
+    form = Compact(whole, found["values"], places, found["counts"], "nibbles" in found)
+    form.check(name)
+    return form.matrix().reshape(shape), form.mask().reshape(shape)

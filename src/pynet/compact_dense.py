@@ -1,0 +1,127 @@
+"""A pruned Dense layer that holds only what is left of its weights, and the models made of such layers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import _check
+from .compact import Compact, tensors
+from .layer_base import Parameter
+from .layers import Dense
+
+__all__ = ["CompactDense", "compact", "compact_names", "expanded"]
+
+
+class CompactDense(Dense):
+    """What `Model.compact` makes of a pruned Dense: y = activation(x W + b), of W only the weights that are left.
+
+    Its parameter is "<name>.kernel.values"; what is pruned does not exist, in prediction or in training.
+
+    Attributes
+    ----------
+    form : Compact
+        Where the values belong; its own values are those the layer began with, gone as soon as a model holds them.
+    """
+
+    written_as = "Dense"  # in files, with the tensors of its form
+
+    def __init__(self, layer: Dense, name: str, matrix: np.ndarray, mask: np.ndarray, bias: np.ndarray | None):
+        self.__dict__.update(layer.__dict__)
+        self.name, self.home, self._output = name, None, None
+        self.form = Compact.of(matrix, mask)
+        self.bias = bias
+        self.left = (self.form.values != 0) | np.signbit(self.form.values)  # the others stand in long distances
+
+    def parameters(self):
+        n = len(self.left)
+        values = Parameter("kernel.values", (n,), self._draw_values, self.l1, self.l2)
+        bias = Parameter("bias", (self.units,), self._draw_bias)
+        return [values, bias] if self.use_bias else [values]
+
+    def _draw_values(self, dtype, key, stream):
+        return self._first(self.form.values).astype(dtype)
+
+    def _draw_bias(self, dtype, key, stream):
+        return self._first(self.bias).astype(dtype)
+
+    @staticmethod
+    def _first(array):
+        if array is None:
+            raise ValueError("a layer in compact form has no initial values to draw: expand() the model first")
+        return array
+
+    def settle(self) -> None:
+        """Forget the first values: a model holds them now."""
+        self.form.values = self.bias = None
+
+    def emit(self, planner, x):
+        values, bias = planner.parameter(self, "kernel.values"), planner.parameter(self, "bias")
+        return planner.sparse(x[0], values, bias, self.units, self.activation, self.form)
+
+    def matrix_of(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the matrix [I, O] of values, and its mask."""
+        return self.form.matrix(values), self.form.matrix(self.left)
+
+    def tensors(self, name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what a file holds of a kernel called `name`."""
+        form = Compact(self.form.shape, values.copy(), self.form.places, self.form.counts, self.form.nibbles)
+        form.values[self.left & (values == 0)] = -0.0
+        return tensors(name, form)
+
+
+def compact_names(model) -> list[str]:
+    """Return the names of the layers in compact form."""
+    return [model.names[layer] for layer in model.layers if isinstance(layer, CompactDense)]
+
+
+def compact(model, names=None):
+    """See Model.compact."""
+    from .opened import wired_again
+
+    own, masks = model.parameters(), model.weights.masks()
+    pruned = {
+        model.names[layer]: layer
+        for layer in model.layers
+        if isinstance(layer, Dense) and f"{model.names[layer]}.kernel" in masks and not layer.max_norm
+    }
+    if isinstance(names, str):
+        raise TypeError(f"layers must be a list of names, got {names!r}")
+    for name in names or ():
+        if name not in pruned:
+            raise _check.unknown("pruned Dense layer (without max_norm)", name, pruned)
+    twins = {}
+    for name in pruned if names is None else dict.fromkeys(names):
+        kernel = f"{name}.kernel"
+        twin = CompactDense(pruned[name], name, own[kernel], masks[kernel], own.get(f"{name}.bias"))
+        if names is not None or twin.form.nbytes < own[kernel].nbytes:
+            twins[pruned[name]] = twin
+    result, _ = wired_again(model, {}, twins=twins)
+    between = {f"{twin.name}.kernel.values": twin.left for twin in twins.values() if not twin.left.all()}
+    if between:
+        result.weights.set_masks(between)
+    for twin in twins.values():
+        twin.settle()
+    return result
+
+
+def expanded(model):
+    """Return a copy of `model` in which nothing is in compact form: what is pruned is 0 under a mask."""
+    from .opened import wired_again
+
+    own = model.parameters()
+    twins, state, masks = {}, {}, {}
+    for layer in model.layers:
+        if not isinstance(layer, CompactDense):
+            continue
+        name = model.names[layer]
+        kernel = f"{name}.kernel"
+        twins[layer] = twin = Dense.__new__(Dense)
+        twin.__dict__.update({key: value for key, value in layer.__dict__.items() if key not in ("form", "left", "bias")})
+        twin.name, twin.home, twin._output = name, None, None
+        state[kernel], masks[kernel] = layer.matrix_of(own[f"{kernel}.values"])
+        if layer.use_bias:
+            state[f"{name}.bias"] = own[f"{name}.bias"]
+    result, _ = wired_again(model, {}, twins=twins)
+    result.weights.put(state)
+    result.weights.set_masks(masks)
+    return result
