@@ -96,7 +96,7 @@ int main(void) {
 
     /* ---- 3. A machine for batches of up to 4 rows; NULL: the best instruction set, 1: one thread ------------- */
     initialise();
-    const pn_arenas arenas = {weights, gradients, {adam[0], adam[1]}};
+    const pn_arenas arenas = {.params = weights, .grads = gradients, .slots = {adam[0], adam[1]}};
     pn_machine *machine;
     pn_status status = pn_machine_open(&machine, &plan, PN_F32, 4, &arenas, NULL, 1);
     if (status != PN_OK) return give_up("pn_machine_open", pn_status_text(status));

@@ -104,6 +104,9 @@ def arguments(plan, machine, params):
         x = machine.values[op.x]
         if op.kind == _core.OPS["dense"]:
             x = x @ unpack(params, plan.params[op.w])
+        if op.kind == _core.OPS["sparse"]:
+            x = x @ machine.forms[op.at].matrix(unpack(params, plan.params[op.w])[0])
+        if op.kind in (_core.OPS["dense"], _core.OPS["sparse"]):
             x = x if op.b is None else x + unpack(params, plan.params[op.b])
         yield op.activation.name, x
 

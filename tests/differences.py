@@ -7,7 +7,7 @@ from helpers import NUMPY, SEED, Executor, assert_within, make_machine, total_lo
 
 import pynet as pn
 from pynet import _core
-from pynet.plan import Job, build, unpack
+from pynet.plan import Job, bits_of, build, unpack
 
 MARGIN = 0.02  # from every kink; differences reach out for some 0.002
 B = 3  # rows of a batch
@@ -37,7 +37,8 @@ class Differences:
         self.params, grads = (_core.aligned(plan.param_elems, plan.dtype) for _ in range(2))
         self.params[:] = model.arena
         self.rows, self.targets, self.weight = len(inputs[0]), targets, weight
-        self.machine = make_machine(executor, plan, self.params, rows=self.rows, grads=grads)
+        keep = model.weights.keep
+        self.machine = make_machine(executor, plan, self.params, rows=self.rows, grads=grads, keep=keep)
         self.value = self.loss(_core.BACKWARD)
         self.gradient, self.estimate = {}, {}
         places = []
@@ -45,6 +46,10 @@ class Differences:
             if record["flags"] & _core.TRAINABLE:
                 numbers = np.arange(plan.param_elems, dtype=np.float64)  # an arena that says where each element is
                 where = unpack(numbers, record).astype(np.int64).reshape(-1)
+                if record["flags"] & _core.MASKED:
+                    left = bits_of(keep)[where] > 0
+                    assert not grads[where[~left]].any(), f"{name}: what is pruned has a gradient"
+                    where = where[left]
                 self.gradient[name] = grads[where]
                 places.append((name, self.params, where))
         for slot, (value, index) in enumerate(zip(plan.input_values, plan.input_gradients, strict=True)):

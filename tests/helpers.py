@@ -58,10 +58,11 @@ def forced_isa(isa: str):
             os.environ["PYNET_ISA"] = before
 
 
-def make_machine(executor: Executor, plan, params, *, rows, grads=None, slots=()):
+def make_machine(executor: Executor, plan, params, *, rows, grads=None, slots=(), keep=None):
     """A machine of the kind that `executor` names, and a look that it is."""
     make = reference.Machine if executor.isa == "numpy" else _core.Machine
-    machine = make(plan, params, rows=rows, grads=grads, slots=slots, n_threads=executor.n_threads, isa=executor.isa)
+    arenas = {"grads": grads, "slots": slots, "keep": keep}
+    machine = make(plan, params, rows=rows, n_threads=executor.n_threads, isa=executor.isa, **arenas)
     assert (machine.isa, machine.n_threads) == executor
     return machine
 
@@ -117,7 +118,7 @@ class Task:
 
     def __init__(self, model, heads, inputs, targets, optimizer, *, batch: int, clips=(), weight=None):
         self.plan = build(model, heads)
-        self.start = np.array(model.arena)
+        self.start, self.keep = np.array(model.arena), model.weights.keep
         self.inputs, self.targets, self.weight = inputs, targets, weight
         self.optimizer, self.batch, self.clips = optimizer, batch, list(clips)
         self.rows = len(inputs[0])
@@ -135,7 +136,7 @@ class Task:
         arenas = [Guarded(plan.param_elems, plan.dtype) for _ in range(2 + self.optimizer.n_slots)]
         params, grads, *slots = (arena.inner for arena in arenas)
         params[:] = self.start
-        machine = make_machine(executor, plan, params, rows=self.batch, grads=grads, slots=slots)
+        machine = make_machine(executor, plan, params, rows=self.batch, grads=grads, slots=slots, keep=self.keep)
         down = _core.FORWARD | _core.LOSS | _core.BACKWARD
         sums = []
         for k in range(steps):

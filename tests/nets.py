@@ -8,11 +8,12 @@ import functools
 
 import fillings
 import numpy as np
+import pruned_nets
 from cases import dense
 
 import pynet as pn
 
-NETS = {}  # name: make(dtype, seed) -> model
+NETS = dict(pruned_nets.NETS)  # name: make(dtype, seed) -> model
 LARGE = []  # names of those that have too many parameters for differences, and for gradients none of which is tiny
 
 

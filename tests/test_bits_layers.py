@@ -34,7 +34,10 @@ def big(dtype):
     h = pn.InstanceNorm()(pn.GradientClip(pn.ClipNorm(0.5))(pn.Add()([a, b])))
     h = pn.Dropout(0.1)(pn.Activation(pn.activations.NoisyReLU(0.2))(pn.PReLU(shared=True)(pn.Activation("rrelu")(h))))
     h = pn.PythonLayer(np.abs, lambda x, y, dy: np.sign(x) * dy, WIDTH)(pn.Activation("noisy_relu")(h))
-    return pn.Model([x, mask], pn.Dense(10, "softmax", name="main")(h), dtype=dtype)
+    h = pn.Dense(WIDTH, "tanh", name="pruned")(pn.Dense(WIDTH, "tanh", name="compact")(h))
+    model = pn.Model([x, mask], pn.Dense(10, "softmax", name="main")(h), dtype=dtype)
+    pn.prune.magnitude(model, {"pruned": 0.5, "compact": 0.97})
+    return model.compact(["compact"])
 
 
 def narrow(dtype):
@@ -99,6 +102,8 @@ def test_every_op_has_work_for_seven_threads():
         if op["kind"] == _core.OPS["lstm"]:
             u, f = int(plan.params[op["w2"]]["rows"]), int(plan.params[op["w"]]["rows"])
             work = BATCH * STEPS * 4 * u * (u + f)
+        if op["kind"] == _core.OPS["sparse"]:
+            work = BATCH * int(plan.params[op["w"]]["cols"]) * 2
         most[int(op["kind"])] = max(work, most.get(int(op["kind"]), 0))
     undivided = {_core.OPS[name] for name in ("input", "loss", "concat")}
     assert {kind for kind, work in most.items() if work < 6 << 19} <= undivided
@@ -107,7 +112,7 @@ def test_every_op_has_work_for_seven_threads():
 
 def test_strips_have_work_for_seven_threads():
     plan = build(narrow("float32"), [cases.head("cross_entropy_index")])
-    together = {_core.OPS[name] for name in ("batch_norm", "running_norm", "gradient_clip", "python")}
+    together = {_core.OPS[name] for name in ("batch_norm", "running_norm", "gradient_clip", "python", "sparse")}
     kinds = {int(op["kind"]) for op in plan.ops}
     assert kinds == set(_core.OPS.values()) - together - {_core.OPS["metric"]}
     assert BATCH * plan.row_elems > plan.param_elems
@@ -184,7 +189,7 @@ OTHERS = {"padded": padded, "padded_sequences": padded_sequences}
 
 
 @pytest.mark.parametrize("rule", ["adam", "momentum", "rprop"])
-@pytest.mark.parametrize("name", [*OTHERS, "wide_rows", "wide_sequences", "everything"])
+@pytest.mark.parametrize("name", [*OTHERS, "wide_rows", "wide_sequences", "everything", "pruned", "compact", "compact_with_gaps"])
 def test_padding_stays_zero(name, rule, dtype):
     """Batches of other sizes leave their numbers everywhere in memory."""
     model = (OTHERS | nets.NETS)[name](dtype)
@@ -198,7 +203,9 @@ def test_padding_stays_zero(name, rule, dtype):
         arenas = [helpers.Guarded(plan.param_elems, plan.dtype) for _ in range(2 + optimizer.n_slots)]
         params, grads, *slots = (arena.inner for arena in arenas)
         params[:] = task.start
-        machine = helpers.make_machine(executor, plan, params, rows=batch, grads=grads, slots=slots)
+        machine = helpers.make_machine(
+            executor, plan, params, rows=batch, grads=grads, slots=slots, keep=task.keep
+        )
         down = _core.FORWARD | _core.LOSS | _core.BACKWARD | _core.UPDATE
         for k in range(20):
             task.batch = (8, 5, 7, 2, 3)[k % 5]

@@ -13,6 +13,7 @@ import pytest
 from tensors import assert_same
 
 import pynet as pn
+from pynet.compact_dense import compact_names
 from pynet.restore import model_from_config
 
 KEPT = [name for name in nets.NETS if name not in ("escapes", "everything")]  # these hold Python functions
@@ -38,7 +39,8 @@ def test_the_same_bits_come_back(name, tmp_path, dtype):
     trainer, X, y = trained(name, dtype)
     model = trainer.model
     model.save(tmp_path / "m")
-    others = [pn.load(tmp_path / "m"), pickle.loads(pickle.dumps(model)), copy.deepcopy(model)]
+    loaded, compact = pn.load(tmp_path / "m"), compact_names(model)
+    others = [loaded.compact(compact) if compact else loaded, pickle.loads(pickle.dumps(model)), copy.deepcopy(model)]
     for other in others:
         assert_same(other.state_dict(), model.state_dict())
         assert other.config() == model.config()
@@ -58,7 +60,8 @@ def test_the_same_bits_come_back(name, tmp_path, dtype):
 
 
 @pytest.mark.parametrize(
-    "name", ["batch_norm_half_frozen", "dropout_twice", "lstm_masked", "frozen_rows", "bounded", "rates"]
+    "name",
+    ["batch_norm_half_frozen", "dropout_twice", "lstm_masked", "frozen_rows", "bounded", "rates", "pruned", "compact"],
 )
 def test_checkpoints(name, tmp_path):
     trainer, X, y = trained(name)

@@ -94,7 +94,7 @@ def of_all_sizes(name, executor):
     task = helpers.Task(model, fillings.heads(model), X, t, pn.SGD(0.02), batch=8)
     params, grads = (_core.aligned(task.plan.param_elems, task.plan.dtype) for _ in range(2))
     params[:] = task.start
-    machine = helpers.make_machine(executor, task.plan, params, rows=8, grads=grads)
+    machine = helpers.make_machine(executor, task.plan, params, rows=8, grads=grads, keep=task.keep)
     for k, size in enumerate(SIZES):
         task.batch = size
         job = task.job(k, _core.FORWARD | _core.LOSS | _core.BACKWARD | _core.UPDATE)

@@ -45,6 +45,7 @@ static real *panels_of(int64_t I, int64_t O, double padding) {
 #include "kernel_checks_norm.h"
 #include "kernel_checks_dense.h"
 #include "kernel_checks_recurrent.h"
+#include "kernel_checks_sparse.h"
 #include "kernel_checks_flat.h"
 
 /* ---- the roll-call: a kernel without a check does not compile -------------------------------------------- */

@@ -90,7 +90,7 @@ static inline pn_arenas make_arenas(uint64_t elems, pn_dtype dtype) {
         if (!part[i]) abort();
         memset(part[i], 0, rounded);
     }
-    return (pn_arenas){part[0], part[1], {part[2], part[3]}};
+    return (pn_arenas){.params = part[0], .grads = part[1], .slots = {part[2], part[3]}};
 }
 static inline void drop_arenas(pn_arenas a) {
     free(a.params);

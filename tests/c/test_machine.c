@@ -142,7 +142,7 @@ static void *call(void *argument) {
 static void check_callers(void) {
     pn_arenas arenas = make_arenas(plain.net.plan.param_elems, PN_F32);
     initialise(&plain.net, arenas, PN_F32);
-    const pn_arenas reading = {arenas.params, NULL, {NULL, NULL}};
+    const pn_arenas reading = {.params = arenas.params};
     pn_machine *shared;
     AT("callers in several threads");
     CHECK(pn_machine_open(&shared, &plain.net.plan, PN_F32, ROWS, &reading, NULL, 2) == PN_OK);
@@ -178,7 +178,7 @@ static void check_doors(void) {
     CHECK(pn_machine_open(&m, plan, PN_F32, 0, &arenas, NULL, 1) == PN_BAD_ARGUMENT && !m);
     CHECK(pn_machine_open(&m, plan, PN_F32, 4, &arenas, NULL, -1) == PN_BAD_ARGUMENT);
     CHECK(pn_machine_open(&m, plan, (pn_dtype)2, 4, &arenas, NULL, 1) == PN_BAD_ARGUMENT);
-    CHECK(pn_machine_open(&m, plan, PN_F32, 4, &(pn_arenas){NULL, arenas.grads, {0}}, NULL, 1) == PN_BAD_ARGUMENT);
+    CHECK(pn_machine_open(&m, plan, PN_F32, 4, &(pn_arenas){.grads = arenas.grads}, NULL, 1) == PN_BAD_ARGUMENT);
     CHECK(pn_machine_open(&m, plan, PN_F32, 4, &arenas, "avx9", 1) == PN_NO_ISA && !m);
     pn_plan headless = *plan;
     headless.n_ops = OP_LOSS_L, headless.n_targets = 0, headless.row_elems = 2048;

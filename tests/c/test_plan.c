@@ -148,7 +148,9 @@ static int use(net *n) {
         targets[op->slot].width = n->plan.values[op->x].width;
         if (labels) targets[op->slot] = (pn_array){&label, 0, 0, 1, PN_INT32};
     }
-    const pn_arenas arenas = make_arenas(n->plan.param_elems, PN_F32);
+    pn_arenas arenas = make_arenas(n->plan.param_elems, PN_F32);
+    uint16_t *kept = calloc(n->plan.param_elems / PN_PANEL + 1, sizeof *kept);
+    arenas.keep = kept;
     pn_machine *machine;
     pn_status status = pn_machine_open(&machine, &n->plan, PN_F32, CHANCE_ROWS, &arenas, NULL, 2);
     CHECK(status == PN_OK && room && sums);
@@ -172,6 +174,7 @@ static int use(net *n) {
     CHECK(status == PN_OK || status == PN_NOT_FINITE || status == PN_BAD_LABEL || status == PN_CALL_FAILED || refused);
     pn_machine_close(machine);
     drop_arenas(arenas);
+    free(kept);
     free(room);
     free(sums);
     return status == PN_OK;
