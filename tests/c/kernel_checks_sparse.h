@@ -152,7 +152,7 @@ static void check_sparse_dw(const kernels *k) {
 }
 
 static void check_clear_pruned(const kernels *k) {
-    for (int c = 0; c < 40; c++) {
+    for (int c = 0; c < 40; c++, drop_all()) {
         const int64_t n = 16 * (1 + below(9));
         AT("clear_pruned n %d", (int)n);
         uint16_t *word = keep((size_t)(n / 16) * sizeof *word);

@@ -182,7 +182,7 @@ static const fault rich_faults[] = {
     BAD("op 18: x = 34, but there are 34 values", ops[RICH_PYTHON].x, N_RICH_VALUES),
     BAD("op 18: x = 32 is read before any op writes it", ops[RICH_PYTHON].x, RICH_M),
     BAD("op 18: y = 2 is written twice", ops[RICH_PYTHON].y, RICH_S),
-    BAD("op 18: unknown kind 16", ops[RICH_PYTHON].kind, 16),
+    BAD("op 18: unknown kind 17", ops[RICH_PYTHON].kind, 17),
 };
 
 /* What is no fault. */
