@@ -254,7 +254,8 @@ def _obs_by_layers(model, X, targets: list, sparsity, scope, damping, random_sta
         inputs, outputs = problem.W.shape
         exact = outputs * inputs**3 / 6 <= EXACT
         choose = prune_layers.choose if exact else prune_layers.choose_by_columns
-        costs[problem.name] = choose(problem, damping)
+        share = sparsity[problem.layer] if isinstance(sparsity, dict) else sparsity
+        costs[problem.name] = choose(problem, damping, share)
     with model.weights.all_or_nothing():
         _cut(model, costs, sparsity, scope)
         errors = {problem.name: prune_layers.reconstruct(model, dense, problem, X, damping) for problem in problems}

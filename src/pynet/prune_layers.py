@@ -22,6 +22,7 @@ from .plan import Job, build
 __all__ = ["Problem", "choose", "collect", "reconstruct"]
 
 CHUNK = 1024  # rows looked at at a time
+BLOCK = 32  # inputs whose weights go together, in wide layers
 
 
 class Problem:
@@ -133,29 +134,48 @@ def _drawn(output, p, rng):
 # ---- which weights ------------------------------------------------------------------------------------------------------
 
 
-def choose(problem: Problem, damping: float) -> np.ndarray:
+def choose(problem: Problem, damping: float, share: float) -> np.ndarray:
     """Return the cost [I, O] at which each weight goes: pruning all weights whose cost is below a bound is what the
     surgeon would have done, output by output, until its next step costs more."""
-    inverse = np.linalg.inv(damped(problem.H, damping))
-    inverse = np.ascontiguousarray((inverse + inverse.T)[None] / 2)
-    W = np.ascontiguousarray(problem.W.T)
+    inverse, W = _inverse(problem, damping)[None], _weights(problem)
     inputs = W.shape[1]
     result = np.empty(W.shape)
     for first in range(0, len(W), 16):  # in pieces, for Ctrl-C
         order, cost = _core.obs(inverse, W[first : first + 16], inputs)
-        cost = np.maximum.accumulate(cost, axis=1)
-        order = np.where(order < 0, 0, order)
-        np.put_along_axis(result[first : first + 16], order, cost, axis=1)
+        step = np.arange(inputs)  # what would cost less later goes later all the same
+        cost = np.maximum.accumulate(cost, axis=1) * (1 + 1e-15 * step) + 1e-300 * step
+        np.put_along_axis(result[first : first + 16], np.maximum(order, 0), cost, axis=1)
     return (result * problem.s[:, None]).T
 
 
-def choose_by_columns(problem: Problem, damping: float) -> np.ndarray:
-    """The same for wide layers, all outputs at once, inputs in order: the cost of a weight is taken when the inputs
-    before it have had their turn, w^2 / (2 u^2), u on the diagonal of the Cholesky factor of H^-1 (Frantar, Alistarh
-    2023, arXiv:2301.00774), nothing being pruned on the way."""
+def choose_by_columns(problem: Problem, damping: float, share: float) -> np.ndarray:
+    """The same for wide layers, all outputs at once, inputs in order (Frantar, Alistarh 2023, arXiv:2301.00774): of
+    each block of inputs `share` of the weights go, for which those of later inputs make up.  The cost of a weight is
+    w^2 / (2 u^2) when its turn comes, u on the diagonal of the Cholesky factor of the inverse Hessian."""
+    upper, W = np.linalg.cholesky(_inverse(problem, damping)).T, _weights(problem)
+    cost = np.empty(W.shape)
+    for a in range(0, W.shape[1], BLOCK):
+        own, u = W[:, a : a + BLOCK], upper[a : a + BLOCK, a : a + BLOCK]
+        cost[:, a : a + BLOCK] = (own / np.diag(u)) ** 2 / 2 * problem.s[:, None]
+        gone = cost[:, a : a + BLOCK] < np.quantile(cost[:, a : a + BLOCK], share)
+        pulls = np.empty(own.shape)
+        for i in range(own.shape[1]):
+            pulls[:, i] = np.where(gone[:, i], own[:, i], 0) / u[i, i]
+            own[:, i:] -= pulls[:, i, None] * u[i, i:]
+        W[:, a + BLOCK :] -= pulls @ upper[a : a + BLOCK, a + BLOCK :]
+    return cost.T
+
+
+def _inverse(problem: Problem, damping: float) -> np.ndarray:
     inverse = np.linalg.inv(damped(problem.H, damping))
-    upper = np.linalg.cholesky((inverse + inverse.T)[::-1, ::-1] / 2)[::-1, ::-1]
-    return problem.W**2 / (2 * np.diag(upper)[:, None] ** 2) * problem.s
+    return np.ascontiguousarray((inverse + inverse.T) / 2)
+
+
+def _weights(problem: Problem) -> np.ndarray:
+    """Return W' [O, I]; those of inputs that never move are 0, so that they go first and cost nothing."""
+    diagonal = np.diag(problem.H)
+    dead = diagonal <= 1e-12 * diagonal.mean()
+    return np.ascontiguousarray(np.where(dead, 0, problem.W.T))
 
 
 # ---- what the weights left make of it -----------------------------------------------------------------------------------
