@@ -32,7 +32,8 @@ typedef struct form {
 static void prune(form *f, int64_t I, int64_t O, double density, int nibbles) {
     const int longest = nibbles ? 15 : 255;
     const size_t most = (size_t)(I * O) + (size_t)O;
-    f->values = malloc(most * sizeof *f->values), f->steps = calloc(most, 1), f->ends = malloc((size_t)O * sizeof *f->ends);
+    f->values = malloc(most * sizeof *f->values), f->steps = calloc(most, 1),
+    f->ends = malloc((size_t)O * sizeof *f->ends);
     uint32_t n = 0;
     for (int64_t o = 0; o < O; o++) {
         int64_t last = -1;

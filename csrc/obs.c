@@ -1,8 +1,8 @@
 /* obs.c: in which order an optimal brain surgeon takes the weights of a quadratic form away, and what each costs.
  *
- * The loss is L(w + d) = L(w) + 1/2 d' H d.  Of all weights that are left, the one goes that costs least when the others
- * make up for it: cost_p = w_p^2 / (2 [H^-1]_pp), and w -= H^-1[:,p] w_p / [H^-1]_pp (Hassibi, Stork 1993).  Then row
- * and column p leave H^-1 (Frantar, Singh, Alistarh 2022, arXiv:2208.11580, lemma 1):
+ * The loss is L(w + d) = L(w) + 1/2 d' H d.  Of all weights that are left, the one goes that costs least when the
+ * others make up for it: cost_p = w_p^2 / (2 [H^-1]_pp), and w -= H^-1[:,p] w_p / [H^-1]_pp (Hassibi, Stork 1993). Then
+ * row and column p leave H^-1 (Frantar, Singh, Alistarh 2022, arXiv:2208.11580, lemma 1):
  *
  *   H^-1  <-  H^-1 - c c',   c = H^-1[:,p] / sqrt([H^-1]_pp)
  *
@@ -92,8 +92,18 @@ pn_status pn_obs(const double *inverse, int shared, const double *w, int64_t N, 
     const pn_status status = pn_isa_default(&name);
     if (status != PN_OK) return status;
     if (N < 1 || n < 1 || n > 1 << 24 || steps < 0 || steps > n) return PN_BAD_ARGUMENT;
-    obs o = {inverse, w, N, n, steps, shared ? 0 : n * n, order, cost, pn_isa_find(name)->kernels[PN_F64], NULL,
-             scratch_of(n, steps), 0};
+    obs o = {inverse,
+             w,
+             N,
+             n,
+             steps,
+             shared ? 0 : n * n,
+             order,
+             cost,
+             pn_isa_find(name)->kernels[PN_F64],
+             NULL,
+             scratch_of(n, steps),
+             0};
     o.scratch = calloc((size_t)threads * o.each, sizeof(double));
     if (!o.scratch) return PN_NO_MEMORY;
     pn_parallel(obs_task, &o, threads, 1);

@@ -207,8 +207,8 @@ static int sparse_ok(const walk *w) {
     const uint32_t I = plan->values[op->x].width, O = plan->values[op->y].width;
     if (op->p[2] != 8 && op->p[2] != 4) return refuse(w->f, "op %u: steps of %g bits, expected 8 or 4", w->i, op->p[2]);
     if (op->slot > plan->n_ends || O > plan->n_ends - op->slot)
-        return refuse(w->f, "op %u: ends %u..%llu, but there are %u", w->i, op->slot,
-                      (unsigned long long)op->slot + O, plan->n_ends);
+        return refuse(w->f, "op %u: ends %u..%llu, but there are %u", w->i, op->slot, (unsigned long long)op->slot + O,
+                      plan->n_ends);
     const uint32_t *ends = plan->ends + op->slot;
     for (uint32_t o = 1; o < O; o++)
         if (ends[o] < ends[o - 1]) return refuse(w->f, "op %u: ends of outputs %u and %u descend", w->i, o - 1, o);

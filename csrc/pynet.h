@@ -67,8 +67,9 @@ typedef struct pn_op {
                        SPARSE: first of its outputs in ends */
     uint32_t at;    /* CONCAT: first column in y; LOSS, METRIC: index of the first sum; LSTM: steps;
                        SPARSE: first of its bytes in places */
-    double p[3];    /* activation parameters; SPARSE: p[2] bits of a step, 8 or 4; LOSS: p[0] its parameter, p[1] weight of the head; norms: p[0] epsilon,
-                       p[1] momentum; DENSE: p[2] rate of a dropout that follows relu, or epsilon of a folded norm */
+    double p[3]; /* activation parameters; SPARSE: p[2] bits of a step, 8 or 4; LOSS: p[0] its parameter, p[1] weight of
+                    the head; norms: p[0] epsilon, p[1] momentum; DENSE: p[2] rate of a dropout that follows relu, or
+                    epsilon of a folded norm */
 } pn_op;
 
 /* pn_op.flags, all set by the planner and all about the way down */
@@ -91,9 +92,9 @@ typedef struct pn_plan {
     uint32_t row_elems;   /* sum of ld: scratch elements per row */
     uint64_t param_elems; /* length of the parameter arena */
     /* Of SPARSE ops.  Machines do not copy these two: they must stay where they are.
-     * An op's values stand output by output, inputs ascending.  ends[o] of them belong to the outputs up to o.  Each has
-     * a step in places, of eight bits or of four (the even one in the lower half): the distance from its input to that
-     * of the next, the first of an output counted from input -1.  A longer distance has values 0 on the way. */
+     * An op's values stand output by output, inputs ascending.  ends[o] of them belong to the outputs up to o.  Each
+     * has a step in places, of eight bits or of four (the even one in the lower half): the distance from its input to
+     * that of the next, the first of an output counted from input -1.  A longer distance has values 0 on the way. */
     const uint8_t *places;
     const uint32_t *ends;
     uint64_t n_places;
@@ -188,8 +189,8 @@ typedef struct pn_machine pn_machine;
 
 typedef struct pn_arenas { /* each [param_elems] of the machine's dtype, 64-byte aligned, the caller's */
     void *params;
-    void *grads;    /* NULL: this machine only predicts */
-    void *slots[2]; /* optimizer state; NULL where the optimizer has none */
+    void *grads;          /* NULL: this machine only predicts */
+    void *slots[2];       /* optimizer state; NULL where the optimizer has none */
     const uint16_t *keep; /* [param_elems / 16], a bit for each element, the first the lowest; read where a parameter is
                              PN_MASKED, may be NULL where none is */
 } pn_arenas;
@@ -219,9 +220,9 @@ PN_API void *pn_machine_value(pn_machine *machine, uint32_t value, int gradient,
 PN_API void pn_set_num_threads(int n);
 PN_API int pn_get_num_threads(void);
 
-/* The order in which an optimal brain surgeon takes weights away, and what each costs: of N quadratic forms of n weights
- * w [N][n], whose inverse Hessians [N][n][n] are symmetric and positive definite (`shared`: one for all), the first
- * `steps`, into order and cost, [N][steps].  Where a Hessian is used up before: -1 and infinity. */
+/* The order in which an optimal brain surgeon takes weights away, and what each costs: of N quadratic forms of n
+ * weights w [N][n], whose inverse Hessians [N][n][n] are symmetric and positive definite (`shared`: one for all), the
+ * first `steps`, into order and cost, [N][steps].  Where a Hessian is used up before: -1 and infinity. */
 PN_API pn_status pn_obs(const double *inverse, int shared, const double *w, int64_t N, int64_t n, int64_t steps,
                         int32_t *order, double *cost);
 

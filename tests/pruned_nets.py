@@ -22,7 +22,9 @@ def net(shape=3, left=0.4, compact=False):
             rng = np.random.default_rng(seed + 1)
             kernels = [w for w in model.weights if len(w.shape) == 2 and "kernel" in w.name]
             pn.prune.set_masks(model, {w.name: rng.random(w.shape) < left for w in kernels})
-            return model.compact([model.names[v] for v in model.layers if isinstance(v, pn.Dense)]) if compact else model
+            return (
+                model.compact([model.names[v] for v in model.layers if isinstance(v, pn.Dense)]) if compact else model
+            )
 
         NETS[build.__name__] = make
         return make

@@ -189,7 +189,9 @@ OTHERS = {"padded": padded, "padded_sequences": padded_sequences}
 
 
 @pytest.mark.parametrize("rule", ["adam", "momentum", "rprop"])
-@pytest.mark.parametrize("name", [*OTHERS, "wide_rows", "wide_sequences", "everything", "pruned", "compact", "compact_with_gaps"])
+@pytest.mark.parametrize(
+    "name", [*OTHERS, "wide_rows", "wide_sequences", "everything", "pruned", "compact", "compact_with_gaps"]
+)
 def test_padding_stays_zero(name, rule, dtype):
     """Batches of other sizes leave their numbers everywhere in memory."""
     model = (OTHERS | nets.NETS)[name](dtype)
@@ -203,9 +205,7 @@ def test_padding_stays_zero(name, rule, dtype):
         arenas = [helpers.Guarded(plan.param_elems, plan.dtype) for _ in range(2 + optimizer.n_slots)]
         params, grads, *slots = (arena.inner for arena in arenas)
         params[:] = task.start
-        machine = helpers.make_machine(
-            executor, plan, params, rows=batch, grads=grads, slots=slots, keep=task.keep
-        )
+        machine = helpers.make_machine(executor, plan, params, rows=batch, grads=grads, slots=slots, keep=task.keep)
         down = _core.FORWARD | _core.LOSS | _core.BACKWARD | _core.UPDATE
         for k in range(20):
             task.batch = (8, 5, 7, 2, 3)[k % 5]

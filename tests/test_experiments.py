@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks" / "experiments"
-ON_DIGITS = ["depth", "initialization", "exploding", "transfer", "approximation"]
+ON_DIGITS = ["depth", "initialization", "exploding", "transfer", "approximation", "pruning"]
 
 
 @pytest.fixture

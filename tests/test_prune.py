@@ -147,7 +147,7 @@ def test_wide_layers_go_column_by_column(monkeypatch):
     assert errors["exact"] < errors["columns"] < 0.8 * errors["magnitude"], errors
 
 
-# ---- second derivatives of whole networks ----------------------------------------------------------------------------
+# ---- second derivatives of whole networks ---------------------------------------------------------------------------
 
 
 def small_net(seed=1):
@@ -247,7 +247,7 @@ def test_gauss_newton_diagonal_of_a_linear_net():
     np.testing.assert_allclose(problem.diagonal, expected, rtol=0.05)
 
 
-# ---- masks -------------------------------------------------------------------------------------------------------------
+# ---- masks ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", [pn.Adam(1e-2, weight_decay=0.1), pn.AdamW(1e-2, weight_decay=0.1),
@@ -381,21 +381,21 @@ def test_the_report_is_a_table():
     assert "fitted" in text.splitlines()[0]
 
 
-# ---- refusals ----------------------------------------------------------------------------------------------------------
+# ---- refusals -------------------------------------------------------------------------------------------------------
 
 DATA = correlated(20, 10)
 REFUSED = [
     ("no model", lambda m: pn.prune.magnitude(3, 0.5), TypeError, "model must be a pynet Model, got int"),
     ("share 1", lambda m: pn.prune.magnitude(m, 1.0), ValueError, "sparsity must be >= 0 and < 1, got 1.0"),
     ("share text", lambda m: pn.prune.magnitude(m, "0.5"), TypeError, "sparsity must be a number"),
-    ("scope", lambda m: pn.prune.magnitude(m, 0.5, "globl"), ValueError, "unknown scope 'globl', did you mean 'global'"),
+    ("scope", lambda m: pn.prune.magnitude(m, 0.5, "globl"), ValueError, "unknown scope 'globl', did you mean"),
     ("layer", lambda m: pn.prune.magnitude(m, 0.5, layers=["aa"]), ValueError, "unknown layer to prune 'aa'"),
     ("layers text", lambda m: pn.prune.magnitude(m, 0.5, layers="a"), TypeError, "layers must be a list of names"),
     ("both", lambda m: pn.prune.magnitude(m, {"a": 0.5}, layers=["a"]), ValueError, "not both"),
     ("empty", lambda m: pn.prune.magnitude(m, {}), ValueError, "names no layer"),
     ("a share of a layer", lambda m: pn.prune.magnitude(m, {"a": 2}), ValueError, "sparsity of 'a' must be"),
     ("mask name", lambda m: pn.prune.set_masks(m, {"a": 1}), ValueError, "unknown parameter 'a'"),
-    ("mask shape", lambda m: pn.prune.set_masks(m, {"a.kernel": [1]}), ValueError, r"must have shape \(10, 8\), got \(1,\)"),
+    ("mask shape", lambda m: pn.prune.set_masks(m, {"a.kernel": [1]}), ValueError, r"shape \(10, 8\), got \(1,\)"),
     ("masks", lambda m: pn.prune.set_masks(m, [1]), TypeError, "masks must be a dict"),
     ("obs method", lambda m: pn.prune.obs(m, DATA, method="layer"), ValueError, "unknown method 'layer'"),
     ("obs X", lambda m: pn.prune.obs(m, DATA[:, :3]), ValueError, r"X must have shape \[N, 10\], got \(20, 3\)"),
@@ -405,11 +405,11 @@ REFUSED = [
     ("obs needs y", lambda m: pn.prune.obs(m, DATA, method="network"), ValueError, "needs y"),
     ("obd needs y", lambda m: pn.prune.obd(m, DATA, curvature="hessian"), ValueError, "needs y"),
     ("obd curvature", lambda m: pn.prune.obd(m, DATA, curvature="hesse"), ValueError, "unknown curvature 'hesse'"),
-    ("obd probes", lambda m: pn.prune.obd(m, DATA, 1, curvature="hessian", probes=0), ValueError, "probes must be >= 1"),
+    ("obd probes", lambda m: pn.prune.obd(m, DATA, 1, curvature="hessian", probes=0), ValueError, "probes must be"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("call, kind, text", [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
+@pytest.mark.parametrize(("call", "kind", "text"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
 def test_refusals(call, kind, text):
     model = three_layers()
     before = model.arena.copy()

@@ -112,7 +112,9 @@ static void columns(const real *x_bi, int64_t ldx, real *x_tir, int64_t R, int64
 PN_INLINE void column_sums_of(const pn_sparse *w, const int nibbles, const int R, const real *x, const real *b, real *y,
                               int64_t o0, int64_t o1) {
     enum { MOST = PN_SPARSE_TILE / VLEN };
-    const int nv = R / VLEN, at_once = nv >= 4 ? 1 : nv >= 2 ? 2 : 4; /* sums that wait at once: enough, and few unequal tails */
+    const int nv = R / VLEN, at_once = nv >= 4   ? 1
+                                       : nv >= 2 ? 2
+                                                 : 4; /* sums that wait at once: enough, and few unequal tails */
     const real *v = w->values;
     for (int64_t o = o0; o < o1; o += at_once) {
         const int n = o1 - o < at_once ? (int)(o1 - o) : at_once;
@@ -228,8 +230,8 @@ static void sparse_dw(const real *x_tir, const real *dz_tor, int64_t R, const pn
                 for (int64_t k = 0; k < R; k += PN_PANEL)
                     for (int j = 0; j < PANEL_VECS; j++) {
                         const int64_t at = k + j * VLEN;
-                        sum.v[j] = vfma(vload(x_tir + (t * I + i) * R + at), vload(dz_tor + (t * O + o) * R + at),
-                                        sum.v[j]);
+                        sum.v[j] =
+                            vfma(vload(x_tir + (t * I + i) * R + at), vload(dz_tor + (t * O + o) * R + at), sum.v[j]);
                     }
             const real d = lanes_reduce(&sum, real_add);
             dv[e] = add ? dv[e] + d : d;

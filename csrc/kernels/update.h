@@ -123,7 +123,8 @@ static void penalty_value(double l1, double l2, const real *v, int64_t n, double
 }
 static void sum_squares(const real *v, int64_t n, double *sum) { SUM16(x * x); }
 
-/* ---- masks and clipping -------------------------------------------------------------------------------------------- */
+/* ---- masks and clipping --------------------------------------------------------------------------------------------
+ */
 
 /* A pruned weight is 0 and so is its state in the optimizer: with a gradient of 0 every rule leaves it there. */
 static void clear_pruned(const uint16_t *keep, real *g, int64_t n) {

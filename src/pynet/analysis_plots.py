@@ -139,11 +139,11 @@ def plot_loss_surface(surface, ax=None):
     low, high = float(loss.min()), float(loss.max())
     wide = low > 0 and high > 10 * low
     levels = np.geomspace(low, high, 21) if wide else np.linspace(low, max(high, low + 1e-12), 21)
-    norm = _module("matplotlib.colors").LogNorm(low, high) if wide else None
+    norm = module("matplotlib.colors").LogNorm(low, high) if wide else None
     filled = ax.contourf(surface.alpha, surface.beta, loss, levels, cmap="viridis", norm=norm)
     ax.contour(surface.alpha, surface.beta, loss, levels, colors="white", linewidths=0.4, alpha=0.6)
     ax.plot(0, 0, marker="x", color="white", markersize=8, markeredgewidth=2)
-    ticker = _module("matplotlib.ticker")
+    ticker = module("matplotlib.ticker")
     bar = ax.figure.colorbar(filled, ax=ax, label="loss", format="%.3g", ticks=None if wide else ticker.MaxNLocator(8))
     if wide:
         bar.set_ticks(_round_levels(low, high))
@@ -158,7 +158,7 @@ def plot_loss_surface(surface, ax=None):
 # ---- parts ----------------------------------------------------------------------------------------------------------
 
 
-def _module(name: str):
+def module(name: str):
     """Return a module of matplotlib."""
     from importlib import import_module
 
@@ -172,12 +172,12 @@ def _axes(ax, size: tuple[float, float]):
     """Return `ax`, or the Axes of a new figure of `size` inches."""
     if ax is not None:
         return ax
-    return _module("matplotlib.pyplot").subplots(figsize=size, layout="constrained")[1]
+    return module("matplotlib.pyplot").subplots(figsize=size, layout="constrained")[1]
 
 
 def _colours(name: str):
     """Return a colour map that shows masked elements in a colour of its own."""
-    return _module("matplotlib").colormaps[name].with_extremes(bad=ORANGE)
+    return module("matplotlib").colormaps[name].with_extremes(bad=ORANGE)
 
 
 def _curve(ax, depth, y, **style) -> None:
@@ -213,7 +213,7 @@ def _finish_depth(ax, flow, title: str):
     if len(flow.layers) <= NAMED and len(set(flow.depth.tolist())) == len(flow.depth):
         ax.set_xticks(flow.depth, flow.layers, rotation=40, ha="right", rotation_mode="anchor")
     else:
-        ax.xaxis.set_major_locator(_module("matplotlib.ticker").MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(module("matplotlib.ticker").MaxNLocator(integer=True))
         ax.set_xlabel("depth (calls of layers from the input)")
     ax.set_title(title, loc="left")
     ax.legend(frameon=False, fontsize="small")

@@ -18,6 +18,7 @@ Train small neural networks on a CPU, and use them.
   pynet train table.csv --target price   your own table
   pynet evaluate digits.safetensors digits
   pynet predict model.safetensors new.csv --output answers.csv
+  pynet prune digits.safetensors digits  a smaller and faster copy
 """
 
 TRAIN = """\
@@ -39,6 +40,19 @@ examples:
   pynet train table.csv --target price --hidden 64,64 --activation silu
   pynet train data.npz --task classes --optimizer adamw --learning-rate 0.002 --epochs 500 --output net.safetensors
   pynet train big.csv --resume           after a crash or Ctrl-C: the same command, and --resume
+"""
+
+PRUNE = """\
+Prune a saved model and save the result.
+
+The rows that were not held out in training say which weights go; those held out tell what that costs.  The file becomes
+smaller, and `pn.load(FILE).compact()` smaller and faster in memory.
+"""
+
+PRUNE_EXAMPLES = """\
+examples:
+  pynet prune digits.safetensors digits
+  pynet prune digits.safetensors digits --sparsity 0.95 --epochs 5 --plot curve.png
 """
 
 EVALUATE = """\
@@ -147,6 +161,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--output", "-o", metavar="FILE", help="write the CSV there (default: to the terminal)")
     predict.add_argument("--probabilities", action="store_true", help="a column for each class")
 
+    _add_prune(command("prune", "make a smaller, faster copy of a saved model", PRUNE, _run_prune, PRUNE_EXAMPLES))
+
     info = command("info", "show what is in a model file", "Show what is in a model file.", _run_info)
     info.add_argument("model", help="a model, a checkpoint, or any .safetensors file")
 
@@ -207,6 +223,28 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--quiet", "-q", action="store_true", help="no progress, only the results")
 
 
+def _add_prune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a file written by train, or by model.save")
+    parser.add_argument("data", metavar="DATA", help="digits, FILE.csv or FILE.npz, with the target")
+    parser.add_argument("--target", metavar="COLUMN", help="name of the target (default: as in training)")
+    parser.add_argument("--sparsity", type=float, default=0.9, metavar="SHARE", help="weights that go (default: 0.9)")
+    parser.add_argument(
+        "--method",
+        choices=("obs", "obd", "magnitude"),
+        default="obs",
+        help="which ones: optimal brain surgeon, whose other weights make up for them, optimal brain damage, or the "
+        "smallest (default: obs)",
+    )
+    parser.add_argument(
+        "--scope", choices=("global", "layer"), default="global", help="share of all together or of each layer"
+    )
+    parser.add_argument("--epochs", type=int, default=0, metavar="N", help="then train what is left (default: 0)")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="rows a step of that (default: 32)")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, metavar="X", help="at its start (default: 1e-3)")
+    parser.add_argument("--output", "-o", metavar="FILE", help="the pruned model (default: MODEL-pruned.safetensors)")
+    parser.add_argument("--plot", metavar="FILE", help="draw the score over the share pruned (needs matplotlib)")
+
+
 def _train_epilog() -> str:
     import textwrap
 
@@ -262,6 +300,12 @@ def _run_predict(arguments) -> None:
     from .cli_use import predict
 
     predict(arguments)
+
+
+def _run_prune(arguments) -> None:
+    from .cli_prune import prune
+
+    prune(arguments)
 
 
 def _run_info(arguments) -> None:

@@ -17,7 +17,7 @@ __all__ = ["cpu", "evaluate", "info", "predict"]
 ROWS_ON_SCREEN = 20
 
 
-def _data_of(model, options, need_target: bool):
+def data_of(model, options, need_target: bool):
     """Return the table with the columns that the model wants."""
     known = model.metadata
     target = getattr(options, "target", None) or known.get("target")
@@ -31,7 +31,7 @@ def _data_of(model, options, need_target: bool):
     return table
 
 
-def _load(options):
+def load(options):
     """Return the model, its metadata as far as these commands rely on it checked."""
     model = pn.load(options.model)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
@@ -51,7 +51,7 @@ def _is_text(value) -> bool:
     return isinstance(value, str)
 
 
-def _rows_held_out(settings, table) -> np.ndarray | None:
+def rows_held_out(settings, table) -> np.ndarray | None:
     """Return the rows that `train` with these settings did not train on, if this is the data it had."""
     if not isinstance(settings, dict) or settings.get("fingerprint") != fingerprint(table) or not settings.get("test"):
         return None
@@ -60,9 +60,9 @@ def _rows_held_out(settings, table) -> np.ndarray | None:
 
 def evaluate(options) -> None:
     """Print how well a model does."""
-    model = _load(options)
-    table = _data_of(model, options, True)
-    held_out = _rows_held_out(model.metadata.get("training"), table)
+    model = load(options)
+    table = data_of(model, options, True)
+    held_out = rows_held_out(model.metadata.get("training"), table)
     rows, which = np.arange(len(table.X)), "all rows"
     if held_out is not None and options.all:
         which = "all rows, most of which the model was trained on"
@@ -78,8 +78,8 @@ def predict(options) -> None:
     import csv
     import io
 
-    model = _load(options)
-    table = _data_of(model, options, False)
+    model = load(options)
+    table = data_of(model, options, False)
     answer = model.predict(table.X)
     classes = model.metadata.get("classes")
     target = model.metadata.get("target") or "prediction"
@@ -121,7 +121,7 @@ def info(options) -> None:
             print(f"  {name:<40} {array.dtype.name:<8} {list(array.shape)}")
         return
     document, _ = files.read_document(options.model)
-    model = _load(options) if "training" in document["metadata"] else pn.load(options.model)
+    model = load(options) if "training" in document["metadata"] else pn.load(options.model)
     show("file", f"{options.model}: {size}, {document['kind']}, written by pynet {document.get('library')}")
     known = model.metadata if "training" in model.metadata else {}
     if known.get("target"):

@@ -1,4 +1,4 @@
-"""The compact form of a pruned matrix: what is left of it, and where.  The same in files, in memory and for the kernels.
+"""The compact form of a pruned matrix: what is left of it, and where.  The same in files, in memory, for kernels.
 
 Of a matrix [I, O] it holds, output by output, inputs ascending,
 
@@ -6,13 +6,14 @@ Of a matrix [I, O] it holds, output by output, inputs ascending,
     steps    uint8 [n]      distance from the input of a value to that of the next; the first counts from input -1
     counts   uint32 [O]     values of each output
 
-so each weight takes 5 bytes.  Where the steps are short they have four bits each, two in a byte, the first in the lower
-half ("nibbles", uint8 [ceil(n / 2)], instead of "steps"): 4.5 bytes.  A distance longer than 255 or 15 is made of several
-steps with values 0 in between.  A weight that is left and is 0 is written as -0, to tell it from those.
+so each weight takes 5 bytes.  Where the steps are short they have four bits each, two in a byte, the first in the
+lower half ("nibbles", uint8 [ceil(n / 2)], instead of "steps"): 4.5 bytes.  A distance longer than 255 or 15 is made of
+several steps with values 0 in between.  A weight that is left and is 0 is written as -0, to tell it from those.
 
-In a file the pruned parameter "dense_1.kernel" stands as the tensors "dense_1.kernel.values", "dense_1.kernel.counts" and
-"dense_1.kernel.steps" or "dense_1.kernel.nibbles", or, where that would be longer, as it is, with a tensor
-"dense_1.kernel.bits": uint8 [ceil(I O / 8)], bit k % 8 of byte k / 8 is 1 where element k of the matrix is left.
+In a file the pruned parameter "dense_1.kernel" stands in the shorter of two ways, as the tensors
+"dense_1.kernel.values" and "dense_1.kernel.counts" with "dense_1.kernel.steps" or "dense_1.kernel.nibbles"; or as
+"dense_1.kernel.values" (no others than those that are left) with "dense_1.kernel.bits", uint8 [ceil(I O / 8)]: bit
+k % 8 of byte k / 8 is 1 where weight k is left, k = o I + i.
 """
 
 from __future__ import annotations
@@ -61,7 +62,13 @@ class Compact:
         at = np.cumsum(between + 1) - 1  # where the weights that are left stand among the values
         n = int(at[-1]) + 1 if len(at) else 0
         if n == 0:  # of a matrix of which nothing is left, a 0
-            return cls((rows, cols), np.zeros(1, matrix.dtype), np.ones(1, np.uint8), np.eye(1, cols, dtype=np.uint32)[0], nibbles)
+            return cls(
+                (rows, cols),
+                np.zeros(1, matrix.dtype),
+                np.ones(1, np.uint8),
+                np.eye(1, cols, dtype=np.uint32)[0],
+                nibbles,
+            )
         values, steps = np.zeros(n, matrix.dtype), np.full(n, longest, np.uint8)
         left = matrix.T[o, i]
         values[at] = np.where(left == 0, -left.dtype.type(0), left)
@@ -69,7 +76,7 @@ class Compact:
         counts = np.bincount(o, weights=between + 1, minlength=cols).astype(np.uint32)
         if nibbles:
             steps = np.append(steps, np.zeros(n % 2, np.uint8))
-            steps = steps[::2] | steps[1::2] << 4
+            steps = (steps[::2] | steps[1::2] << 4).astype(np.uint8)
         return cls((rows, cols), values, steps, counts, nibbles)
 
     @property
@@ -122,15 +129,18 @@ class Compact:
                 raise ValueError(f"tensor '{name}.{place}' leads outside of the {rows} inputs")
 
 
-# ---- tensors of a file ------------------------------------------------------------------------------------------------
+# ---- tensors of a file ----------------------------------------------------------------------------------------------
 
 
 def encode(name: str, array: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
     """Return the tensors of a pruned parameter (I, O) or (O,), True in its mask where a weight is left."""
-    form = Compact.of(np.atleast_2d(array), np.atleast_2d(mask))
-    if form.nbytes >= array.nbytes:
-        return {name: array, f"{name}.bits": np.packbits(mask, bitorder="little")}
-    return tensors(name, form)
+    form = tensors(name, Compact.of(np.atleast_2d(array), np.atleast_2d(mask)))
+    by_output = np.atleast_2d(mask).T
+    bits = {
+        f"{name}.values": np.atleast_2d(array).T[by_output],
+        f"{name}.bits": np.packbits(by_output, bitorder="little"),
+    }
+    return min(form, bits, key=lambda tensors: sum(tensor.nbytes for tensor in tensors.values()))
 
 
 def tensors(name: str, form: Compact) -> dict[str, np.ndarray]:
@@ -150,24 +160,36 @@ def decode(name: str, shape: tuple[int, ...], tensors: dict) -> tuple[np.ndarray
     found = {kind: tensors[f"{name}.{kind}"] for kind in SUFFIXES if f"{name}.{kind}" in tensors}
     if not found:
         return None
-    if set(found) == {"bits"} and name in tensors:
-        array, bits = np.asarray(tensors[name]), found["bits"]
-        size = int(np.prod(shape))
-        if bits.dtype != np.uint8 or bits.shape != (-(-size // 8),):
-            got = f"{bits.dtype.name} {list(bits.shape)}"
-            raise ValueError(f"tensor '{name}.bits' must be uint8 [{-(-size // 8)}], got {got}")
-        mask = np.unpackbits(bits, bitorder="little")[:size].reshape(shape).astype(bool)
-        if array.shape == shape and array[~mask].any():
-            raise ValueError(f"pruned parameter {name!r} is not 0 where its bits are")
-        return array, mask
-    if name in tensors or set(found) not in ({"values", "counts", "steps"}, {"values", "counts", "nibbles"}):
+    if name in tensors or set(found) not in (
+        {"values", "counts", "steps"},
+        {"values", "counts", "nibbles"},
+        {"values", "bits"},
+    ):
         there = ", ".join([repr(f"{name}.{kind}") for kind in found] + [repr(name)] * (name in tensors))
         raise ValueError(
-            f"pruned parameter {name!r} stands as {there}, expected values, counts and steps or nibbles, or the "
-            "parameter and its bits"
+            f"pruned parameter {name!r} stands as {there}, expected values, counts and steps or nibbles, or values and "
+            "bits"
         )
-    whole = shape if len(shape) == 2 else (1, *shape)
+    rows, cols = whole = shape if len(shape) == 2 else (1, *shape)
+    if "bits" in found:
+        by_output = _from_bits(name, found["bits"], rows, cols)
+        values, n = found["values"], int(by_output.sum())
+        if values.shape != (n,) or values.dtype.kind != "f":
+            got = f"{values.dtype.name} {list(values.shape)}"
+            raise ValueError(f"tensor '{name}.values' must be {n} floats, as its bits say, got {got}")
+        wide = np.zeros((cols, rows), values.dtype)
+        wide[by_output] = values
+        return wide.T.reshape(shape), by_output.T.reshape(shape)
     places = found.get("steps", found.get("nibbles"))
     form = Compact(whole, found["values"], places, found["counts"], "nibbles" in found)
     form.check(name)
     return form.matrix().reshape(shape), form.mask().reshape(shape)
+
+
+def _from_bits(name: str, bits: np.ndarray, rows: int, cols: int) -> np.ndarray:
+    """Return the mask [O, I]."""
+    size = rows * cols
+    if bits.dtype != np.uint8 or bits.shape != (-(-size // 8),):
+        got = f"{bits.dtype.name} {list(bits.shape)}"
+        raise ValueError(f"tensor '{name}.bits' must be uint8 [{-(-size // 8)}], got {got}")
+    return np.unpackbits(bits, bitorder="little")[:size].reshape(cols, rows).astype(bool)

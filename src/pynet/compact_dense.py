@@ -116,7 +116,9 @@ def expanded(model):
         name = model.names[layer]
         kernel = f"{name}.kernel"
         twins[layer] = twin = Dense.__new__(Dense)
-        twin.__dict__.update({key: value for key, value in layer.__dict__.items() if key not in ("form", "left", "bias")})
+        twin.__dict__.update(
+            {key: value for key, value in layer.__dict__.items() if key not in ("form", "left", "bias")}
+        )
         twin.name, twin.home, twin._output = name, None, None
         state[kernel], masks[kernel] = layer.matrix_of(own[f"{kernel}.values"])
         if layer.use_bias:

@@ -30,7 +30,11 @@ def config_of(model) -> dict:
         "name": model.name,
         "dtype": model.dtype.name,
         "layers": [
-            {"class": getattr(layer, "written_as", type(layer).__name__), "name": model.names[layer], "params": layer.config()}
+            {
+                "class": getattr(layer, "written_as", type(layer).__name__),
+                "name": model.names[layer],
+                "params": layer.config(),
+            }
             | ({} if layer.rate_factor == 1 else {"rate_factor": float(layer.rate_factor)})
             for layer in model.layers
         ],

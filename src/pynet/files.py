@@ -1,7 +1,8 @@
 """Model files and checkpoints.
 
-Both are safetensors files.  Weights stand as plain (I, O) matrices under the names that ``model.parameters()``
-shows, pruned ones in the form of compact.py; everything else about a model is one JSON text in the header's ``__metadata__["pynet"]``::
+Both are safetensors files.  Weights stand as plain (I, O) matrices under the names that ``model.parameters()`` shows,
+pruned ones in the form of compact.py; everything else about a model is one JSON text in the header's
+``__metadata__["pynet"]``::
 
     {"format_version": 1, "kind": "model" | "checkpoint", "library": "0.1.0",
      "model": the graph, "metadata": model.metadata, "state": of a checkpoint}
@@ -17,8 +18,8 @@ import os
 import numpy as np
 
 from . import compact
-from .compact_dense import CompactDense
 from ._safetensors import check_name, parse_json, read, write, write_atomically
+from .compact_dense import CompactDense
 
 __all__ = [
     "load_checkpoint",

@@ -392,7 +392,7 @@ class Model:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the parameters take in memory, the places of compact layers and the masks of pruned ones included."""
+        """Bytes that the parameters take in memory, with the places of compact layers and the masks of pruned ones."""
         masks = 0 if self.weights.keep is None else self.weights.keep.nbytes
         return self.arena.nbytes + self.plan.places.nbytes + self.plan.ends.nbytes + masks
 
@@ -420,9 +420,8 @@ class Model:
         return f"<{type(self).__name__}{name} {' -> '.join(widths)}, {self.count_params()} parameters>"
 
     def __reduce__(self):
-        from .restore import restore
-
         from .compact_dense import compact_names
+        from .restore import restore
 
         names = compact_names(self)
         model = self.expand() if names else self

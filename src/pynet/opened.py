@@ -76,7 +76,9 @@ def wired_again(model, split: dict, twins=(), dtype=None) -> tuple[Model, dict]:
             continue
         twin.name, twin._output = model.names[layer], None
         records = {weight.suffix: weight.record for weight in model.weights if weight.layer is layer}
-        twin.home = (model.arena, records, model.weights.keep) if records else None  # where the new model finds its numbers
+        twin.home = (
+            (model.arena, records, model.weights.keep) if records else None
+        )  # where the new model finds its numbers
         if layer in split:
             twin.activation = activations.get(None)
     made: dict = {}

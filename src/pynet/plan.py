@@ -102,9 +102,9 @@ class Plan:
     """
 
     __slots__ = (
-        "dtype", "ends", "functions", "head_values", "input_gradients", "input_values", "n_inputs", "n_sums", "n_targets",
-        "node_values", "op_names", "ops", "outputs", "param_elems", "param_names", "params", "places", "row_elems",
-        "sum_slots", "values"
+        "dtype", "ends", "functions", "head_values", "input_gradients", "input_values", "n_inputs", "n_sums",
+        "n_targets", "node_values", "op_names", "ops", "outputs", "param_elems", "param_names", "params", "places",
+        "row_elems", "sum_slots", "values"
     )  # fmt: skip
 
     values: np.ndarray
@@ -171,8 +171,8 @@ class Plan:
 
 
 ROLLS: dict[str, dict] = {  # what `act` means, by kind
-    "dense": _core.ACTIVATIONS, "sparse": _core.ACTIVATIONS, "activation": _core.ACTIVATIONS, "loss": _core.LOSSES, "metric": _core.METRICS,
-    "random": _core.RANDOM, "gradient_clip": _core.CLIPS,
+    "dense": _core.ACTIVATIONS, "sparse": _core.ACTIVATIONS, "activation": _core.ACTIVATIONS, "loss": _core.LOSSES,
+    "metric": _core.METRICS, "random": _core.RANDOM, "gradient_clip": _core.CLIPS,
 }  # fmt: skip
 FLAGS = ("ADD_X", "ADD_X2", "STOP_X", "STOP_X2", "NO_BACKWARD", "ADD_W")
 

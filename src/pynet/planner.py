@@ -11,6 +11,7 @@ from collections import Counter
 import numpy as np
 
 from . import _check, _core
+from .compact import Compact
 from .plan import NONE, Plan, leading_dimension
 
 __all__ = ["Planner"]
@@ -29,7 +30,7 @@ class Op:
         self.x = self.x2 = self.y = self.z = self.w = self.b = self.w2 = NONE
         self.p: tuple[float, ...] = ()
         self.function = None  # of a python op
-        self.form = None  # of a sparse op
+        self.form: Compact | None = None  # of a sparse op
         for field, value in fields.items():
             setattr(self, field, value)
 
@@ -112,7 +113,7 @@ class Planner:
     def sparse(self, x: int, w: int, b: int, width: int, activation, form) -> int:
         """Add y = activation(x w + b), of w the values of a compact form."""
         fields = {"x": x, "w": w, "b": b, "form": form}
-        apart = not activation.fusable or self.goes_down and activation.needs == "X"
+        apart = not activation.fusable or (self.goes_down and activation.needs == "X")
         if self.node in self.absorbed or apart:
             return self.activate(self.op("sparse", width, p=(0.0, 0.0), **fields), activation)
         return self.op("sparse", width, act=activation.id, p=(*activation.parameters, 0.0, 0.0)[:2], **fields)

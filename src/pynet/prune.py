@@ -48,7 +48,9 @@ class Report:
         return 1 - sum(self.kept) / sum(self.sizes)
 
     def __str__(self) -> str:
-        rows = [("parameter", "weights", "kept", "sparsity", "error of its outputs: pruned", "fitted")]
+        rows: list[tuple[str, ...]] = [
+            ("parameter", "weights", "kept", "sparsity", "error of its outputs: pruned", "fitted")
+        ]
         for name, size, kept in zip(self.names, self.sizes, self.kept, strict=True):
             errors = [f"{e:.4f}" for e in self.errors.get(name, ())] or ["", ""]
             rows.append((name, str(size), str(kept), f"{1 - kept / size:.1%}", *errors))
@@ -56,12 +58,14 @@ class Report:
         columns = len(rows[0]) if self.errors else 4
         widths = [max(len(row[k]) for row in rows) for k in range(columns)]
         return "\n".join(
-            "  ".join(c.rjust(w) if k else c.ljust(w) for k, (c, w) in enumerate(zip(row, widths, strict=False))).rstrip()
+            "  ".join(
+                c.rjust(w) if k else c.ljust(w) for k, (c, w) in enumerate(zip(row, widths, strict=False))
+            ).rstrip()
             for row in rows
         )
 
 
-# ---- masks ------------------------------------------------------------------------------------------------------------
+# ---- masks ----------------------------------------------------------------------------------------------------------
 
 
 def masks(model) -> dict[str, np.ndarray]:
@@ -98,7 +102,7 @@ def set_masks(model, masks: dict) -> Report:
     return _report(model, list(masks))
 
 
-# ---- criteria ---------------------------------------------------------------------------------------------------------
+# ---- criteria -------------------------------------------------------------------------------------------------------
 
 
 def magnitude(model, sparsity=0.9, scope: str = "global", layers=None) -> Report:
@@ -275,7 +279,7 @@ def _problems(model, X, targets: list, random_state) -> list:
     return prune_layers.collect(model, layers, inputs, _check.integer("random_state", random_state, 0))
 
 
-# ---- shared -----------------------------------------------------------------------------------------------------------
+# ---- shared ---------------------------------------------------------------------------------------------------------
 
 
 def _targets(model, layers, sparsity, kind=None) -> list[str]:
@@ -295,7 +299,9 @@ def _targets(model, layers, sparsity, kind=None) -> list[str]:
     usable = {model.names[layer]: names for layer, names in known.items()
               if names and (kind is None or isinstance(layer, kind))}  # fmt: skip
     if wanted is None:
-        result = [name for layer, names in known.items() if layer.trainable for name in usable.get(model.names[layer], [])]
+        result = [
+            name for layer, names in known.items() if layer.trainable for name in usable.get(model.names[layer], [])
+        ]
     else:
         if isinstance(wanted, str):
             raise TypeError(f"layers must be a list of names, got {wanted!r}")

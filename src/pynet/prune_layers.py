@@ -92,7 +92,7 @@ def damped(H, damping: float):
     return H + np.eye(len(H)) * (damping * np.diag(H).mean() or 1.0)
 
 
-# ---- what the data say ------------------------------------------------------------------------------------------------
+# ---- what the data say ----------------------------------------------------------------------------------------------
 
 
 def collect(model, layers: list, inputs: list, random_state: int) -> list[Problem]:
@@ -131,7 +131,7 @@ def _drawn(output, p, rng):
     return "mse", p + rng.standard_normal(p.shape)
 
 
-# ---- which weights ------------------------------------------------------------------------------------------------------
+# ---- which weights --------------------------------------------------------------------------------------------------
 
 
 def choose(problem: Problem, damping: float, share: float) -> np.ndarray:
@@ -178,7 +178,7 @@ def _weights(problem: Problem) -> np.ndarray:
     return np.ascontiguousarray(np.where(dead, 0, problem.W.T))
 
 
-# ---- what the weights left make of it -----------------------------------------------------------------------------------
+# ---- what the weights left make of it -------------------------------------------------------------------------------
 
 
 def reconstruct(model, dense, problem: Problem, X, damping: float) -> tuple[float, float]:
@@ -187,7 +187,7 @@ def reconstruct(model, dense, problem: Problem, X, damping: float) -> tuple[floa
     share of the variance of the outputs."""
     layer, twin, name = model.get_layer(problem.layer), dense.get_layer(problem.layer), problem.name
     mask = model.weights.masks()[name]
-    moments = Moments(*problem.W.shape, layer.use_bias)
+    moments = Moments(problem.W.shape[0], problem.W.shape[1], layer.use_bias)
     square = np.zeros(problem.W.shape[1])
     for x, x0 in zip(_read(model, layer, X), _read(dense, twin, X), strict=True):
         z = x0.astype(np.float64) @ problem.W + (0 if problem.b is None else problem.b)

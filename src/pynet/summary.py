@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
+from .compact_dense import CompactDense
+
 __all__ = ["summary_text"]
 
 
 def summary_text(model) -> str:
     """Return one line a layer (name, kind, width, parameters, what it reads) and the totals."""
-    numbers = dict.fromkeys(model.layers, 0)
+    numbers, pruned = dict.fromkeys(model.layers, 0), dict.fromkeys(model.layers, 0)
+    masks = model.weights.masks()
     frozen = 0
     for weight in model.weights:
         size = weight.size
         numbers[weight.layer] += size
+        if weight.name in masks:
+            pruned[weight.layer] += int((~masks[weight.name]).sum())
         frozen += 0 if weight.trainable and weight.layer.trainable else size
     rows = [("layer", "kind", "width", "parameters", "reads")]
     for layer in model.layers:
@@ -21,6 +28,10 @@ def summary_text(model) -> str:
             kind += f" {layer.activation.name}"
         count = str(numbers[layer])
         if numbers[layer] and not layer.is_input:
+            if isinstance(layer, CompactDense):
+                count += f" of {math.prod(layer.form.shape) + layer.use_bias * layer.units} compact"
+            elif pruned[layer]:
+                count += f" less {pruned[layer]} pruned"
             count += "" if layer.trainable else " frozen"
             count += "" if layer.rate_factor == 1 else f" rate x {layer.rate_factor:g}"
         reads = "; ".join(", ".join(model.names[v.layer] for v in node.inputs) for node in calls)
@@ -34,8 +45,10 @@ def summary_text(model) -> str:
     rule = "-" * max(len(line) for line in lines)
     total = model.count_params()
     title = f"{type(model).__name__}{f' {model.name!r}' if model.name else ''}, {model.dtype.name}"
-    size = total * model.dtype.itemsize
-    totals = f"{total} parameters ({_bytes(size)}): {total - frozen} trainable, {frozen} not"
+    size = total * model.dtype.itemsize + model.nbytes - model.arena.nbytes  # with places and masks
+    gone = sum(pruned.values())
+    less = f", {gone} of them pruned" if gone else ""
+    totals = f"{total} parameters ({_bytes(size)}): {total - frozen} trainable{less}, {frozen} not"
     return "\n".join([title, rule, lines[0], rule, *lines[1:], rule, totals])
 
 

@@ -1,4 +1,5 @@
-/* kernel_checks_sparse.h: part of kernel_checks.c: pruned weights.  The truth is the dense form, a matrix with zeros. */
+/* kernel_checks_sparse.h: part of kernel_checks.c: pruned weights.  The truth is the dense form, a matrix with zeros.
+ */
 
 typedef struct pruned {
     pn_sparse form;
@@ -61,8 +62,7 @@ static void check_columns(const kernels *k) {
         part(c % 4, tiles_of(B, R), &t0, &t1);
         k->columns(x, ldx, y->at, R, B, I, t0, t1);
         for (int64_t m = t0 * R; m < t1 * R; m++)
-            for (int64_t i = 0; i < I; i++)
-                expect_bits(y, (m / R * I + i) * R + m % R, m < B ? x[m * ldx + i] : 0);
+            for (int64_t i = 0; i < I; i++) expect_bits(y, (m / R * I + i) * R + m % R, m < B ? x[m * ldx + i] : 0);
         bits = finish(y, bits);
     }
 }

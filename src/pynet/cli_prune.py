@@ -1,0 +1,145 @@
+"""`pynet prune`: a smaller, faster copy of a saved model, and what that costs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import numpy as np
+
+import pynet as pn
+
+from .cli_train import describe, report, show
+from .cli_use import data_of, load, rows_held_out
+from .progress import quantity
+from .prune_hessian import default_loss
+
+__all__ = ["prune"]
+
+CURVE = (0.5, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
+
+
+def prune(options) -> None:
+    """Prune a model, tell what became of it, and save it."""
+    output = options.output or f"{os.path.splitext(options.model)[0]}-pruned.safetensors"
+    if os.path.exists(output) and os.path.samefile(output, options.model):
+        raise ValueError(f"--output {output}: the model itself would be lost, choose another name")
+    model = load(options)
+    table = data_of(model, options, True)
+    held_out = rows_held_out(model.metadata.get("training"), table)
+    rest = np.arange(len(table.X)) if held_out is None else np.setdiff1d(np.arange(len(table.X)), held_out)
+    scored = rest if held_out is None else held_out
+    show("model", f"{options.model}: {describe(model)}")
+    which = (
+        "all rows, to prune and to measure"
+        if held_out is None
+        else f"{len(rest)} rows to prune, {len(scored)} to measure"
+    )
+    show("data", f"{options.data}: {which}")
+    report("before", model, table.X[scored], table, scored)
+    dense, bytes_before = pn.load(options.model), os.path.getsize(options.model)
+    begun = time.perf_counter()
+    if sys.stderr.isatty():
+        print(f"{options.method}, {len(rest)} rows ...", end="\r", file=sys.stderr, flush=True)
+    found = _criterion(options.method, model, table.X[rest], options.sparsity, options.scope)
+    show("pruned", f"{options.method}, {found.sparsity:.1%} of the weights, {time.perf_counter() - begun:.1f} s")
+    print("\n".join(f"  {line}" for line in str(found).splitlines()))
+    report("after", model, table.X[scored], table, scored)
+    if options.epochs:
+        _tune(model, options, table, rest)
+        report("tuned", model, table.X[scored], table, scored)
+    model.save(output)
+    size = os.path.getsize(output)
+    show(
+        "saved",
+        f"{output}: {quantity(size)}B instead of {quantity(bytes_before)}B, {bytes_before / size:.1f} times smaller",
+    )
+    compact = model.compact()
+    if compact.nbytes >= dense.nbytes:
+        show("memory", "nothing is saved: where more than some 80 % of the weights are left, their places cost more")
+    else:
+        show("memory", f"{quantity(compact.nbytes)}B instead of {quantity(dense.nbytes)}B, compact")
+    _show_speed(dense, compact, table.X)
+    if options.plot:
+        _plot(options, dense, table, rest, scored)
+
+
+def _criterion(method: str, model, X, sparsity: float, scope: str):
+    if method == "magnitude":
+        return pn.prune.magnitude(model, sparsity, scope)
+    return getattr(pn.prune, method)(model, X, sparsity=sparsity, scope=scope)
+
+
+def _targets(model, table, rows):
+    classes = model.metadata.get("classes")
+    return table.labels(classes)[0][rows] if classes else table.y[rows]
+
+
+def _tune(model, options, table, rows) -> None:
+    """Train what is left for some epochs, at a rate that falls to 0."""
+    steps = options.epochs * -(-len(rows) // options.batch_size)
+    rate = pn.schedules.Cosine(options.learning_rate, steps)
+    trainer = pn.Trainer(model, default_loss(model)[0], pn.Adam(rate))
+    y = _targets(model, table, rows)
+    trainer.fit(
+        table.X[rows], y, epochs=options.epochs, batch_size=options.batch_size, verbose=int(sys.stderr.isatty())
+    )
+
+
+def _show_speed(dense, compact, X) -> None:
+    """Print what a prediction takes, of one row and of many."""
+    many = np.ascontiguousarray(np.resize(X, (256, X.shape[1])), dense.dtype)
+    one = many[0].copy()
+    for title, calls in (
+        ("one row", [lambda m=m: m.predict_one(one) for m in (dense, compact)]),
+        ("256 rows", [lambda m=m: m.predict(many) for m in (dense, compact)]),
+    ):
+        took = _medians(calls)
+        show(
+            title,
+            f"{took[0] * 1e6:.3g} us dense, {took[1] * 1e6:.3g} us compact, {took[0] / took[1]:.2f} times as fast",
+        )
+
+
+def _medians(calls) -> list[float]:
+    """Return the median seconds of each call, taken by turns."""
+    times: list[list[float]] = [[] for _ in calls]
+    for call in calls:
+        call()
+    rounds = 200
+    for _ in range(rounds):
+        for call, own in zip(calls, times, strict=True):
+            begun = time.perf_counter()
+            call()
+            own.append(time.perf_counter() - begun)
+    return [float(np.median(own)) for own in times]
+
+
+def _plot(options, dense, table, rest, scored) -> None:
+    """Draw the score over the share that is pruned, of the method and of magnitude."""
+    from .analysis_plots import module
+    from .opened import clone
+
+    plt = module("matplotlib.pyplot")
+    plt.switch_backend("agg")
+    metric = "accuracy" if dense.metadata.get("classes") else "loss"
+    y = _targets(dense, table, scored)
+
+    def score(model) -> float:
+        metrics = ["accuracy"] if metric == "accuracy" else []
+        return pn.Trainer(model, default_loss(model)[0], metrics=metrics).evaluate(table.X[scored], y)[metric]
+
+    figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
+    for method in dict.fromkeys([options.method, "magnitude"]):
+        scores = []
+        for share in CURVE:
+            model = clone(dense)
+            _criterion(method, model, table.X[rest], share, options.scope)
+            scores.append(score(model))
+        ax.plot([100 * s for s in CURVE], scores, "o-", ms=4, label=method)
+    ax.axhline(score(dense), color="0.5", lw=1, ls="--", label="not pruned")
+    ax.set(xlabel="weights pruned, %, not trained afterwards", ylabel=metric, title=os.path.basename(options.model))
+    ax.legend(frameon=False)
+    figure.savefig(options.plot, dpi=120)
+    show("plot", options.plot)

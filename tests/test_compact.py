@@ -1,0 +1,290 @@
+"""The compact form of pruned layers: what is stored, in files and in memory; the same bits; data from anybody."""
+
+import copy
+
+import helpers
+import numpy as np
+import pytest
+from helpers import ISAS
+
+import pynet as pn
+from pynet import _core, compact
+from pynet.compact import Compact
+from pynet.plan import build
+
+SHAPES = [(1, 1), (1, 7), (7, 1), (15, 16), (16, 17), (17, 3), (300, 5), (5, 300), (600, 2)]
+SHARES = [0.0, 0.02, 0.2, 0.6, 1.0]
+
+
+def some(shape, share, seed=0, dtype=np.float32):
+    """A matrix and a mask that leaves about this share; a weight that is left may be 0."""
+    rng = np.random.default_rng(seed)
+    mask = rng.random(shape) < share
+    matrix = np.where(mask, rng.normal(size=shape), 0).astype(dtype)
+    if mask.any():
+        matrix[tuple(np.argwhere(mask)[-1])] = 0
+    return matrix, mask
+
+
+# ---- the form ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_form_says_all_of_a_matrix(shape, share):
+    matrix, mask = some(shape, share)
+    for nibbles in (False, True):
+        form = Compact._made(matrix, mask, nibbles)
+        form.check("w")
+        np.testing.assert_array_equal(form.matrix(), matrix)
+        np.testing.assert_array_equal(form.mask(), mask)
+        assert form.counts.sum() == len(form.values) >= max(mask.sum(), 1)
+        assert form.places.nbytes == (-(-len(form.values) // 2) if nibbles else len(form.values))
+        i, o = form.where()
+        assert (np.diff(o * shape[0] + i) > 0).all()  # output by output, inputs ascending
+    assert Compact.of(matrix, mask).nbytes == min(Compact._made(matrix, mask, n).nbytes for n in (False, True))
+
+
+def test_the_form_by_hand():
+    """Outputs 0: inputs 0 and 2; 1: nothing; 2: input 16, which is 17 steps away: 15 and 2."""
+    matrix = np.zeros((17, 3), np.float32)
+    matrix[0, 0], matrix[2, 0], matrix[16, 2] = 5, 6, 7
+    form = Compact._made(matrix, matrix != 0, True)
+    assert form.values.tolist() == [5, 6, 0, 7]
+    assert form.counts.tolist() == [2, 0, 2]
+    assert form.places.tolist() == [1 | 2 << 4, 15 | 2 << 4]
+    form = Compact._made(matrix, matrix != 0, False)
+    assert (form.values.tolist(), form.places.tolist(), form.counts.tolist()) == ([5, 6, 7], [1, 2, 17], [2, 0, 1])
+
+
+@pytest.mark.parametrize(("share", "least"), [(0.2, 4.0), (0.1, 7.0), (0.05, 12.0)])
+def test_the_file_becomes_so_many_times_smaller(share, least, tmp_path):
+    model = pn.Sequential([pn.Input(784), pn.Dense(300, "relu"), pn.Dense(100, "relu"), pn.Dense(10, "softmax")])
+    model.save(tmp_path / "dense")
+    pn.prune.magnitude(model, 1 - share)
+    model.save(tmp_path / "pruned")
+    assert (tmp_path / "dense").stat().st_size / (tmp_path / "pruned").stat().st_size >= least
+    assert pn.load(tmp_path / "dense").nbytes / pn.load(tmp_path / "pruned").compact().nbytes >= least
+
+
+# ---- data from anybody ---------------------------------------------------------------------------------------------
+
+F, U, W = np.float32, np.uint8, np.uint32
+GOOD = {"values": np.ones(3, F), "counts": np.array([2, 0, 1], W), "steps": np.array([1, 2, 3], U)}
+HOSTILE = [
+    ("no values", {"values": None}, "stands as 'w.counts', 'w.steps', expected values, counts and steps"),
+    ("steps and nibbles", {"nibbles": np.zeros(2, U)}, "expected values, counts and steps or nibbles"),
+    ("the whole besides", {"": np.zeros((4, 3), F)}, "expected values, counts and steps or nibbles"),
+    ("fewer values", {"values": np.ones(2, F)}, r"must have 3 elements, as its counts say, got float32 \[2\]"),
+    ("values of integers", {"values": np.ones(3, np.int32)}, "'w.values' must have 3 elements"),
+    ("values 2-D", {"values": np.ones((3, 1), F)}, "'w.values' must have 3 elements"),
+    ("fewer counts", {"counts": np.array([2, 1], W)}, r"'w.counts' must be uint32 \[3\], got uint32 \[2\]"),
+    ("counts signed", {"counts": np.array([2, 0, 1], np.int32)}, "'w.counts' must be uint32"),
+    ("counts overflow", {"counts": np.array([2**32 - 1, 0, 4], W)}, "'w.values' must have 4294967299 elements"),
+    ("fewer steps", {"steps": np.array([1, 2], U)}, "'w.steps' must have 3 elements"),
+    ("steps of 16 bits", {"steps": np.array([1, 2, 3], np.uint16)}, "'w.steps' must have 3 elements"),
+    ("a step of 0", {"steps": np.array([1, 0, 3], U)}, "'w.steps' leads outside of the 4 inputs"),
+    ("beyond the inputs", {"steps": np.array([1, 4, 3], U)}, "'w.steps' leads outside of the 4 inputs"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "text"), [h[1:] for h in HOSTILE], ids=[h[0] for h in HOSTILE])
+def test_tensors_that_contradict_each_other_are_refused(change, text):
+    tensors = {f"w.{key}" if key else "w": value for key, value in (GOOD | change).items() if value is not None}
+    with pytest.raises(ValueError, match=text):
+        compact.decode("w", (4, 3), tensors)
+
+
+def test_the_good_ones_are_read():
+    matrix, mask = compact.decode("w", (4, 3), {f"w.{key}": value for key, value in GOOD.items()})
+    assert np.argwhere(mask).tolist() == np.argwhere(matrix).tolist() == [[0, 0], [2, 0], [2, 2]]
+    assert compact.decode("w", (4, 3), {"w": matrix}) is None
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_tensors_say_all_of_a_parameter(shape, share):
+    matrix, mask = some(shape, share)
+    for array, own in ((matrix, mask), (matrix[0], mask[0])):
+        tensors = compact.encode("w", array, own)
+        found = compact.decode("w", array.shape, tensors)
+        np.testing.assert_array_equal(found[0], array)
+        np.testing.assert_array_equal(found[1], own)
+        assert sum(t.nbytes for t in tensors.values()) <= array.nbytes + -(-array.size // 8)
+
+
+def test_the_shortest_form_is_chosen():
+    def kinds(share):
+        return {name[2:] for name in compact.encode("w", *some((784, 300), share))}
+
+    assert kinds(0.05) == {"values", "counts", "steps"}
+    assert kinds(0.2) == {"values", "bits"}
+    assert kinds(0.99) == {"values", "bits"}
+
+
+def test_values_and_bits_must_agree():
+    matrix, mask = some((30, 20), 0.3)
+    tensors = compact.encode("w", matrix, mask)
+    assert set(tensors) == {"w.values", "w.bits"}
+    fewer = {"w.values": tensors["w.values"][:-1]}
+    with pytest.raises(ValueError, match=r"'w.values' must be \d+ floats, as its bits say, got float32"):
+        compact.decode("w", (30, 20), tensors | fewer)
+    with pytest.raises(ValueError, match=r"'w.bits' must be uint8 \[75\], got uint8 \[76\]"):
+        compact.decode("w", (30, 20), tensors | {"w.bits": np.zeros(76, np.uint8)})
+
+
+def test_the_plan_is_checked_before_it_runs():
+    """What machines believe: no step leads outside, no end descends, no table is too short."""
+    model = pn.Sequential([pn.Input(40), pn.Dense(5, name="d")])
+    pn.prune.magnitude(model, 0.8)
+    model = model.compact(["d"])
+    (sparse,) = np.flatnonzero(model.plan.ops["kind"] == _core.OPS["sparse"])
+    assert model.plan.ops[sparse]["p"][2] in (4, 8)
+
+    def spoilt(**changes):
+        plan = build(model)
+        for name in ("places", "ends", "ops", "params"):
+            setattr(plan, name, getattr(plan, name).copy())
+        for name, value in changes.items():
+            if name in ("places", "ends"):
+                setattr(plan, name, value(getattr(plan, name)))
+            elif name == "cols":
+                plan.params["cols"][0] += value
+            else:
+                plan.ops[sparse][name] = value
+        return plan
+
+    def put(k, value):
+        def change(array):
+            array[k] = value
+            return array
+
+        return change
+
+    _core.check_plan(spoilt())
+    for text, changes in {
+        "lies outside of 40 inputs": {"places": put(0, 0xFF)},
+        "value 0 lies outside": {"places": put(0, 0)},
+        "ends of outputs 0 and 1 descend": {"ends": put(0, 2**31)},
+        "but there are 4": {"ends": lambda ends: ends[:4]},
+        "no values": {"ends": lambda ends: ends * 0},
+        "has shape": {"cols": 1},
+        "places": {"places": lambda places: places[:-1]},
+        "places 7": {"at": 7},
+        "places 4294967295": {"at": 2**32 - 1},
+        "ends 4294967295": {"slot": 2**32 - 1},
+        "steps of 5 bits": {"p": (0, 0, 5)},
+        "unknown activation 63": {"act": 63},
+    }.items():
+        with pytest.raises(ValueError, match=text):
+            _core.check_plan(spoilt(**changes))
+
+
+# ---- models ---------------------------------------------------------------------------------------------------------
+
+
+def pruned_model(share, dtype="float32", seed=0):
+    layers = [pn.Input(70), pn.Dense(33, "relu", name="a"), pn.Dense(50, "gelu", use_bias=False, name="b"),
+              pn.Dense(5, "softmax", name="c")]  # fmt: skip
+    model = pn.Sequential(layers, dtype=dtype, random_state=seed)
+    rng = np.random.default_rng(seed)
+    masks = {w.name: rng.random(w.shape) < share for w in model.weights if len(w.shape) == 2}
+    pn.prune.set_masks(model, masks)
+    return model
+
+
+@pytest.mark.parametrize("share", [0.0, 0.04, 0.2, 0.5, 1.0])
+def test_predictions_are_those_of_the_dense_form(share, isa, dtype):
+    """Bit for bit, whatever the batch: one row goes another way than several, and they go in tiles of 16 or 32."""
+    model = pruned_model(share, dtype)
+    small = model.compact(["a", "b", "c"])
+    X = np.random.default_rng(1).normal(size=(100, 70)).astype(dtype)
+    with helpers.forced_isa(isa):
+        for n in (1, 2, 15, 16, 17, 31, 33, 64, 100):
+            helpers.assert_same_bits(small.predict(X[:n]), model.predict(X[:n]))
+        helpers.assert_same_bits(small.predict_one(X[3]), model.predict_one(X[3]))
+    twin = small.predict(X, backend="numpy")
+    helpers.assert_close(model.predict(X), twin, 100 * np.finfo(dtype).eps)
+
+
+def test_no_instruction_set_was_left_out():
+    assert set(ISAS) >= helpers.expected_isas()
+
+
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+def test_training_is_that_of_the_dense_form(backend):
+    """Up to the order of sums over a batch; what is pruned stays away."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(90, 70)), rng.integers(0, 5, 90)
+    found = []
+    for model in (pruned_model(0.15, "float64"), pruned_model(0.15, "float64").compact()):
+        start = model.expand().parameters()
+        trainer = pn.Trainer(
+            model, "cross_entropy", pn.Adam(0.01, weight_decay=0.01), clip=pn.ClipNorm(0.5), backend=backend
+        )
+        trainer.fit(X, y, epochs=4, batch_size=16, verbose=0)
+        found.append((trainer.history.history["loss"], model.expand()))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-10)
+    for name, w in found[0][1].parameters().items():
+        helpers.assert_close(found[1][1].parameters()[name], w, 1e-9, name)
+        assert helpers.distance(w, start[name]) > 1e-3
+    for name, mask in pn.prune.masks(found[1][1]).items():
+        np.testing.assert_array_equal(mask, pn.prune.masks(found[0][1])[name])
+        assert not found[1][1].parameters()[name][~mask].any()
+
+
+def test_expand_undoes_compact():
+    model = pruned_model(0.2)
+    small = model.compact()
+    assert {type(layer).__name__ for layer in small.layers} == {"Input", "CompactDense"}
+    assert list(small.parameters()) == ["a.kernel.values", "a.bias", "b.kernel.values", "c.kernel.values", "c.bias"]
+    again = small.expand()
+    helpers.assert_same_bits(again.arena + 0, model.arena + 0)  # of a weight that is left and 0, -0
+    assert pn.prune.masks(again).keys() == pn.prune.masks(model).keys()
+    assert again.config() == model.config() == small.config()
+    pn.prune.magnitude(again, 0.9)  # and can be pruned further
+    assert again.compact().nbytes < small.nbytes < model.nbytes
+
+
+def test_what_becomes_no_smaller_stays_dense():
+    model = pruned_model(0.95)
+    assert {type(layer).__name__ for layer in model.compact().layers} == {"Input", "Dense"}
+    helpers.assert_same_bits(model.compact().arena, model.arena)
+
+
+def test_copies_and_checkpoints(tmp_path):
+    small = pruned_model(0.2).compact()
+    other = copy.deepcopy(small)
+    helpers.assert_same_bits(other.arena, small.arena)
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 70)).astype(np.float32), rng.integers(0, 5, 60)
+    trainer = pn.Trainer(small, "cross_entropy", pn.Adam(0.01))
+    trainer.fit(X, y, epochs=2, verbose=0)
+    trainer.save_checkpoint(tmp_path / "c")
+    resumed = pn.Trainer.resume(tmp_path / "c")
+    for t in (trainer, resumed):
+        t.fit(X, y, epochs=2, verbose=0)
+    helpers.assert_same_bits(resumed.model.arena, small.arena)
+    assert helpers.distance(other.arena, small.arena) > 1e-3
+
+
+REFUSED = [
+    ("unknown", lambda m: m.compact(["aa"]), ValueError, "unknown pruned Dense layer .* 'aa', did you mean 'a'"),
+    ("text", lambda m: m.compact("a"), TypeError, "layers must be a list of names, got 'a'"),
+    ("initialize", lambda m: m.compact().initialize(1), ValueError, "expand"),
+    ("prune", lambda m: pn.prune.magnitude(m.compact(), 0.5), ValueError, "no layer to prune"),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "text"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
+def test_refusals(call, kind, text):
+    with pytest.raises(kind, match=text):
+        call(pruned_model(0.2))
+
+
+def test_a_bound_on_columns_needs_the_matrix():
+    model = pn.Sequential([pn.Input(40), pn.Dense(9, max_norm=1.0, name="bounded"), pn.Dense(9, name="free")])
+    pn.prune.magnitude(model, 0.9)
+    assert [type(layer).__name__ for layer in model.compact().layers] == ["Input", "Dense", "CompactDense"]
+    with pytest.raises(ValueError, match="without max_norm"):
+        model.compact(["bounded"])
