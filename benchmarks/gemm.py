@@ -22,17 +22,22 @@ WIDTHS, BATCHES, KINDS = (128, 256, 512, 1024, 2048, 4096), (32, 64, 128, 256, 5
 FLAGS = {"avx2": ["-mavx2", "-mfma"], "avx512": ["-march=native"], "neon": ["-march=native"]}
 
 
-def products(folder: str) -> ctypes.CDLL:
-    """Build libpynet and gemm.c and load them."""
+def built(name: str, folder: str) -> ctypes.CDLL:
+    """Build libpynet and NAME.c of this folder, and load them."""
     root = os.path.dirname(HERE)
     build = ["cmake", "-S", root, "-B", folder, "-DPYNET_PYTHON=OFF"]
     subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["cmake", "--build", folder, "--target", "pynet_static"], check=True, stdout=subprocess.DEVNULL)
-    target = os.path.join(folder, "gemm.so")
-    source = [os.path.join(HERE, "gemm.c"), os.path.join(folder, "libpynet.a"), "-lm", "-lpthread"]
+    target = os.path.join(folder, f"{name}.so")
+    source = [os.path.join(HERE, f"{name}.c"), os.path.join(folder, "libpynet.a"), "-lm", "-lpthread"]
     include = "-I" + os.path.join(root, "csrc")
     subprocess.run([compiler(), "-O2", "-fPIC", "-shared", include, *source, "-o", target], check=True)
-    lib = ctypes.CDLL(target)
+    return ctypes.CDLL(target)
+
+
+def products(folder: str) -> ctypes.CDLL:
+    """Return the library of gemm.c."""
+    lib = built("gemm", folder)
     lib.gemm_seconds.restype = ctypes.c_double
     lib.gemm_seconds.argtypes = [ctypes.c_char_p, ctypes.c_int, *[ctypes.c_int64] * 4]
     return lib

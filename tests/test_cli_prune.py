@@ -6,10 +6,10 @@ from test_cli import SMALL, houses, place, run, value_after  # noqa: F401  (plac
 import pynet as pn
 
 
-def test_prune(capsys, place):
+def test_prune(capsys, tmp_path):
     """A smaller file, the report of what went, scores on the rows held out; the model itself is not touched."""
     assert run("train", "digits", "--hidden", "32", "--epochs", "30", "--quiet") == 0
-    before = (place / "digits.safetensors").read_bytes()
+    before = (tmp_path / "digits.safetensors").read_bytes()
     capsys.readouterr()
     pytest.importorskip("matplotlib")
     assert run("prune", "digits.safetensors", "digits", "--sparsity", "0.8", "--epochs", "2", "--plot", "c.png") == 0
@@ -18,9 +18,9 @@ def test_prune(capsys, place):
     assert "80.0%" in out
     assert value_after(out, "tuned     accuracy ") > 93
     assert value_after(out, "before    accuracy ") >= value_after(out, "after     accuracy ") - 3
-    assert (place / "digits.safetensors").read_bytes() == before
-    assert len(before) / (place / "digits-pruned.safetensors").stat().st_size > 1.5
-    assert (place / "c.png").stat().st_size > 5000
+    assert (tmp_path / "digits.safetensors").read_bytes() == before
+    assert len(before) / (tmp_path / "digits-pruned.safetensors").stat().st_size > 1.5
+    assert (tmp_path / "c.png").stat().st_size > 5000
     assert "times as fast" in out
     pruned = pn.load("digits-pruned.safetensors")
     assert sum(int(mask.sum()) for mask in pn.prune.masks(pruned).values()) == round(0.2 * (64 * 32 + 32 * 10))
@@ -35,7 +35,7 @@ def test_prune(capsys, place):
     ):
         assert run("prune", "digits.safetensors", "digits", *arguments) == 2
         assert text in capsys.readouterr().err
-    assert (place / "digits.safetensors").read_bytes() == before
+    assert (tmp_path / "digits.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize("method", ["magnitude", "obd"])

@@ -110,7 +110,9 @@ def test_tensors_say_all_of_a_parameter(shape, share):
         found = compact.decode("w", array.shape, tensors)
         np.testing.assert_array_equal(found[0], array)
         np.testing.assert_array_equal(found[1], own)
-        assert sum(t.nbytes for t in tensors.values()) <= array.nbytes + -(-array.size // 8)
+        assert all(t.size for t in tensors.values())  # what no file can hold
+        if own.any():
+            assert sum(t.nbytes for t in tensors.values()) <= array.nbytes + -(-array.size // 8)
 
 
 def test_the_shortest_form_is_chosen():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks" / "experiments"
-ON_DIGITS = ["depth", "initialization", "exploding", "transfer", "approximation", "pruning"]
+ON_DIGITS = ["depth", "initialization", "exploding", "transfer", "approximation", "pruning", "pruning_blocks"]
 
 
 @pytest.fixture

@@ -136,11 +136,11 @@ def encode(name: str, array: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarr
     """Return the tensors of a pruned parameter (I, O) or (O,), True in its mask where a weight is left."""
     form = tensors(name, Compact.of(np.atleast_2d(array), np.atleast_2d(mask)))
     by_output = np.atleast_2d(mask).T
-    bits = {
-        f"{name}.values": np.atleast_2d(array).T[by_output],
-        f"{name}.bits": np.packbits(by_output, bitorder="little"),
-    }
-    return min(form, bits, key=lambda tensors: sum(tensor.nbytes for tensor in tensors.values()))
+    if not by_output.any():  # no tensor is empty
+        return form
+    bits = np.packbits(by_output, bitorder="little")
+    other = {f"{name}.values": np.atleast_2d(array).T[by_output], f"{name}.bits": bits}
+    return min(form, other, key=lambda tensors: sum(tensor.nbytes for tensor in tensors.values()))
 
 
 def tensors(name: str, form: Compact) -> dict[str, np.ndarray]:

@@ -63,11 +63,11 @@ def open_up(model) -> tuple[Model, list[Call]]:
     return opened, calls
 
 
-def wired_again(model, split: dict, twins=(), dtype=None) -> tuple[Model, dict]:
+def wired_again(model, split: dict, twins=(), dtype=None, instead=()) -> tuple[Model, dict]:
     """Return a model of copied layers, and {node: (what its layer makes now, what stands for it now)}.
 
     `split`: layers -> the Activation that stands behind them from now on; `twins`: layers -> others in their place,
-    which bring their parameters along.
+    which bring their parameters along; `instead`: values -> values below them, which take their place.
     """
     ready = dict(twins)
     twins = {layer: ready.get(layer) or copy.copy(layer) for layer in model.layers}
@@ -82,7 +82,11 @@ def wired_again(model, split: dict, twins=(), dtype=None) -> tuple[Model, dict]:
         if layer in split:
             twin.activation = activations.get(None)
     made: dict = {}
+    short = dict(instead)
     for node in model.nodes:
+        if node in short:
+            made[node] = made[short[node]]
+            continue
         twin, reads = twins[node.layer], [made[v][1] for v in node.inputs]
         inner = twin.output if twin.is_input else twin(reads if len(reads) > 1 else reads[0])
         made[node] = inner, split[node.layer](inner) if node.layer in split else inner

@@ -1,7 +1,8 @@
 """Pruning: which weights of a trained network go, and what the others make of it.
 
-Every function prunes the model it is given, in place, and returns a Report.  A pruned weight is 0 and stays 0, bit for
-bit, through all further training (`masks`, `set_masks`).  What a criterion costs and when to use it: docs/pruning.md.
+The criteria prune the model they are given, in place, and return a Report.  A pruned weight is 0 and stays 0, bit for
+bit, through all further training (`masks`, `set_masks`).  `units` and `residual_blocks` return smaller networks that
+stay dense; `Gradual` and `until` say when and how much.  What a criterion costs and when to use it: docs/pruning.md.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from .arrays import as_inputs, check_finite
 from .layers import Dense
 from .model import Model
 from .opened import check_model, clone
+from .prune_schedule import Gradual, until
+from .prune_structure import Smaller, residual_blocks, units
 
-__all__ = ["Report", "magnitude", "masks", "obd", "obs", "set_masks"]
+__all__ = [
+    "Gradual", "Report", "Smaller", "magnitude", "masks", "obd", "obs", "residual_blocks", "set_masks", "units", "until"
+]  # fmt: skip
 
 SCOPES = ("global", "layer")
 EXACT = 4e12  # multiply-adds of the exact surgeon on one layer; beyond that it goes column by column
