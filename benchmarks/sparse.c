@@ -48,6 +48,7 @@ static void prune(form *f, int64_t I, int64_t O, double density, int nibbles) {
                 f->steps[n] = step;
             n++, last = i;
         }
+        if (nibbles && n % 2) f->values[n++] = 0; /* a step of 0: counts are even */
         f->ends[o] = n;
     }
     f->w = (pn_sparse){f->values, f->steps, f->ends, nibbles};

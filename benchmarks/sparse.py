@@ -3,8 +3,8 @@
 python benchmarks/sparse.py [--isa avx2] [--json FILE] [--rounds 7]
 
 One thread, float32, square layers, bias and ReLU in all of pynet's; weights are left at random.  Dense and pruned run
-by turns, and the figure is the median of the rounds' ratios: how many times as fast as dense.  SciPy and PyTorch multiply
-the weights (CSR, outputs in rows) with inputs laid out as they like them, without bias and ReLU; they
+by turns, and the figure is the median of the rounds' ratios: how many times as fast as dense.  SciPy and PyTorch
+multiply the weights (CSR, outputs in rows) with inputs laid out as they like them, without bias and ReLU; they
 are left out where they are not installed.
 """
 

@@ -221,10 +221,12 @@ static int sparse_ok(const walk *w) {
     const pn_sparse s = {NULL, plan->places + op->at, ends, op->p[2] == 4};
     for (uint32_t o = 0; o < O; o++) {
         uint64_t i = 0; /* one more than the input */
+        if (s.nibbles && ends[o] % 2) return refuse(w->f, "op %u: output %u has an odd number of nibbles", w->i, o);
         for (uint32_t e = o ? ends[o - 1] : 0; e < ends[o]; e++) {
             const int step = pn_step(&s, e);
             i += (uint64_t)step;
-            if (step == 0 || i > I) return refuse(w->f, "op %u: value %u lies outside of %u inputs", w->i, e, I);
+            if (i < 1 || (step == 0 && !s.nibbles) || i > I)
+                return refuse(w->f, "op %u: value %u lies outside of %u inputs", w->i, e, I);
         }
     }
     return 1;

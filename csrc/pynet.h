@@ -94,7 +94,8 @@ typedef struct pn_plan {
     /* Of SPARSE ops.  Machines do not copy these two: they must stay where they are.
      * An op's values stand output by output, inputs ascending.  ends[o] of them belong to the outputs up to o.  Each
      * has a step in places, of eight bits or of four (the even one in the lower half): the distance from its input to
-     * that of the next, the first of an output counted from input -1.  A longer distance has values 0 on the way. */
+     * that of the next, the first of an output counted from input -1.  A longer distance has values 0 on the way; an
+     * output has an even number of steps of four bits, the last perhaps 0 with a value 0. */
     const uint8_t *places;
     const uint32_t *ends;
     uint64_t n_places;

@@ -39,9 +39,10 @@ def test_the_form_says_all_of_a_matrix(shape, share):
         np.testing.assert_array_equal(form.matrix(), matrix)
         np.testing.assert_array_equal(form.mask(), mask)
         assert form.counts.sum() == len(form.values) >= max(mask.sum(), 1)
-        assert form.places.nbytes == (-(-len(form.values) // 2) if nibbles else len(form.values))
+        assert form.places.nbytes == (len(form.values) // 2 if nibbles else len(form.values))
+        assert not nibbles or not (form.counts % 2).any()
         i, o = form.where()
-        assert (np.diff(o * shape[0] + i) > 0).all()  # output by output, inputs ascending
+        assert (np.diff(o * shape[0] + i) > (-1 if nibbles else 0)).all()  # output by output, inputs ascending
     assert Compact.of(matrix, mask).nbytes == min(Compact._made(matrix, mask, n).nbytes for n in (False, True))
 
 
@@ -53,6 +54,13 @@ def test_the_form_by_hand():
     assert form.values.tolist() == [5, 6, 0, 7]
     assert form.counts.tolist() == [2, 0, 2]
     assert form.places.tolist() == [1 | 2 << 4, 15 | 2 << 4]
+    matrix[2, 0] = 0  # then the number of nibbles of output 0 is odd
+    form = Compact._made(matrix, matrix != 0, True)
+    assert form.values.tolist() == [5, 0, 0, 7]
+    assert form.counts.tolist() == [2, 0, 2]
+    assert form.places.tolist() == [1, 15 | 2 << 4]
+    np.testing.assert_array_equal(form.matrix(), matrix)
+    matrix[2, 0] = 6
     form = Compact._made(matrix, matrix != 0, False)
     assert (form.values.tolist(), form.places.tolist(), form.counts.tolist()) == ([5, 6, 7], [1, 2, 17], [2, 0, 1])
 
@@ -84,6 +92,11 @@ HOSTILE = [
     ("fewer steps", {"steps": np.array([1, 2], U)}, "'w.steps' must have 3 elements"),
     ("steps of 16 bits", {"steps": np.array([1, 2, 3], np.uint16)}, "'w.steps' must have 3 elements"),
     ("a step of 0", {"steps": np.array([1, 0, 3], U)}, "'w.steps' leads outside of the 4 inputs"),
+    ("an odd number of nibbles", {"steps": None, "nibbles": np.array([17, 3], U)}, "'w.nibbles' must have 1 elements"),
+    ("odd counts", {"values": np.ones(4, F), "counts": np.array([3, 0, 1], W), "steps": None,
+                    "nibbles": np.array([17, 17], U)}, "'w.counts' has odd counts of nibbles"),
+    ("nibbles before the first input", {"values": np.ones(2, F), "counts": np.array([2, 0, 0], W), "steps": None,
+                                        "nibbles": np.array([16], U)}, "'w.nibbles' leads outside of the 4 inputs"),
     ("beyond the inputs", {"steps": np.array([1, 4, 3], U)}, "'w.steps' leads outside of the 4 inputs"),
 ]  # fmt: skip
 

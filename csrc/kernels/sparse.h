@@ -1,6 +1,7 @@
 /* sparse.h: y_bo = x_bi w_io + b_o with a pruned w, of which only what is left is stored, output by output, inputs
  * ascending: values, and the steps from the input of one value to that of the next (the first counts from input -1).
- * A step has four bits or eight; where a distance is longer, values of 0 stand in between.
+ * A step has four bits or eight; where a distance is longer, values of 0 stand in between.  Of steps of four bits each
+ * output has an even number: two share a byte, and a value of 0 with a step of 0 fills up.
  *
  * Sums go over the inputs in order, as in dense.h; leaving out a product with 0 changes no bit of them (of finite x).
  * So a pruned layer gives the bits of its dense form, whichever of the ways below it takes:
@@ -51,6 +52,20 @@ PN_INLINE void one_row(const pn_sparse *w, const int nibbles, const real *x, con
         least = e2 - e1 < least ? e2 - e1 : least;
         least = e3 - e2 < least ? e3 - e2 : least;
         least = e4 - e3 < least ? e4 - e3 : least;
+        for (; nibbles && k < least; k += 2) { /* all counts are even */
+            const int64_t p0 = w->steps[(e0 + k) >> 1], p1 = w->steps[(e1 + k) >> 1], p2 = w->steps[(e2 + k) >> 1];
+            const int64_t p3 = w->steps[(e3 + k) >> 1];
+            x0 += p0 & 15, x1 += p1 & 15, x2 += p2 & 15, x3 += p3 & 15;
+            s0 = real_fma(v[e0 + k], *x0, s0);
+            s1 = real_fma(v[e1 + k], *x1, s1);
+            s2 = real_fma(v[e2 + k], *x2, s2);
+            s3 = real_fma(v[e3 + k], *x3, s3);
+            x0 += p0 >> 4, x1 += p1 >> 4, x2 += p2 >> 4, x3 += p3 >> 4;
+            s0 = real_fma(v[e0 + k + 1], *x0, s0);
+            s1 = real_fma(v[e1 + k + 1], *x1, s1);
+            s2 = real_fma(v[e2 + k + 1], *x2, s2);
+            s3 = real_fma(v[e3 + k + 1], *x3, s3);
+        }
         for (; k < least; k++) {
             x0 += step_at(w->steps, e0 + k, nibbles);
             x1 += step_at(w->steps, e1 + k, nibbles);
@@ -108,6 +123,22 @@ static void columns(const real *x_bi, int64_t ldx, real *x_tir, int64_t R, int64
         }
 }
 
+/* sum += value e times its R rows, of nibbles e + 1 as well; `at` are the rows of the input before, returned those of
+ * the last. */
+PN_INLINE const real *add_value(const pn_sparse *w, const int nibbles, const int R, const real *at, int64_t e,
+                                vec *sum) {
+    const real *v = (const real *)w->values + e;
+    const int64_t step = w->steps[nibbles ? e >> 1 : e];
+    at += (nibbles ? step & 15 : step) * R;
+#pragma GCC unroll 64
+    for (int k = 0; k < R / VLEN; k++) sum[k] = vfma(vset(v[0]), vload(at + k * VLEN), sum[k]);
+    if (!nibbles) return at;
+    at += (step >> 4) * R;
+#pragma GCC unroll 64
+    for (int k = 0; k < R / VLEN; k++) sum[k] = vfma(vset(v[1]), vload(at + k * VLEN), sum[k]);
+    return at;
+}
+
 /* y[o - o0][0..R) for outputs [o0,o1), at_once of them at a time */
 PN_INLINE void column_sums_of(const pn_sparse *w, const int nibbles, const int R, const real *x, const real *b, real *y,
                               int64_t o0, int64_t o1) {
@@ -115,7 +146,6 @@ PN_INLINE void column_sums_of(const pn_sparse *w, const int nibbles, const int R
     const int nv = R / VLEN, at_once = nv >= 4   ? 1
                                        : nv >= 2 ? 2
                                                  : 4; /* sums that wait at once: enough, and few unequal tails */
-    const real *v = w->values;
     for (int64_t o = o0; o < o1; o += at_once) {
         const int n = o1 - o < at_once ? (int)(o1 - o) : at_once;
         int64_t begin[4], count[4], least = INT64_MAX;
@@ -131,22 +161,13 @@ PN_INLINE void column_sums_of(const pn_sparse *w, const int nibbles, const int R
             for (int k = 0; k < nv; k++) sum[j][k] = vset(b ? b[own] : 0);
             if (count[j] < least) least = count[j];
         }
-        for (int64_t e = 0; e < least; e++)
+        for (int64_t e = 0; e < least; e += 1 + nibbles)
 #pragma GCC unroll 4
-            for (int j = 0; j < at_once; j++) {
-                at[j] += step_at(w->steps, begin[j] + e, nibbles) * R;
-                const vec value = vset(v[begin[j] + e]);
-#pragma GCC unroll 64
-                for (int k = 0; k < nv; k++) sum[j][k] = vfma(value, vload(at[j] + k * VLEN), sum[j][k]);
-            }
+            for (int j = 0; j < at_once; j++) at[j] = add_value(w, nibbles, R, at[j], begin[j] + e, sum[j]);
 #pragma GCC unroll 4
         for (int j = 0; j < at_once; j++) {
-            for (int64_t e = least; e < count[j]; e++) {
-                at[j] += step_at(w->steps, begin[j] + e, nibbles) * R;
-                const vec value = vset(v[begin[j] + e]);
-#pragma GCC unroll 64
-                for (int k = 0; k < nv; k++) sum[j][k] = vfma(value, vload(at[j] + k * VLEN), sum[j][k]);
-            }
+            for (int64_t e = least; e < count[j]; e += 1 + nibbles)
+                at[j] = add_value(w, nibbles, R, at[j], begin[j] + e, sum[j]);
 #pragma GCC unroll 64
             for (int k = 0; j < n && k < nv; k++) vstore(y + (o - o0 + j) * R + k * VLEN, sum[j][k]);
         }

@@ -7,8 +7,9 @@ Of a matrix [I, O] it holds, output by output, inputs ascending,
     counts   uint32 [O]     values of each output
 
 so each weight takes 5 bytes.  Where the steps are short they have four bits each, two in a byte, the first in the
-lower half ("nibbles", uint8 [ceil(n / 2)], instead of "steps"): 4.5 bytes.  A distance longer than 255 or 15 is made of
-several steps with values 0 in between.  A weight that is left and is 0 is written as -0, to tell it from those.
+lower half ("nibbles", uint8 [n / 2], instead of "steps"): 4.5 bytes.  A distance longer than 255 or 15 is made of
+several steps with values 0 in between, and a step of 0 with a value 0 makes the number of nibbles of an output even.  A
+weight that is left and is 0 is written as -0, to tell it from those.
 
 In a file the pruned parameter "dense_1.kernel" stands in the shorter of two ways, as the tensors
 "dense_1.kernel.values" and "dense_1.kernel.counts" with "dense_1.kernel.steps" or "dense_1.kernel.nibbles"; or as
@@ -62,20 +63,17 @@ class Compact:
         at = np.cumsum(between + 1) - 1  # where the weights that are left stand among the values
         n = int(at[-1]) + 1 if len(at) else 0
         if n == 0:  # of a matrix of which nothing is left, a 0
-            return cls(
-                (rows, cols),
-                np.zeros(1, matrix.dtype),
-                np.ones(1, np.uint8),
-                np.eye(1, cols, dtype=np.uint32)[0],
-                nibbles,
-            )
+            counts = np.zeros(cols, np.uint32)
+            counts[0] = 1 + nibbles
+            return cls((rows, cols), np.zeros(counts[0], matrix.dtype), np.ones(1, np.uint8), counts, nibbles)
         values, steps = np.zeros(n, matrix.dtype), np.full(n, longest, np.uint8)
         left = matrix.T[o, i]
         values[at] = np.where(left == 0, -left.dtype.type(0), left)
         steps[at] = distance - longest * between
         counts = np.bincount(o, weights=between + 1, minlength=cols).astype(np.uint32)
         if nibbles:
-            steps = np.append(steps, np.zeros(n % 2, np.uint8))
+            odd = np.cumsum(counts, dtype=np.int64)[counts % 2 == 1]  # ends of outputs that are filled up
+            values, steps, counts = np.insert(values, odd, 0), np.insert(steps, odd, 0), counts + counts % 2
             steps = (steps[::2] | steps[1::2] << 4).astype(np.uint8)
         return cls((rows, cols), values, steps, counts, nibbles)
 
@@ -101,21 +99,21 @@ class Compact:
         """Return the matrix [I, O]; of other values, if given."""
         values = self.values if values is None else values
         result = np.zeros(self.shape, values.dtype)
-        result[self.where()] = values
+        i, o = self.where()
+        there = self.steps > 0
+        result[i[there], o[there]] = values[there]
         return result
 
     def mask(self) -> np.ndarray:
         """Return the mask, True where a weight is left."""
-        result = np.zeros(self.shape, bool)
-        result[self.where()] = (self.values != 0) | np.signbit(self.values)
-        return result
+        return self.matrix((self.values != 0) | np.signbit(self.values))
 
     def check(self, name: str) -> None:
         """Raise ValueError if the parts do not fit each other; then nothing reaches outside of the matrix."""
         rows, cols = self.shape
         n = int(self.counts.sum(dtype=np.int64)) if self.counts.shape == (cols,) else -1
         place = "nibbles" if self.nibbles else "steps"
-        length = -(-n // 2) if self.nibbles else n
+        length = n // 2 if self.nibbles else n
         if self.counts.dtype != np.uint32 or n < 0:
             got = f"{self.counts.dtype.name} {list(self.counts.shape)}"
             raise ValueError(f"tensor '{name}.counts' must be uint32 [{cols}], got {got}")
@@ -123,9 +121,11 @@ class Compact:
             if array.shape != (size,) or array.dtype.kind not in kinds or (kinds == "u" and array.dtype != np.uint8):
                 got = f"{array.dtype.name} {list(array.shape)}"
                 raise ValueError(f"tensor '{name}.{what}' must have {size} elements, as its counts say, got {got}")
+        if self.nibbles and (self.counts % 2).any():
+            raise ValueError(f"tensor '{name}.counts' has odd counts of nibbles")
         if n:
             i, _ = self.where()
-            if self.steps.min() == 0 or i.max() >= rows:
+            if i.min() < 0 or i.max() >= rows or (self.steps.min() == 0 and not self.nibbles):
                 raise ValueError(f"tensor '{name}.{place}' leads outside of the {rows} inputs")
 
 

@@ -13,9 +13,9 @@ typedef struct pruned {
 static pruned some_pruned(int64_t I, int64_t O, int c) {
     pruned w = {.dense = panels_of(I, O, 0)};
     uint32_t *ends = keep((size_t)O * sizeof *ends);
-    real *values = input(I * O + 1);
-    uint8_t *steps = keep((size_t)(I * O + 1));
-    w.at = keep((size_t)(I * O + 1) * sizeof *w.at), w.gap = keep((size_t)(I * O + 1));
+    real *values = input((I + 1) * O);
+    uint8_t *steps = keep((size_t)((I + 1) * O));
+    w.at = keep((size_t)((I + 1) * O) * sizeof *w.at), w.gap = keep((size_t)((I + 1) * O));
     w.form.nibbles = c / 2 % 2;
     const int longest = w.form.nibbles ? 15 : 255;
     for (int64_t o = 0; o < O; o++) {
@@ -29,11 +29,15 @@ static pruned some_pruned(int64_t I, int64_t O, int c) {
             w.gap[w.n] = (uint8_t)gap;
             w.n++, last = i;
         }
+        if (w.form.nibbles && w.n % 2) { /* a 0 that fills up */
+            values[w.n] = 0, steps[w.n] = 0, w.at[w.n] = (int32_t)last, w.gap[w.n] = 1;
+            w.n++;
+        }
         ends[o] = (uint32_t)w.n;
     }
     const size_t bytes = (size_t)(w.form.nibbles ? (w.n + 1) / 2 : w.n);
     uint8_t *places = keep(bytes ? bytes : 1); /* no longer than it has to be */
-    memset(places, 0, bytes);
+    memset(places, 0, bytes ? bytes : 1);
     for (int64_t e = 0; e < w.n; e++)
         if (w.form.nibbles)
             places[e / 2] |= (uint8_t)(steps[e] << (e % 2 * 4));
