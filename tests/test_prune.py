@@ -116,6 +116,16 @@ def test_dead_inputs_go_first():
     np.testing.assert_allclose(model.predict(X).mean(axis=0), linear(6, 3).predict(X).mean(axis=0), rtol=1e-6)
 
 
+def test_much_damping_keeps_the_others_as_they_were():
+    """It pulls towards the weights before, not towards 0."""
+    X, model = correlated(100, 8), linear(8, 4)
+    before = model.parameters()["d.kernel"]
+    pn.prune.obs(model, X, 0.25, damping=1e9)
+    after = model.parameters()["d.kernel"]
+    mask = pn.prune.masks(model)["d.kernel"]
+    np.testing.assert_allclose(after[mask], before[mask], rtol=1e-6)
+
+
 def test_what_is_pruned_already_goes_on_being_so():
     X, model = correlated(100, 8), linear(8, 4)
     pn.prune.magnitude(model, 0.25)
