@@ -17,7 +17,7 @@ def summary_text(model) -> str:
     for weight in model.weights:
         size = weight.size
         numbers[weight.layer] += size
-        if weight.name in masks:
+        if weight.name in masks and not isinstance(weight.layer, CompactDense):
             pruned[weight.layer] += int((~masks[weight.name]).sum())
         frozen += 0 if weight.trainable and weight.layer.trainable else size
     rows = [("layer", "kind", "width", "parameters", "reads")]
