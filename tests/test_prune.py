@@ -247,6 +247,47 @@ def test_the_estimated_diagonal_comes_close():
     assert errors[1] < 0.1 < errors[0]
 
 
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_fisher_surgeon_against_the_formula(use_bias):
+    """Unit by unit, greedily, with the Fisher matrices worked out here from the same rows and gradients."""
+    from pynet.prune_layers import looks
+
+    layers = [pn.Dense(4, "tanh", use_bias=use_bias, name="a"), pn.Dense(3, "softmax", use_bias=use_bias, name="b")]
+    model = pn.Sequential([pn.Input(5), *layers], dtype="float64", random_state=3)
+    X = correlated(150, 5, 1)
+    start, expected, costs = model.parameters(), {}, []
+    seen = {name: (x, g) for name, x, g in looks(model, {"a", "b"}, [X], 0)}
+    for name, (x, g) in seen.items():
+        x = np.column_stack([x, np.ones(len(x))]) if use_bias else x
+        for o in range(g.shape[1]):
+            F = (x * g[:, o, None] ** 2).T @ x / len(x)
+            F += np.eye(len(F)) * 0.01 * np.diag(F).mean()
+            w = np.append(start[f"{name}.kernel"][:, o], start[f"{name}.bias"][o] if use_bias else [])
+            left, n, highest = list(range(len(w))), len(start[f"{name}.kernel"]), 0.0
+            path = [w.copy()]
+            for _ in range(n):
+                inverse = np.linalg.inv(F[np.ix_(left, left)])
+                cost = {p: w[p] ** 2 / 2 / inverse[k, k] for k, p in enumerate(left) if p < n}
+                p = min(cost, key=lambda p: cost[p])
+                k = left.index(p)
+                w[left] -= inverse[:, k] * w[p] / inverse[k, k]
+                w[p] = 0
+                left.remove(p)
+                highest = max(highest, cost[p])
+                costs.append((highest, name, o))
+                path.append(w.copy())
+            expected[name, o] = path
+    pn.prune.obs(model, X, 0.5, method="fisher", damping=0.01)
+    gone = sorted(costs)[: round(0.5 * len(costs))]
+    for (name, o), path in expected.items():
+        w = path[sum((name, o) == key[1:] for key in gone)]
+        found = model.parameters()
+        n = len(found[f"{name}.kernel"])
+        np.testing.assert_allclose(found[f"{name}.kernel"][:, o], w[:n], atol=1e-9)
+        if use_bias:
+            assert found[f"{name}.bias"][o] == pytest.approx(w[n], abs=1e-9)
+
+
 def test_gauss_newton_diagonal_of_a_linear_net():
     """Of the squared error it is the Hessian itself: 2 / O E[x_i^2], in expectation over the targets drawn."""
     from pynet.prune_layers import collect

@@ -97,21 +97,26 @@ def damped(H, damping: float):
 
 def collect(model, layers: list, inputs: list, random_state: int) -> list[Problem]:
     """Return the problems of Dense layers, from rows and targets drawn from what the model predicts for them."""
-    problems = {layer: Problem(model, layer) for layer in layers}
-    rows = len(inputs[0])
+    problems = {model.names[layer]: Problem(model, layer) for layer in layers}
+    for name, x, g in looks(model, problems, inputs, random_state):
+        problems[name].add(x, g, len(inputs[0]))
+    return list(problems.values())
+
+
+def looks(model, names, inputs: list, random_state: int):
+    """Yield (name of a Dense layer, what it read, gradients of the rows' losses by what it made before the activation,
+    or None), some rows at a time; all in float64."""
     rng = np.random.default_rng(random_state)
-    for first in range(0, rows, CHUNK):
+    for first in range(0, len(inputs[0]), CHUNK):
         part = [x[first : first + CHUNK] for x in inputs]
         part = part if len(part) > 1 else part[0]
         losses, targets = zip(*(_drawn(o, p, rng) for o, p in _outputs(model, part)), strict=True)
         loss, target = (list(losses), list(targets)) if len(losses) > 1 else (losses[0], targets[0])
         flow = Flow(model, part, target, loss, None, False)
         values, gradients = dict(flow.up()), dict(flow.down())
-        by_name = {model.names[layer]: layer for layer in layers}
         for call in flow.calls:
-            if call.name in by_name:
-                problems[by_name[call.name]].add(values[call.inner.inputs[0]], gradients[call.inner], rows)
-    return list(problems.values())
+            if call.name in names:
+                yield call.name, values[call.inner.inputs[0]], gradients[call.inner]
 
 
 def _outputs(model, X):
@@ -138,14 +143,21 @@ def choose(problem: Problem, damping: float, share: float) -> np.ndarray:
     """Return the cost [I, O] at which each weight goes: pruning all weights whose cost is below a bound is what the
     surgeon would have done, output by output, until its next step costs more."""
     inverse, W = _inverse(problem, damping)[None], _weights(problem)
-    inputs = W.shape[1]
     result = np.empty(W.shape)
     for first in range(0, len(W), 16):  # in pieces, for Ctrl-C
-        order, cost = _core.obs(inverse, W[first : first + 16], inputs)
-        step = np.arange(inputs)  # what would cost less later goes later all the same
-        cost = np.maximum.accumulate(cost, axis=1) * (1 + 1e-15 * step) + 1e-300 * step
-        np.put_along_axis(result[first : first + 16], np.maximum(order, 0), cost, axis=1)
+        result[first : first + 16] = costs(inverse, W[first : first + 16])
     return (result * problem.s[:, None]).T
+
+
+def costs(inverse: np.ndarray, W: np.ndarray) -> np.ndarray:
+    """Return the cost [N, n] of the step at which each weight goes, or that of a dearer one before it: so that a bound
+    on the costs is a point in the surgeon's order."""
+    order, cost = _core.obs(inverse, W, W.shape[1])
+    step = np.arange(W.shape[1])  # what would cost less later goes later all the same
+    cost = np.maximum.accumulate(cost, axis=1) * (1 + 1e-15 * step) + 1e-300 * step
+    result = np.empty(W.shape)
+    np.put_along_axis(result, np.maximum(order, 0), cost, axis=1)
+    return result
 
 
 def choose_by_columns(problem: Problem, damping: float, share: float) -> np.ndarray:
