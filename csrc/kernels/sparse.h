@@ -84,14 +84,17 @@ PN_INLINE void one_row(const pn_sparse *w, const int nibbles, const real *x, con
     for (; o < o1; o++) y[o] = go_on(w, nibbles, x - 1, begin_of(w, o), w->ends[o], b ? b[o] : 0);
 }
 
+/* What follows the sums here; a softmax looks at whole rows, and later. */
+PN_INLINE act_loop *act_of(int act) { return act == PN_ACT_softmax || act == PN_ACT_identity ? NULL : act_loops[act]; }
+
 /* The activation of rows [0,rows) x panels [p0,p1); the padding of y becomes 0 before. */
 PN_INLINE void finish_rows(real *y, int64_t ldy, int64_t rows, int64_t O, int64_t p0, int64_t p1, int act,
                            const double *p) {
     const int64_t begin = p0 * PN_PANEL, end = p1 * PN_PANEL;
     for (int64_t m = 0; end > O && m < rows; m++)
         for (int64_t o = O; o < end; o++) y[m * ldy + o] = 0;
-    if (act != PN_ACT_softmax && act != PN_ACT_identity)
-        act_loops[act](p, y + begin, ldy, y + begin, ldy, rows, end - begin);
+    act_loop *loop = act_of(act);
+    if (loop) loop(p, y + begin, ldy, y + begin, ldy, rows, end - begin);
 }
 
 static void sparse_rows(const real *x_bi, int64_t ldx, const pn_sparse *w, const real *b_o, real *y_bo, int64_t ldy,
@@ -188,31 +191,32 @@ PN_INLINE void turn_back(const real *from, int64_t R, real *y, int64_t ldy, int6
         }
 }
 
-/* The panel q of R rows: through a square that is turned. */
+/* The panel q of R rows: sums, and their activation, in a square that is turned then. */
 PN_INLINE void column_panel(const pn_sparse *w, const int nibbles, const int R, const real *x, const real *b, real *y,
-                            int64_t ldy, int64_t rows, int64_t O, int64_t q) {
+                            int64_t ldy, int64_t rows, int64_t O, int64_t q, act_loop *act, const double *p) {
     real turned[PN_PANEL * PN_SPARSE_TILE];
     const int64_t o0 = q * PN_PANEL, o1 = o0 + PN_PANEL < O ? o0 + PN_PANEL : O;
     column_sums_of(w, nibbles, R, x, b, turned, o0, o1);
     for (int64_t o = (o1 - o0) * R; o < (int64_t)PN_PANEL * R; o += VLEN) vstore(turned + o, vset(0));
+    if (act) act(p, turned, R, turned, R, PN_PANEL, R);
     turn_back(turned, R, y + o0, ldy, rows, PN_PANEL);
 }
 
 static void sparse_columns(const real *x_tir, int64_t R, const pn_sparse *w, const real *b_o, real *y_bo, int64_t ldy,
                            int64_t B, int64_t I, int64_t O, int64_t t0, int64_t t1, int64_t p0, int64_t p1, int act,
                            const double *p) {
+    act_loop *loop = act_of(act);
     for (int64_t t = t0; t < t1; t++) {
         const real *x = x_tir + t * I * R;
         const int64_t rows = B - t * R < R ? B - t * R : R;
         real *y = y_bo + t * R * ldy;
         for (int64_t q = p0; q < p1; q++) {
             switch (R + (w->nibbles != 0)) {
-            case 16: column_panel(w, 0, 16, x, b_o, y, ldy, rows, O, q); break;
-            case 17: column_panel(w, 1, 16, x, b_o, y, ldy, rows, O, q); break;
-            case 32: column_panel(w, 0, 32, x, b_o, y, ldy, rows, O, q); break;
-            default: column_panel(w, 1, 32, x, b_o, y, ldy, rows, O, q); break;
+            case 16: column_panel(w, 0, 16, x, b_o, y, ldy, rows, O, q, loop, p); break;
+            case 17: column_panel(w, 1, 16, x, b_o, y, ldy, rows, O, q, loop, p); break;
+            case 32: column_panel(w, 0, 32, x, b_o, y, ldy, rows, O, q, loop, p); break;
+            default: column_panel(w, 1, 32, x, b_o, y, ldy, rows, O, q, loop, p); break;
             }
-            finish_rows(y, ldy, rows, O, q, q + 1, act, p);
         }
     }
 }
