@@ -283,6 +283,27 @@ def test_copies_and_checkpoints(tmp_path):
     assert helpers.distance(other.arena, small.arena) > 1e-3
 
 
+def test_only_layers_that_are_no_slower(monkeypatch):
+    """Which they are is measured; what follows from it is not left to the clock here."""
+    from pynet import compact_dense
+
+    model, asked = pruned_model(0.2), []
+
+    def no_slower(layer, matrix, mask, rows):
+        asked.append((layer.name, rows))
+        return layer.name == "a" or rows > 100
+
+    assert compact_dense._no_slower(model.get_layer("a"), *(v["a.kernel"] for v in (model.parameters(),
+                                    pn.prune.masks(model))), 3) in (True, False)  # fmt: skip
+    monkeypatch.setattr(compact_dense, "_no_slower", no_slower)
+    small = model.compact(batch_sizes=[1, 256])
+    assert compact_dense.compact_names(small) == ["a"]
+    assert asked == [("a", 1), ("a", 256), ("b", 1), ("c", 1)]
+    assert compact_dense.compact_names(model.compact(batch_sizes=[256])) == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="batch_sizes must be >= 1, got 0"):
+        model.compact(batch_sizes=[0])
+
+
 REFUSED = [
     ("unknown", lambda m: m.compact(["aa"]), ValueError, "unknown pruned Dense layer .* 'aa', did you mean 'a'"),
     ("text", lambda m: m.compact("a"), TypeError, "layers must be a list of names, got 'a'"),

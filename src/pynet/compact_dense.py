@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from . import _check
@@ -10,6 +12,8 @@ from .layer_base import Parameter
 from .layers import Dense
 
 __all__ = ["CompactDense", "compact", "compact_names", "expanded"]
+
+ROUNDS, SECONDS = 5, 0.002  # of a measurement: how often, how long
 
 
 class CompactDense(Dense):
@@ -74,9 +78,11 @@ def compact_names(model) -> list[str]:
     return [model.names[layer] for layer in model.layers if isinstance(layer, CompactDense)]
 
 
-def compact(model, names=None):
+def compact(model, names=None, batch_sizes=None):
     """See Model.compact."""
     from .opened import wired_again
+
+    sizes = [_check.integer("batch_sizes", n, 1) for n in batch_sizes or ()]
 
     own, masks = model.parameters(), model.weights.masks()
     pruned = {
@@ -93,7 +99,8 @@ def compact(model, names=None):
     for name in pruned if names is None else dict.fromkeys(names):
         kernel = f"{name}.kernel"
         twin = CompactDense(pruned[name], name, own[kernel], masks[kernel], own.get(f"{name}.bias"))
-        if names is not None or twin.form.nbytes < own[kernel].nbytes:
+        smaller = names is not None or twin.form.nbytes < own[kernel].nbytes
+        if smaller and all(_no_slower(pruned[name], own[kernel], masks[kernel], n) for n in sizes):
             twins[pruned[name]] = twin
     result, _ = wired_again(model, {}, twins=twins)
     between = {f"{twin.name}.kernel.values": twin.left for twin in twins.values() if not twin.left.all()}
@@ -102,6 +109,30 @@ def compact(model, names=None):
     for twin in twins.values():
         twin.settle()
     return result
+
+
+def _no_slower(layer: Dense, matrix: np.ndarray, mask: np.ndarray, rows: int) -> bool:
+    """Return whether a layer predicts so many rows in compact form at least as fast as in dense form."""
+    from .layers import Input
+    from .model import Sequential
+
+    alone = Dense(layer.units, layer.activation, use_bias=layer.use_bias, name="layer")
+    dense = Sequential([Input(len(matrix)), alone], dtype=matrix.dtype)
+    dense.weights.put({"layer.kernel": matrix})
+    dense.weights.set_masks({"layer.kernel": mask})
+    X = np.random.default_rng(0).standard_normal((rows, len(matrix))).astype(matrix.dtype)
+    calls, best = [], [np.inf, np.inf]
+    for model in (dense, compact(dense, ["layer"])):
+        calls.append((lambda m=model: m.predict_one(X[0])) if rows == 1 else (lambda m=model: m.predict(X)))
+        calls[-1]()
+    for _ in range(ROUNDS):
+        for k, call in enumerate(calls):
+            begun, n = time.perf_counter(), 0
+            while time.perf_counter() - begun < SECONDS or not n:
+                call()
+                n += 1
+            best[k] = min(best[k], (time.perf_counter() - begun) / n)
+    return best[1] <= best[0]
 
 
 def expanded(model):

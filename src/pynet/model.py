@@ -360,7 +360,7 @@ class Model:
 
     # ---- pruned -----------------------------------------------------------------------------------------------------
 
-    def compact(self, layers=None):
+    def compact(self, layers=None, batch_sizes=None):
         """Return a copy that holds of pruned Dense layers only what is left: smaller, and faster for many rows.
 
         It predicts the same bits.  It can be trained as it is: what is pruned does not exist in it.  To prune it
@@ -370,6 +370,9 @@ class Model:
         ----------
         layers : list of str, optional
             Names of the layers; default: all pruned ones that become smaller and have no max_norm.
+        batch_sizes : list of int, optional
+            Only those layers that predict batches of each of these sizes no more slowly than in dense form, as measured
+            now, on this machine.
 
         Returns
         -------
@@ -378,11 +381,11 @@ class Model:
         Raises
         ------
         TypeError, ValueError
-            A layer is unknown, not pruned, no Dense, or has a max_norm.
+            A layer is unknown, not pruned, no Dense, or has a max_norm; a batch size is no positive integer.
         """
         from .compact_dense import compact
 
-        return compact(self, layers)
+        return compact(self, layers, batch_sizes)
 
     def expand(self):
         """Return a copy in which no layer is in compact form: pruned weights are 0, under masks."""
