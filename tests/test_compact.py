@@ -267,6 +267,19 @@ def test_what_becomes_no_smaller_stays_dense():
     helpers.assert_same_bits(model.compact().arena, model.arena)
 
 
+def test_weights_for_another_model(tmp_path):
+    """From a file, and from a model in compact form: as they are in dense form."""
+    small = pruned_model(0.2, seed=1).compact()
+    small.save(tmp_path / "m")
+    for source in (tmp_path / "m", small):
+        other = pruned_model(1.0, seed=2)
+        pn.prune.set_masks(other, dict.fromkeys(pn.prune.masks(other)))
+        assert other.load_weights(source)
+        for name, w in pruned_model(0.2, seed=1).parameters().items():
+            np.testing.assert_array_equal(other.parameters()[name], w)
+        assert pn.prune.masks(other) == {}
+
+
 def test_copies_and_checkpoints(tmp_path):
     small = pruned_model(0.2).compact()
     other = copy.deepcopy(small)

@@ -6,6 +6,7 @@ import os
 
 from . import _check
 from .arrays import as_array
+from .compact_dense import compact_names
 
 __all__ = ["Report", "freeze", "load_weights", "set_rate_factors"]
 
@@ -92,6 +93,7 @@ def load_weights(model, source, *, rename=None, strict: bool = False) -> Report:
     Notes
     -----
     Pynet keeps a kernel as (I, O).  Programs that keep (O, I), as PyTorch does, need a transposed copy, in a dict.
+    Masks of pruned weights do not come along; where the model has some of its own, they hold.
     State that an optimizer has gathered for the old weights stays in its trainer: train with a new one.
     """
     tensors = _renamed(model, _tensors(source), rename)
@@ -121,7 +123,7 @@ def load_weights(model, source, *, rename=None, strict: bool = False) -> Report:
 
 def _tensors(source) -> dict:
     if hasattr(source, "arena"):
-        return source.parameters()
+        return (source.expand() if compact_names(source) else source).parameters()
     if hasattr(source, "keys"):
         for name in source:
             if not isinstance(name, str):
