@@ -49,8 +49,10 @@ static void obs_row(const obs *o, int64_t row, double *scratch) {
     for (int64_t k = 0; k < steps; k++) {
         int64_t p = -1;
         double least = INFINITY;
-        for (int64_t j = 0; place && j < left; j++)
-            if (d[j] > 0 && w[j] * w[j] < least * d[j]) least = w[j] * w[j] / d[j], p = j;
+        for (int64_t j = 0; place && j < left; j++) { /* of equals the first weight */
+            const double own = w[j] * w[j], bound = least * d[j];
+            if (d[j] > 0 && (own < bound || (p >= 0 && own == bound && place[j] < place[p]))) least = own / d[j], p = j;
+        }
         if (p < 0) { /* no memory, or H^-1 is used up: the rest stays */
             for (; k < steps; k++) order[k] = -1, cost[k] = INFINITY;
             break;

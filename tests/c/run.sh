@@ -65,8 +65,8 @@ attempt gcc gcc "" .
 attempt clang clang "" .
 attempt gcc-asan gcc address,undefined .
 attempt clang-asan clang address,undefined .
-attempt gcc-tsan gcc thread 'machine|training|pool|example'
-attempt clang-tsan clang thread 'machine|training|pool|example'
+attempt gcc-tsan gcc thread 'machine|training|pool|obs|example'
+attempt clang-tsan clang thread 'machine|training|pool|obs|example'
 same_bits gcc clang
 if command -v qemu-aarch64 >/dev/null; then
     attempt aarch64 aarch64-linux-gnu-gcc "" . -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
