@@ -16,7 +16,8 @@ import common
 
 import pynet as pn
 
-BLOCKS, UNITS, EPOCHS, BATCH, HELD = 12, 128, 10, 128, 5000
+BLOCKS, UNITS, EPOCHS, BATCH, HELD = 12, 256, 10, 128, 5000
+ZEROS = pn.initializers.Constant(0, allow_symmetric=True)  # a block begins as nothing and grows as far as it is needed
 
 
 def train(model, X, y, epochs: int, rate: float, seed: int) -> None:
@@ -28,7 +29,9 @@ def train(model, X, y, epochs: int, rate: float, seed: int) -> None:
 def network(X, seed: int) -> pn.Sequential:
     layers = [common.pixels(X), pn.Dense(UNITS, "relu")]
     for k in range(BLOCKS):
-        layers.append(pn.Residual([pn.Dense(UNITS, "relu"), pn.Dense(UNITS)], name=f"block_{k + 1}"))
+        layers.append(
+            pn.Residual([pn.Dense(UNITS, "relu"), pn.Dense(UNITS, kernel_initializer=ZEROS)], name=f"block_{k + 1}")
+        )
     return pn.Sequential([*layers, pn.Dense(10, "softmax")], random_state=seed)
 
 
@@ -51,7 +54,7 @@ def run(data, seed: int, epochs: int) -> dict:
     train(model, X, y, epochs, 1e-3, seed)
     smaller = pn.prune.residual_blocks(model, X_val, y_val, remove=BLOCKS // 2)
     cut = common.error(smaller.model, X_test, y_test)
-    train(smaller.model, X, y, 1, 3e-4, seed)
+    train(smaller.model, X, y, 1, 1e-3, seed)
     before, after = times([model, smaller.model], X_test)
     return {"whole": common.error(model, X_test, y_test), "cut": cut, "removed": smaller.removed,
             "tuned": common.error(smaller.model, X_test, y_test), "times_as_fast": before / after}  # fmt: skip
