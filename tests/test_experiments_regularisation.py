@@ -77,10 +77,13 @@ def test_the_net_of_the_paper(norm, experiment):
 
 
 def test_the_rate_stays_and_falls(experiment):
-    rate = experiment("dropout").rate
-    assert rate(0, 100, 40) == rate(100, 100, 40) == pytest.approx(1e-3)
-    assert rate(120, 100, 40) == pytest.approx((1e-3 + 1e-5) / 2)
-    assert rate(140, 100, 40) == rate(999, 100, 40) == pytest.approx(1e-5)
+    for name in ("adam", "momentum"):
+        made = experiment("dropout").optimizer(name, (1e-3, 1e-5), 100, 40)
+        assert type(made) is (pn.Adam if name == "adam" else pn.SGD)
+        rates = made.rates(0, 1000)
+        assert rates[0] == rates[100] == pytest.approx(1e-3)
+        assert rates[120] == pytest.approx((1e-3 + 1e-5) / 2)
+        assert rates[140] == rates[999] == pytest.approx(1e-5)
 
 
 def test_a_finished_net_is_not_trained_again(experiment, folder, tmp_path, capsys, monkeypatch):
