@@ -2,7 +2,7 @@
 
 python benchmarks/experiments/pruning_blocks.py --data FOLDER
 
-784-128, then twelve blocks y = x + W2 relu(W1 x) of 128 units, 10 outputs; Adam, 10 epochs, the rate falling along half
+784-256, then twelve blocks y = x + W2 relu(W1 x) of 256 units, W2 beginning at 0, 10 outputs; Adam, 10 epochs, the rate falling along half
 a cosine.  The blocks are ranked on 5000 training images that the net was not trained on, and taken out one by one; then
 one more epoch.  (Veit, Wilber, Belongie 2016, arXiv:1605.06431: blocks of a trained residual net can be taken out.)
 """
