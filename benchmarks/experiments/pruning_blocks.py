@@ -2,9 +2,10 @@
 
 python benchmarks/experiments/pruning_blocks.py --data FOLDER
 
-784-256, then twelve blocks y = x + W2 relu(W1 x) of 256 units, W2 beginning at 0, 10 outputs; Adam, 10 epochs, the rate falling along half
-a cosine.  The blocks are ranked on 5000 training images that the net was not trained on, and taken out one by one; then
-one more epoch.  (Veit, Wilber, Belongie 2016, arXiv:1605.06431: blocks of a trained residual net can be taken out.)
+784-256, then twelve blocks y = x + W2 relu(W1 x) of 256 units, W2 beginning at 0, 10 outputs; Adam, 10 epochs, the
+rate falling along half a cosine.  The blocks are ranked on 5000 training images that the net was not trained on, and
+taken out one by one; then one more epoch.
+(Veit, Wilber, Belongie 2016, arXiv:1605.06431: blocks of a trained residual net can be taken out.)
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def draw(runs: list):
                      facecolors="none", edgecolors=common.COLOURS[0])  # fmt: skip
         right.plot([0, 1, 2], [r[key] for key in ("whole", "cut", "tuned")], "o-", color=common.COLOURS[k % 7])
     left.set(xlabel="block (filled: taken out)", ylabel="seed", yticks=range(len(runs)), xticks=range(1, BLOCKS + 1))
-    right.set(ylabel="test error, %", yscale="log")
+    right.set(ylabel="test error, %", ylim=(0, None))
     right.set_xticks([0, 1, 2], ["12 blocks", "6 taken out", "one epoch more"])
     return figure
 
