@@ -126,6 +126,14 @@ def test_much_damping_keeps_the_others_as_they_were():
     np.testing.assert_allclose(after[mask], before[mask], rtol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["layers", "fisher"])
+def test_a_layer_of_which_nothing_goes(method):
+    layers = [pn.Dense(6, "tanh", name="a"), pn.Dense(3, name="b")]
+    model = pn.Sequential([pn.Input(5), *layers], dtype="float64")
+    pn.prune.obs(model, correlated(60, 5), {"a": 0.5, "b": 0.0}, method=method)
+    assert set(pn.prune.masks(model)) == {"a.kernel"}
+
+
 def test_what_is_pruned_already_goes_on_being_so():
     X, model = correlated(100, 8), linear(8, 4)
     pn.prune.magnitude(model, 0.25)
@@ -404,6 +412,7 @@ def test_the_share_is_exact(share):
     report = pn.prune.magnitude(model, share)
     assert report.names == ["a.kernel", "c.kernel"]  # b is frozen
     assert sum(report.kept) == 104 - round(share * 104)
+    assert bool(pn.prune.masks(model)) == (share > 0)
     own = {name: np.abs(w) for name, w in model.parameters().items()}
     start = {name: np.abs(w) for name, w in three_layers().parameters().items()}
     gone = np.concatenate([start[name][own[name] == 0] for name in report.names])

@@ -262,7 +262,7 @@ def obs(
             _cut(model, chosen, sparsity, scope)
             masks = model.weights.masks()
             for u in units:
-                model.weights.put(u.compensated(masks[u.name], damping))
+                model.weights.put(u.compensated(masks.get(u.name, np.ones(u.W.shape, bool)), damping))
         return _report(model, targets)
     return _obs_by_layers(model, X, targets, sparsity, scope, damping, random_state)
 
@@ -348,7 +348,7 @@ def _cut(model, saliency: dict, sparsity, scope: str) -> None:
         if name in saliency:
             saliency[name] = np.where(mask, saliency[name], -np.inf)
     groups = [list(saliency)] if scope == "global" and not isinstance(sparsity, dict) else [[n] for n in saliency]
-    chosen = {}
+    chosen: dict[str, np.ndarray | None] = {}
     for group in groups:
         share = sparsity[group[0].rpartition(".")[0]] if isinstance(sparsity, dict) else sparsity
         flat = np.concatenate([saliency[name].reshape(-1) for name in group])
@@ -356,7 +356,7 @@ def _cut(model, saliency: dict, sparsity, scope: str) -> None:
         kept[np.argsort(flat, kind="stable")[: round(share * flat.size)]] = False
         kept &= flat > -np.inf
         for name, mask in zip(group, np.split(kept, np.cumsum([saliency[n].size for n in group])[:-1]), strict=True):
-            chosen[name] = mask.reshape(saliency[name].shape)
+            chosen[name] = None if mask.all() else mask.reshape(saliency[name].shape)
     model.weights.set_masks(chosen)
 
 

@@ -198,7 +198,7 @@ def reconstruct(model, dense, problem: Problem, X, damping: float) -> tuple[floa
     to the outputs of that layer in `dense`, by least squares; return the mean squared error before and after, as a
     share of the variance of the outputs."""
     layer, twin, name = model.get_layer(problem.layer), dense.get_layer(problem.layer), problem.name
-    mask = model.weights.masks()[name]
+    mask = model.weights.masks().get(name, np.ones(problem.W.shape, bool))
     moments = Moments(problem.W.shape[0], problem.W.shape[1], layer.use_bias)
     square = np.zeros(problem.W.shape[1])
     for x, x0 in zip(_read(model, layer, X), _read(dense, twin, X), strict=True):
