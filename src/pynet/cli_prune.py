@@ -57,7 +57,7 @@ def prune(options) -> None:
     )
     compact = model.compact()
     if compact.nbytes >= dense.nbytes:
-        show("memory", "nothing is saved: where more than some 80 % of the weights are left, their places cost more")
+        show("memory", "nothing is saved: where more than some 85 % of the weights are left, their places cost more")
     else:
         show("memory", f"{quantity(compact.nbytes)}B instead of {quantity(dense.nbytes)}B, compact")
     _show_speed(dense, compact, table.X)
