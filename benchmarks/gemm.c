@@ -1,19 +1,8 @@
 /* gemm.c: the three matrix products of a dense layer alone, for gemm.py: seconds of one call, float32, one thread. */
-#include "core.h"
+#include "numbers.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static float *numbers(size_t n) { /* aligned; no denormals, nothing that grows */
-    float *a = aligned_alloc(64, (n * sizeof *a + 63) / 64 * 64);
-    for (size_t i = 0; a && i < n; i++) a[i] = (float)((i * 2654435761u >> 16 & 255) / 256.0 - 0.5);
-    return a;
-}
-
-static int64_t leading(int64_t n) { /* as the planner: padded, never a multiple of 4 KiB */
-    n = (int64_t)pn_pad((uint64_t)n);
-    return n % 1024 ? n : n + PN_PANEL;
-}
 
 /* which: 0 forward with bias and ReLU, 1 dx, 2 dw; B x I x O.  -1: no such ISA, or no memory. */
 __attribute__((visibility("default"))) double gemm_seconds(const char *name, int which, int64_t B, int64_t I, int64_t O,

@@ -1,5 +1,5 @@
 /* sparse.c: one layer, dense and pruned, for sparse.py: seconds of one call, float32, one thread. */
-#include "core.h"
+#include "numbers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,17 +8,6 @@ static uint64_t state;
 static double draw(void) { /* in [0,1): a linear congruential generator's upper bits */
     state = state * 6364136223846793005u + 1442695040888963407u;
     return (double)(state >> 33) / 2147483648.0;
-}
-
-static float *numbers(size_t n) {
-    float *a = aligned_alloc(64, (n * sizeof *a + 63) / 64 * 64);
-    for (size_t i = 0; a && i < n; i++) a[i] = (float)((i * 2654435761u >> 16 & 255) / 256.0 - 0.5);
-    return a;
-}
-
-static int64_t leading(int64_t n) { /* as the planner: padded, never a multiple of 4 KiB */
-    n = (int64_t)pn_pad((uint64_t)n);
-    return n % 1024 ? n : n + PN_PANEL;
 }
 
 typedef struct form {

@@ -76,3 +76,17 @@ def compact_between(x):
     """Norm and dropout behind a compact layer stand for themselves."""
     h = pn.Activation("tanh")(pn.BatchNorm()(dense(7, use_bias=False)(x)))
     return dense(2)(pn.Dropout(0.3)(dense(6, "relu")(h)))
+
+
+# ---- a layer to prune, and data for it ------------------------------------------------------------------------------
+
+
+def linear(inputs, units, use_bias=True, seed=0, dtype="float64"):
+    return pn.Sequential(
+        [pn.Input(inputs), pn.Dense(units, use_bias=use_bias, name="d")], dtype=dtype, random_state=seed
+    )
+
+
+def correlated(rows, columns, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(rows, columns)) @ rng.normal(size=(columns, columns)) + rng.normal(size=columns)
