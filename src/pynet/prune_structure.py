@@ -241,13 +241,14 @@ def residual_blocks(
     check_model("model", model)
     if remove is None and max_loss is None:
         raise ValueError("say how many blocks to remove, or give max_loss")
-    count = len(_blocks(model)) if remove is None else _check.integer("remove", remove, 0)
+    there = len(_blocks(model))
+    count = there if remove is None else _check.integer("remove", remove, 0)
     if max_loss is not None:
         max_loss = _check.number("max_loss", max_loss)
-    if not _blocks(model):
+    if not there:
         raise ValueError("the model has no residual block: no Add of two values of which one depends on the other")
-    if count > len(_blocks(model)):
-        raise ValueError(f"remove={count}, but the model has {len(_blocks(model))} residual blocks")
+    if count > there:
+        raise ValueError(f"remove={count}, but the model has {there} residual blocks")
     removed: list[str] = []
     losses: list[float] = []
     while len(removed) < count:
