@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from . import _check
-from .compact import Compact, tensors
+from .compact import Compact, encode
 from .layer_base import Parameter
 from .layers import Dense
 
@@ -34,10 +34,9 @@ class CompactDense(Dense):
         self.name, self.home, self._output = name, None, None
         self.form = Compact.of(matrix, mask)
         self.bias = bias
-        self.left = (self.form.values != 0) | np.signbit(self.form.values)  # the others stand in long distances
 
     def parameters(self):
-        n = len(self.left)
+        n = int(self.form.counts.sum())
         values = Parameter("kernel.values", (n,), self._draw_values, self.l1, self.l2)
         bias = Parameter("bias", (self.units,), self._draw_bias)
         return [values, bias] if self.use_bias else [values]
@@ -54,23 +53,25 @@ class CompactDense(Dense):
             raise ValueError("a layer in compact form has no initial values to draw: expand() the model first")
         return array
 
+    def left(self) -> np.ndarray:
+        """Return which of the first values are weights that are left; the others stand in long distances."""
+        return (self.form.values != 0) | np.signbit(self.form.values)
+
     def settle(self) -> None:
-        """Forget the first values: a model holds them now."""
+        """Forget the first values: a model holds them now, and which of them are left, as a mask."""
         self.form.values = self.bias = None
 
     def emit(self, planner, x):
         values, bias = planner.parameter(self, "kernel.values"), planner.parameter(self, "bias")
         return planner.sparse(x[0], values, bias, self.units, self.activation, self.form)
 
-    def matrix_of(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the matrix [I, O] of values, and its mask."""
-        return self.form.matrix(values), self.form.matrix(self.left)
+    def matrix_of(self, values: np.ndarray, left: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the matrix [I, O] of values, and its mask; `left`: the mask of the values, None: all of them."""
+        return self.form.matrix(values), self.form.matrix(np.ones(len(values), bool) if left is None else left)
 
-    def tensors(self, name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    def tensors(self, name: str, values: np.ndarray, left: np.ndarray | None) -> dict[str, np.ndarray]:
         """Return what a file holds of a kernel called `name`."""
-        form = Compact(self.form.shape, values.copy(), self.form.places, self.form.counts, self.form.nibbles)
-        form.values[self.left & (values == 0)] = -0.0
-        return tensors(name, form)
+        return encode(name, *self.matrix_of(values, left))
 
 
 def compact_names(model) -> list[str]:
@@ -103,7 +104,7 @@ def compact(model, names=None, batch_sizes=None):
         if smaller and all(_no_slower(pruned[name], own[kernel], masks[kernel], n) for n in sizes):
             twins[pruned[name]] = twin
     result, _ = wired_again(model, {}, twins=twins)
-    between = {f"{twin.name}.kernel.values": twin.left for twin in twins.values() if not twin.left.all()}
+    between = {f"{twin.name}.kernel.values": twin.left() for twin in twins.values() if not twin.left().all()}
     if between:
         result.weights.set_masks(between)
     for twin in twins.values():
@@ -139,7 +140,7 @@ def expanded(model):
     """Return a copy of `model` in which nothing is in compact form: what is pruned is 0 under a mask."""
     from .opened import wired_again
 
-    own = model.parameters()
+    own, known = model.parameters(), model.weights.masks()
     twins, state, masks = {}, {}, {}
     for layer in model.layers:
         if not isinstance(layer, CompactDense):
@@ -147,11 +148,9 @@ def expanded(model):
         name = model.names[layer]
         kernel = f"{name}.kernel"
         twins[layer] = twin = Dense.__new__(Dense)
-        twin.__dict__.update(
-            {key: value for key, value in layer.__dict__.items() if key not in ("form", "left", "bias")}
-        )
+        twin.__dict__.update({key: value for key, value in layer.__dict__.items() if key not in ("form", "bias")})
         twin.name, twin.home, twin._output = name, None, None
-        state[kernel], masks[kernel] = layer.matrix_of(own[f"{kernel}.values"])
+        state[kernel], masks[kernel] = layer.matrix_of(own[f"{kernel}.values"], known.get(f"{kernel}.values"))
         if layer.use_bias:
             state[f"{name}.bias"] = own[f"{name}.bias"]
     result, _ = wired_again(model, {}, twins=twins)

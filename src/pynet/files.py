@@ -62,8 +62,8 @@ def save_model(model, path, extra_tensors: dict[str, np.ndarray] | None = None, 
     for layer in model.layers:
         name = f"{model.names[layer]}.kernel"
         if isinstance(layer, CompactDense):
-            tensors |= layer.tensors(name, tensors.pop(f"{name}.values"))
-            masks.pop(f"{name}.values", None)
+            values = f"{name}.values"
+            tensors |= layer.tensors(name, tensors.pop(values), masks.pop(values, None))
     for name, mask in masks.items():
         tensors |= compact.encode(name, tensors.pop(name), mask)
     for name, array in (extra_tensors or {}).items():

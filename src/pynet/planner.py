@@ -297,7 +297,7 @@ class Planner:
         return needs
 
     def _structures(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return places and ends of the sparse ops, one behind the other; a single one is not copied."""
+        """Return places and ends of the sparse ops, one behind the other; all plans of a model share the places."""
         forms = list(dict.fromkeys(op.form for op in self.ops if op.form is not None))
         at = np.cumsum([0, *(len(form.places) for form in forms)]).tolist()
         slot = np.cumsum([0, *(len(form.counts) for form in forms)]).tolist()
@@ -307,8 +307,14 @@ class Planner:
             if op.form is not None:
                 k = forms.index(op.form)
                 op.at, op.slot, op.p = at[k], slot[k], (*op.p, 4.0 if op.form.nibbles else 8.0)
-        ends = [np.cumsum(form.counts, dtype=np.uint32) for form in forms]
-        return _joined([form.places for form in forms], np.uint8), _joined(ends, np.uint32)
+        ends = _joined([np.cumsum(form.counts, dtype=np.uint32) for form in forms], np.uint32)
+        places = _shared([form.places for form in forms])
+        if places is None:
+            places = _joined([form.places for form in forms], np.uint8)
+            for form, first in zip(forms, at, strict=False):
+                if form.places.base is None:  # from now on it stands in this table, once
+                    form.places = places[first : first + len(form.places)]
+        return places, ends
 
     def _tables(self, sum_slots: list, n_targets: int, input_gradients: list[int]) -> Plan:
         """Number what is left, lay out the values and make records of everything."""
@@ -352,3 +358,16 @@ class Planner:
 
 def _joined(arrays: list, dtype) -> np.ndarray:
     return arrays[0] if len(arrays) == 1 else np.concatenate([np.zeros(0, dtype), *arrays])
+
+
+def _shared(places: list) -> np.ndarray | None:
+    """Return the table of which these arrays are all parts, one behind the other, or None."""
+    base = places[0].base if places else None
+    if base is None or sum(map(len, places)) != len(base):
+        return None
+    at = base.ctypes.data
+    for part in places:
+        if part.base is not base or part.ctypes.data != at:
+            return None
+        at += len(part)
+    return base
