@@ -32,9 +32,12 @@ __all__ = [
     "LSTM", "SGD", "Activation", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "Callback", "ClipNorm", "ClipValue",
     "Concat", "Dense", "Dropout", "EarlyStopping", "Flatten", "GaussianNoise", "GradientClip", "Input", "InstanceNorm",
     "LayerNorm", "Model", "ModelCheckpoint", "PReLU", "PythonLayer", "RMSProp", "Residual", "Rprop", "Sequential",
-    "SignGradient", "Trainer", "activations", "analysis", "cpu_info", "datasets", "get_num_threads", "initializers",
-    "load", "logic", "losses", "metrics", "optimizers", "prune", "schedules", "set_num_threads", "tabular"
+    "SignGradient", "Trainer", "activations", "analysis", "cpu_info", "datasets", "export", "get_num_threads",
+    "initializers", "load", "logic", "losses", "metrics", "optimizers", "prune", "schedules", "set_num_threads",
+    "tabular",
 ]  # fmt: skip
+
+LATER = ("analysis", "datasets", "export", "logic", "prune", "tabular")  # not needed to train: imported when used
 
 
 def load(path):
@@ -86,7 +89,7 @@ def get_num_threads() -> int:
 
 
 def __getattr__(name: str):
-    if name in ("analysis", "datasets", "logic", "prune", "tabular"):  # not needed to train: imported at the first use
+    if name in LATER:
         from importlib import import_module
 
         return import_module(f"{__name__}.{name}")
