@@ -3,7 +3,7 @@
  *   layers --plan.py--> pn_plan --plan.c checks--> machine.c (memory, threads) --> run.c (walks) --> kernels
  *
  * Letters: B rows of a batch, I inputs, O outputs.  x_bi means x[B,I].
- * A machine's memory, one block, every part 64-byte aligned:
+ * A machine's memory, one block, every part 64-byte aligned, behind the machine itself:
  *
  *   values   [row_elems][B]    one [B][ld] block per value of the plan
  *   dvalues  the same again    gradients (training only)
@@ -289,7 +289,7 @@ struct pn_machine {
     pn_call *call;                     /* of PYTHON ops */
     void *context;
     int running; /* 0, or pn_process() of the process where a thread uses the machine: no fork copies that thread */
-    void *block; /* the one allocation */
+    void *block; /* the one allocation, NULL in memory of the caller's */
 };
 
 /* run.c, once per dtype */

@@ -4,6 +4,7 @@
 #endif
 #include "core.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -151,42 +152,45 @@ static pn_status lay_out(pn_machine *m, carver *c, const pn_plan *plan, int64_t 
     return c->overflow ? PN_NO_MEMORY : PN_OK;
 }
 
-size_t pn_machine_bytes(const pn_plan *plan, pn_dtype dtype, int64_t rows, int training) {
+/* The machine itself stands first in its memory, its parts behind it. */
+static size_t head(void) { return (sizeof(pn_machine) + LINE - 1) / LINE * LINE; }
+
+static pn_status measure(const pn_plan *plan, pn_dtype dtype, int64_t rows, int training, size_t *bytes) {
     pn_machine m = {.dtype = dtype, .training = training};
-    carver c = {0};
-    return rows > 0 && lay_out(&m, &c, plan, rows) == PN_OK ? c.used : 0;
+    carver c = {.used = head() + LINE};
+    const pn_status status = rows > 0 ? lay_out(&m, &c, plan, rows) : PN_BAD_ARGUMENT;
+    *bytes = status == PN_OK ? c.used : 0;
+    return status;
 }
 
-pn_status pn_machine_open(pn_machine **machine, const pn_plan *plan, pn_dtype dtype, int64_t rows,
-                          const pn_arenas *arenas, const char *isa, int n_threads) {
-    *machine = NULL;
+size_t pn_machine_bytes(const pn_plan *plan, pn_dtype dtype, int64_t rows, int training) {
+    size_t bytes;
+    measure(plan, dtype, rows, training, &bytes);
+    return bytes;
+}
+
+static pn_status check(const pn_plan *plan, pn_dtype dtype, int64_t rows, const pn_arenas *arenas, int n_threads,
+                       size_t *bytes) {
     if (rows < 1 || !arenas->params || (dtype != PN_F32 && dtype != PN_F64) || n_threads < 0) return PN_BAD_ARGUMENT;
-    pn_status status = pn_plan_check(plan, NULL, 0);
+    const pn_status status = pn_plan_check(plan, NULL, 0);
     for (uint32_t p = 0; status == PN_OK && arenas->grads && !arenas->keep && p < plan->n_params; p++)
         if (plan->params[p].flags & PN_MASKED) return PN_BAD_ARGUMENT;
-    if (status == PN_OK && !isa) status = pn_isa_default(&isa);
-    if (status != PN_OK) return status;
-    const pn_isa *found = pn_isa_find(isa);
-    if (!found) return PN_NO_ISA;
+    return status == PN_OK ? measure(plan, dtype, rows, arenas->grads != NULL, bytes) : status;
+}
 
-    pn_machine *m = calloc(1, sizeof *m);
-    if (!m) return PN_NO_MEMORY;
+/* Makes a machine in memory that is 0: so the padding of every value starts. */
+static pn_status settle(pn_machine **machine, char *memory, const pn_plan *plan, pn_dtype dtype, int64_t rows,
+                        const pn_arenas *arenas, const char *isa, int n_threads) {
+    const pn_status known = isa ? PN_OK : pn_isa_default(&isa);
+    const pn_isa *found = known == PN_OK ? pn_isa_find(isa) : NULL;
+    if (!found) return PN_NO_ISA;
+    memory = (char *)(((uintptr_t)memory + LINE - 1) / LINE * LINE);
+    pn_machine *m = (pn_machine *)memory;
     m->dtype = dtype;
     m->training = arenas->grads != NULL;
-    carver c = {0};
-    status = lay_out(m, &c, plan, rows);
-    if (status == PN_OK) {
-        m->block = calloc(1, c.used + LINE); /* zeros: padding of every value starts at 0 */
-        if (!m->block) status = PN_NO_MEMORY;
-    }
-    if (status == PN_OK) {
-        c = (carver){.base = (char *)(((uintptr_t)m->block + LINE - 1) / LINE * LINE)};
-        status = lay_out(m, &c, plan, rows);
-    }
-    if (status != PN_OK) {
-        pn_machine_close(m);
-        return status;
-    }
+    carver c = {.base = memory, .used = head()};
+    const pn_status status = lay_out(m, &c, plan, rows);
+    if (status != PN_OK) return status;
     m->kernels = found->kernels[dtype];
     m->isa = found->name;
     m->asked_threads = n_threads;
@@ -200,10 +204,35 @@ pn_status pn_machine_open(pn_machine **machine, const pn_plan *plan, pn_dtype dt
     return PN_OK;
 }
 
+pn_status pn_machine_open_in(pn_machine **machine, void *memory, size_t size, const pn_plan *plan, pn_dtype dtype,
+                             int64_t rows, const pn_arenas *arenas, const char *isa, int n_threads) {
+    size_t bytes;
+    *machine = NULL;
+    const pn_status status = check(plan, dtype, rows, arenas, n_threads, &bytes);
+    if (status != PN_OK) return status;
+    if (!memory || size < bytes) return PN_BAD_ARGUMENT;
+    memset(memory, 0, bytes);
+    return settle(machine, memory, plan, dtype, rows, arenas, isa, n_threads);
+}
+
+pn_status pn_machine_open(pn_machine **machine, const pn_plan *plan, pn_dtype dtype, int64_t rows,
+                          const pn_arenas *arenas, const char *isa, int n_threads) {
+    size_t bytes;
+    *machine = NULL;
+    pn_status status = check(plan, dtype, rows, arenas, n_threads, &bytes);
+    if (status != PN_OK) return status;
+    char *memory = calloc(1, bytes); /* its pages are only touched when they are used */
+    if (!memory) return PN_NO_MEMORY;
+    status = settle(machine, memory, plan, dtype, rows, arenas, isa, n_threads);
+    if (status == PN_OK)
+        (*machine)->block = memory;
+    else
+        free(memory);
+    return status;
+}
+
 void pn_machine_close(pn_machine *machine) {
-    if (!machine) return;
-    free(machine->block);
-    free(machine);
+    if (machine) free(machine->block);
 }
 
 /* ---- doors ------------------------------------------------------------------------------------------- */
@@ -268,6 +297,29 @@ pn_status pn_predict_one(pn_machine *m, const void *x, void *y) {
     const pn_job job = {.inputs = &input, .outputs = &output, .rows = 1, .batch = 1, .stages = PN_FORWARD | PN_OUTPUT};
     int64_t done;
     return pn_run(m, &job, 0, 1, 1e9, &done);
+}
+
+enum { MOST_ENDS = 16 }; /* inputs, and outputs, of a network */
+
+pn_status pn_predict(pn_machine *m, int64_t rows, const void *const *x, void *const *y) {
+    const pn_plan *plan = &m->plan;
+    const int64_t size = m->dtype == PN_F64 ? 8 : 4;
+    const uint32_t type = m->dtype == PN_F64 ? PN_FLOAT64 : PN_FLOAT32;
+    pn_array inputs[MOST_ENDS] = {{0}}, outputs[MOST_ENDS] = {{0}};
+    if (plan->n_inputs > MOST_ENDS || plan->n_outputs > MOST_ENDS) return PN_BAD_ARGUMENT;
+    for (uint32_t i = 0; i < plan->n_ops && plan->ops[i].kind == PN_OP_input; i++) { /* they come first */
+        const uint32_t slot = plan->ops[i].slot, width = plan->values[plan->ops[i].y].width;
+        inputs[slot] = (pn_array){(void *)(uintptr_t)x[slot], width * size, size, width, type};
+    }
+    for (uint32_t k = 0; k < plan->n_outputs; k++) {
+        const uint32_t width = plan->values[plan->outputs[k]].width;
+        outputs[k] = (pn_array){y[k], width * size, size, width, type};
+    }
+    const int64_t batch = rows < m->capacity ? rows : m->capacity;
+    const pn_job job = {
+        .inputs = inputs, .outputs = outputs, .rows = rows, .batch = batch, .stages = PN_FORWARD | PN_OUTPUT};
+    int64_t done;
+    return rows < 1 ? rows ? PN_BAD_ARGUMENT : PN_OK : pn_run(m, &job, 0, (rows - 1) / batch + 1, INFINITY, &done);
 }
 
 void pn_machine_on_call(pn_machine *m, pn_call *call, void *context) { m->call = call, m->context = context; }

@@ -45,8 +45,9 @@ const char *pn_status_text(pn_status status) {
                                        "the loss became NaN or infinite",
                                        "a class label is out of range",
                                        "the machine is running in another thread",
-                                       "the function of a python op failed, or there is none"};
-    return status >= PN_OK && status <= PN_CALL_FAILED ? text[status] : "unknown status";
+                                       "the function of a python op failed, or there is none",
+                                       "the file cannot be read, is damaged, or is no model"};
+    return status >= PN_OK && status <= PN_BAD_FILE ? text[status] : "unknown status";
 }
 
 /* ---- the checker --------------------------------------------------------------------------------- */

@@ -109,11 +109,12 @@ typedef enum pn_status {
     PN_BAD_PLAN, /* the text names table, row, what came and what was expected */
     PN_BAD_ARGUMENT,
     PN_NO_MEMORY,
-    PN_NO_ISA,     /* unknown instruction set, or this CPU has not got it */
-    PN_NOT_FINITE, /* the loss became NaN or infinite; parameters are those before that batch */
-    PN_BAD_LABEL,  /* a class label outside 0..classes-1; parameters are those before that batch */
-    PN_BUSY,       /* the machine is running in another thread */
-    PN_CALL_FAILED /* the caller's function of a PYTHON op failed, or there is none */
+    PN_NO_ISA,      /* unknown instruction set, or this CPU has not got it */
+    PN_NOT_FINITE,  /* the loss became NaN or infinite; parameters are those before that batch */
+    PN_BAD_LABEL,   /* a class label outside 0..classes-1; parameters are those before that batch */
+    PN_BUSY,        /* the machine is running in another thread */
+    PN_CALL_FAILED, /* the caller's function of a PYTHON op failed, or there is none */
+    PN_BAD_FILE     /* it cannot be read, or is damaged, or is no model; the text says which */
 } pn_status;
 
 PN_API const char *pn_status_text(pn_status status);
@@ -196,18 +197,25 @@ typedef struct pn_arenas { /* each [param_elems] of the machine's dtype, 64-byte
                              PN_MASKED, may be NULL where none is */
 } pn_arenas;
 
-/* Bytes that pn_machine_open will allocate for batches of up to `rows`; 0 if that overflows. */
+/* Bytes that a machine for batches of up to `rows` takes; 0 if that overflows. */
 PN_API size_t pn_machine_bytes(const pn_plan *plan, pn_dtype dtype, int64_t rows, int training);
 /* The machine copies the plan's tables and allocates once; nothing is allocated afterwards. */
 PN_API pn_status pn_machine_open(pn_machine **machine, const pn_plan *plan, pn_dtype dtype, int64_t rows,
                                  const pn_arenas *arenas, const char *isa, int n_threads);
-PN_API void pn_machine_close(pn_machine *machine);
+/* The same inside `memory` of the caller's, of at least pn_machine_bytes: nothing is allocated at all. */
+PN_API pn_status pn_machine_open_in(pn_machine **machine, void *memory, size_t size, const pn_plan *plan,
+                                    pn_dtype dtype, int64_t rows, const pn_arenas *arenas, const char *isa,
+                                    int n_threads);
+PN_API void pn_machine_close(pn_machine *machine); /* of one in memory of the caller's it frees nothing */
 
 /* Runs batches first .. first+count-1, stops early after `seconds`; *done batches are complete. */
 PN_API pn_status pn_run(pn_machine *machine, const pn_job *job, int64_t first, int64_t count, double seconds,
                         int64_t *done);
 /* One row in, one out, of a network with one input and one output, in the machine's dtype, contiguous. */
 PN_API pn_status pn_predict_one(pn_machine *machine, const void *x, void *y);
+/* Any number of rows, inputs and outputs: x[slot] is [rows, width], y[k] likewise, in the machine's dtype, contiguous.
+ */
+PN_API pn_status pn_predict(pn_machine *machine, int64_t rows, const void *const *x, void *const *y);
 /* What computes the PYTHON ops: called in the thread that called pn_run, with the number of the op; it reads and writes
  * values through pn_machine_value, with 0 in the columns from width to ld; backward: it adds to dx where the op says
  * PN_ADD_X.  Not 0: pn_run stops at once. */
@@ -216,6 +224,41 @@ PN_API void pn_machine_on_call(pn_machine *machine, pn_call *call, void *context
 
 /* The rows of a value (or of its gradient) as the last batch left them: base and leading dimension. */
 PN_API void *pn_machine_value(pn_machine *machine, uint32_t value, int gradient, int64_t *rows, uint32_t *ld);
+
+/* ---- models: networks out of files --------------------------------------------------------------------------- *
+ *
+ *   pn_model *model;
+ *   char why[200];
+ *   if (pn_model_open(&model, "net.safetensors", why, sizeof why) != PN_OK) ...
+ *   void *scratch = malloc(pn_model_scratch(model, 1));           any memory of yours
+ *   pn_machine *machine;
+ *   pn_model_machine(&machine, model, 1, scratch, pn_model_scratch(model, 1));
+ *   pn_predict_one(machine, x, y);                                 as often as you like
+ *
+ * A model is never written after it was opened: threads share it, each with a machine (and scratch) of its own, which
+ * uses no other thread.  Predicting allocates nothing, waits for nobody and takes no lock. */
+
+typedef struct pn_model pn_model;
+
+/* Opens a file of Model.save.  It holds everything in memory of its own, at most PN_MODEL_BYTES_PER_BYTE bytes of
+ * parameters for each byte of the file; `data` may go.  text receives one line about what is wrong. */
+enum { PN_MODEL_BYTES_PER_BYTE = 1024 };
+PN_API pn_status pn_model_open(pn_model **model, const char *path, char *text, size_t size);
+PN_API pn_status pn_model_open_memory(pn_model **model, const void *data, size_t n, char *text, size_t size);
+PN_API void pn_model_close(pn_model *model); /* its machines first */
+
+PN_API pn_dtype pn_model_dtype(const pn_model *model);
+PN_API uint32_t pn_model_inputs(const pn_model *model);
+PN_API uint32_t pn_model_outputs(const pn_model *model);
+PN_API uint32_t pn_model_input_width(const pn_model *model, uint32_t slot); /* 0: there is no such input */
+PN_API uint32_t pn_model_output_width(const pn_model *model, uint32_t k);
+
+/* Bytes that a machine takes that predicts up to `rows` rows at a time; 0 if that overflows. */
+PN_API size_t pn_model_scratch(const pn_model *model, int64_t rows);
+PN_API pn_status pn_model_machine(pn_machine **machine, const pn_model *model, int64_t rows, void *scratch,
+                                  size_t size);
+
+/* ---- threads, and the surgeon --------------------------------------------------------------------------------- */
 
 /* Threads of the process-wide pool that a machine may use when opened with n_threads = 0. */
 PN_API void pn_set_num_threads(int n);

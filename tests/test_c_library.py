@@ -6,7 +6,13 @@ import shutil
 import subprocess
 import sys
 
+import nets
+import numpy as np
 import pytest
+
+from pynet import _core
+from pynet.files import load_checkpoint
+from pynet.plan import Job
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -56,6 +62,72 @@ def test_installed_library_serves_a_program(build, tmp_path):
     assert shared
 
 
+SAVED = [name for name in nets.NETS if name not in ("escapes", "everything")]  # Python functions cannot be saved
+USABLE = [isa for isa, usable in _core.isas().items() if usable]
+
+
+def flat(arrays) -> np.ndarray:
+    return np.concatenate([array.reshape(len(array), -1) for array in arrays], axis=1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", SAVED)
+def test_a_saved_net_predicts_the_same_bits_in_c(build, tmp_path, name, dtype):
+    """The example program, on ordinary rows and on zeros, huge, tiny, infinite and missing numbers."""
+    model = nets.NETS[name](dtype, 1)
+    model.save(tmp_path / "net.safetensors")
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((10, *value.shape)).astype(dtype) for value in model.inputs]
+    for x in inputs:
+        for row, value in enumerate((0.0, -0.0, 1e30, 1e-40, np.inf, np.nan), 3):
+            x[row].reshape(-1)[: row - 1] = value
+    text = "\n".join(" ".join(repr(float(v)) for v in row) for row in flat(inputs))
+    for isa in USABLE:
+        outputs = [np.empty((10, value.width), dtype) for value in model.outputs]
+        job = Job(inputs=[x.reshape(10, -1) for x in inputs], outputs=outputs, rows=10, batch=10)
+        job.stages = _core.FORWARD | _core.OUTPUT
+        _core.Machine(model.plan, model.arena, rows=10, isa=isa).run(job, 0, 1)
+        printed = run(build / "example_predict", tmp_path / "net.safetensors", input=text,
+                      env={**os.environ, "PYNET_ISA": isa})  # fmt: skip
+        got = np.array([line.split() for line in printed.splitlines()], dtype)
+        np.testing.assert_array_equal(got, flat(outputs), err_msg=isa)
+        assert (np.signbit(got) == np.signbit(flat(outputs)))[np.isfinite(got)].all()
+
+
+@pytest.mark.parametrize("name", ["plain", "rich", "pruned"])
+def test_the_models_of_the_c_tests_are_what_python_predicts(name):
+    model, _, tensors = load_checkpoint(ROOT / f"tests/c/models/{name}.safetensors")
+    columns = np.cumsum([value.width for value in model.inputs])[:-1]
+    pieces = np.split(tensors["rows.x"], columns, axis=1)
+    X = [np.reshape(x, (len(x), *v.shape)) for x, v in zip(pieces, model.inputs, strict=True)]
+    Y = model.predict(X if len(X) > 1 else X[0])
+    np.testing.assert_allclose(flat(Y if isinstance(Y, list) else [Y]), tensors["rows.y"], rtol=0, atol=1e-6)
+
+
+def test_example_predict_says_what_is_wrong(build, tmp_path):
+    model = nets.NETS["pruned"]("float32", 1)
+    model.save(tmp_path / "net.safetensors")
+    whole = (tmp_path / "net.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[:-1])
+    (tmp_path / "old.safetensors").write_bytes(whole.replace(b'"pynet.plan"', b'"pynet.nalp"'))
+    damaged = bytearray(whole)
+    damaged[-1] ^= 1
+    (tmp_path / "damaged.safetensors").write_bytes(damaged)
+
+    def told(name, rows="0 0 0\n"):
+        command = [build / "example_predict", tmp_path / f"{name}.safetensors"]
+        result = subprocess.run(command, input=rows, capture_output=True, text=True)
+        assert (result.returncode == 0) == (result.stderr == "")
+        return result.stderr
+
+    assert told("net") == ""
+    assert "cannot be opened" in told("nowhere")
+    assert "a tensor in the header contradicts itself or the file" in told("cut")
+    assert "no plan in it: read it with pn.load, and save it again" in told("old")
+    assert "does not match its checksum: the file is damaged" in told("damaged")
+    assert "a row is too short" in told("net", "0 0")
+
+
 def test_only_the_public_names_are_exported(build):
     """The shared library shows pn_ functions of pynet.h and nothing of the kernels."""
     nm = shutil.which("nm")
@@ -64,6 +136,6 @@ def test_only_the_public_names_are_exported(build):
         return
     names = {line.split()[-1] for line in run(nm, "-D", "--defined-only", library).splitlines()}
     public = {n for n in names if n.startswith("pn_")}
-    assert {"pn_run", "pn_machine_open", "pn_plan_check", "pn_predict_one"} <= public
+    assert {"pn_run", "pn_machine_open", "pn_plan_check", "pn_predict_one", "pn_model_open"} <= public
     header = (ROOT / "csrc/pynet.h").read_text()
-    assert [n for n in public if f"{n}(" not in header] == []
+    assert sorted(n for n in public if f"{n}(" not in header) == []

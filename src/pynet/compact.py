@@ -11,7 +11,8 @@ lower half ("nibbles", uint8 [n / 2], instead of "steps"): 4.5 bytes.  A distanc
 several steps with values 0 in between, and a step of 0 with a value 0 makes the number of nibbles of an output even.  A
 weight that is left and is 0 is written as -0, to tell it from those.
 
-In a file the pruned parameter "dense_1.kernel" stands in the shorter of two ways, as the tensors
+In a file the pruned parameter "dense_1.kernel" stands in the shorter of two ways (that of a layer which is compact in
+memory, in the first, which libpynet takes as it is), as the tensors
 "dense_1.kernel.values" and "dense_1.kernel.counts" with "dense_1.kernel.steps" or "dense_1.kernel.nibbles"; or as
 "dense_1.kernel.values" (no others than those that are left) with "dense_1.kernel.bits", uint8 [ceil(I O / 8)]: bit
 k % 8 of byte k / 8 is 1 where weight k is left, k = o I + i.

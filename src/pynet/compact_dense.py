@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from . import _check
-from .compact import Compact, encode
+from .compact import Compact, tensors
 from .layer_base import Parameter
 from .layers import Dense
 
@@ -70,8 +70,10 @@ class CompactDense(Dense):
         return self.form.matrix(values), self.form.matrix(np.ones(len(values), bool) if left is None else left)
 
     def tensors(self, name: str, values: np.ndarray, left: np.ndarray | None) -> dict[str, np.ndarray]:
-        """Return what a file holds of a kernel called `name`."""
-        return encode(name, *self.matrix_of(values, left))
+        """Return what a file holds of a kernel called `name`: this form, which libpynet uses as it is."""
+        zero = (values == 0) & (True if left is None else left)
+        values = np.where(zero, -values.dtype.type(0), values)
+        return tensors(name, Compact(self.form.shape, values, self.form.places, self.form.counts, self.form.nibbles))
 
 
 def compact_names(model) -> list[str]:

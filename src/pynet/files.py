@@ -7,6 +7,8 @@ pruned ones in the form of compact.py; everything else about a model is one JSON
     {"format_version": 1, "kind": "model" | "checkpoint", "library": "0.1.0",
      "model": the graph, "metadata": model.metadata, "state": of a checkpoint}
 
+and beside it stands, as ``["pynet.plan"]``, the plan that libpynet predicts with (plan_text.py).
+
 A checkpoint holds more tensors (optimizer slots, what callbacks remember) and is a valid model file too.
 Unknown keys are kept out of the way and ignored; an unknown format version is an error.
 """
@@ -20,6 +22,7 @@ import numpy as np
 from . import compact
 from ._safetensors import check_name, parse_json, read, write, write_atomically
 from .compact_dense import CompactDense
+from .plan_text import plan_text
 
 __all__ = [
     "load_checkpoint",
@@ -80,7 +83,11 @@ def save_model(model, path, extra_tensors: dict[str, np.ndarray] | None = None, 
         "metadata": getattr(model, "metadata", None) or {},
         **(extra or {}),
     }
-    write(path, tensors, {"format": "pynet", "pynet": _to_json(document)})
+    texts = {"format": "pynet", "pynet": _to_json(document)}
+    plan = plan_text(model.plan, tensors)
+    if plan:
+        texts["pynet.plan"] = plan
+    write(path, tensors, texts)
 
 
 def load_model(path):
