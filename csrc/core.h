@@ -24,6 +24,13 @@ typedef float real;
 #define PN_SUFFIX(name) name##_f32
 #endif
 
+/* What a build leaves out: PN_PREDICT_ONLY all that trains, PN_ONLY_f32 the machine of doubles. */
+#ifdef PN_PREDICT_ONLY
+enum { PN_TRAINS = 0 };
+#else
+enum { PN_TRAINS = 1 };
+#endif
+
 /* ---- roll-calls as data (plan.c), for names and for Python ----------------------------------- */
 
 typedef struct pn_entry {
@@ -67,6 +74,7 @@ enum { PN_N_ACTS = 65 };
 enum { PN_BLOCK = 16384 }; /* elements; sums over an arena are added block by block, whoever made them */
 
 int pn_activation_known(int id);
+int pn_op_predicts(int kind); /* whether a network that only predicts may have it */
 int pn_activation_needs_x(int id);
 int pn_optimizer_slots(int id); /* -1: unknown */
 
@@ -107,24 +115,25 @@ static inline int pn_step(const pn_sparse *w, int64_t e) {
 enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles][I][R] */
 
 /* ---- kernels --------------------------------------------------------------------------------- *
- * KERNEL(name, (arguments)).  Ranges are [m0,m1) rows and [p0,p1) panels of 16 columns; work is divided
- * only among outputs, so a result does not depend on how.  Kernels never fail, allocate or print.      */
+ * KERNEL(name, (arguments)), TRAINS of those that only training needs.  Ranges are [m0,m1) rows and [p0,p1) panels of
+ * 16 columns; work is divided only among outputs, so a result does not depend on how.  Kernels never fail, allocate or
+ * print.      */
 /* clang-format off */
-#define PN_KERNELS(KERNEL)                                                                                             \
+#define PN_KERNELS(KERNEL, TRAINS)                                                                                     \
     /* y_bo = x_bi w_io + b_o, then act; z keeps the sum where it is not NULL; `then` may be NULL */                   \
     KERNEL(dense_forward, (const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,  \
                            real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t p0, int64_t p1,         \
                            int act, const double *p, const pn_then *then))                                             \
-    /* dx_bi (+)= dz_bo w_io^T; wt holds w^T in panels along I; p0, p1 are panels of I */                              \
+    /* dx_bi (+)= dz_bo w_io^T; wt holds w^T in panels along I; p0, p1 are panels of I.  An LSTM goes up with it. */   \
     KERNEL(dense_dx, (const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,       \
                       int64_t m1, int64_t O, int64_t p0, int64_t p1, int add))                                         \
     /* dw_io (+)= x_bi^T dz_bo for inputs [i0,i1) and panels [p0,p1) of O */                                           \
-    KERNEL(dense_dw, (const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I,          \
+    TRAINS(dense_dw, (const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I,          \
                       int64_t i0, int64_t i1, int64_t B, int64_t p0, int64_t p1, int add))                             \
     /* db_o (+)= column sums of dz_bo */                                                                               \
-    KERNEL(column_sums, (const real *dz_bo, int64_t lddz, real *db_o, int64_t B, int64_t p0, int64_t p1, int add))     \
+    TRAINS(column_sums, (const real *dz_bo, int64_t lddz, real *db_o, int64_t B, int64_t p0, int64_t p1, int add))     \
     /* wt_oi = w_io^T, both in panels; p0, p1 are panels of I */                                                       \
-    KERNEL(transpose, (const real *w_io, real *wt_oi, int64_t I, int64_t O, int64_t p0, int64_t p1))                   \
+    TRAINS(transpose, (const real *w_io, real *wt_oi, int64_t I, int64_t O, int64_t p0, int64_t p1))                   \
     /* y_bo = x_bi w_io + b_o, then act, of a pruned w: one row after the other; or from columns of x_bi, tiles of R   \
        rows: 16 or 32 */                                                                                               \
     KERNEL(sparse_rows, (const real *x_bi, int64_t ldx, const pn_sparse *w, const real *b_o, real *y_bo, int64_t ldy,  \
@@ -134,61 +143,61 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
     KERNEL(sparse_columns, (const real *x_tir, int64_t R, const pn_sparse *w, const real *b_o, real *y_bo,             \
                             int64_t ldy, int64_t B, int64_t I, int64_t O, int64_t t0, int64_t t1, int64_t p0,          \
                             int64_t p1, int act, const double *p))                                                     \
-    /* dx_bi (+)= dz_bo w^T, from dz in columns; dx_tir is room for tiles [t0,t1) */                                  \
-    KERNEL(sparse_dx, (const real *dz_tor, int64_t R, const pn_sparse *w, real *dx_tir, real *dx_bi, int64_t lddx,     \
+    /* dx_bi (+)= dz_bo w^T, from dz in columns; dx_tir is room for tiles [t0,t1) */                                   \
+    TRAINS(sparse_dx, (const real *dz_tor, int64_t R, const pn_sparse *w, real *dx_tir, real *dx_bi, int64_t lddx,     \
                        int64_t B, int64_t I, int64_t O, int64_t t0, int64_t t1, int add))                              \
     /* dv (+)= sum_b x_bi dz_bo of each value, for outputs [o0,o1) */                                                  \
-    KERNEL(sparse_dw, (const real *x_tir, const real *dz_tor, int64_t R, const pn_sparse *w, real *dv, int64_t B,      \
+    TRAINS(sparse_dw, (const real *x_tir, const real *dz_tor, int64_t R, const pn_sparse *w, real *dv, int64_t B,      \
                        int64_t I, int64_t O, int64_t o0, int64_t o1, int add))                                         \
     KERNEL(act_forward, (int act, const double *p, const real *x, int64_t ldx, real *y, int64_t ldy, int64_t m0,       \
                          int64_t m1, int64_t p0, int64_t p1))                                                          \
     /* dx (+)= dy act'(v); v is y or x as activations.def says; dx may be dy */                                        \
-    KERNEL(act_backward, (int act, const double *p, const real *v, int64_t ldv, const real *dy, int64_t lddy,          \
+    TRAINS(act_backward, (int act, const double *p, const real *v, int64_t ldv, const real *dy, int64_t lddy,          \
                           real *dx, int64_t lddx, int64_t m0, int64_t m1, int64_t p0, int64_t p1, int add))            \
     /* y = x > 0 ? x : a x, a [O], or one for all with `shared`; da (+)= sum_b dy x where x <= 0 */                    \
     KERNEL(prelu_forward, (const real *x, int64_t ldx, const real *a, int shared, real *y, int64_t ldy, int64_t m0,    \
                            int64_t m1, int64_t p0, int64_t p1))                                                        \
-    KERNEL(prelu_backward, (const real *x, int64_t ldx, const real *a, int shared, const real *dy, int64_t lddy,       \
+    TRAINS(prelu_backward, (const real *x, int64_t ldx, const real *a, int shared, const real *dy, int64_t lddy,       \
                             real *dx, int64_t lddx, int64_t m0, int64_t m1, int64_t p0, int64_t p1, int add))          \
-    KERNEL(prelu_sums, (const real *x, int64_t ldx, int shared, const real *dy, int64_t lddy, real *da, int64_t B,     \
+    TRAINS(prelu_sums, (const real *x, int64_t ldx, int shared, const real *dy, int64_t lddy, real *da, int64_t B,     \
                         int64_t p0, int64_t p1, int add))                                                              \
     /* RANDOM of ops.def: y = f(x);  dx (+)= dy f'(x) with the numbers of the way up; dx may be dy */                  \
-    KERNEL(random_forward, (int kind, const double *p, const pn_position *at, const real *x, int64_t ldx, real *y,     \
+    TRAINS(random_forward, (int kind, const double *p, const pn_position *at, const real *x, int64_t ldx, real *y,     \
                             int64_t ldy, int64_t m0, int64_t m1, int64_t p0, int64_t p1))                              \
-    KERNEL(random_backward, (int kind, const double *p, const pn_position *at, const real *x, int64_t ldx,             \
+    TRAINS(random_backward, (int kind, const double *p, const pn_position *at, const real *x, int64_t ldx,             \
                              const real *dy, int64_t lddy, real *dx, int64_t lddx, int64_t m0, int64_t m1, int64_t p0, \
                              int64_t p1, int add))                                                                     \
-    KERNEL(dropped_relu_backward, (double rate, const real *y, int64_t ldy, real *dy, int64_t lddy, int64_t m0,        \
+    TRAINS(dropped_relu_backward, (double rate, const real *y, int64_t ldy, real *dy, int64_t lddy, int64_t m0,        \
                                    int64_t m1, int64_t p0, int64_t p1))                                                \
     /* statistics of the batch, rows weighted by r; mean and variance are written, then read by backward */            \
-    KERNEL(batch_norm_forward, (const real *x, int64_t ldx, const real *r, double r_sum, const pn_norm *norm,          \
+    TRAINS(batch_norm_forward, (const real *x, int64_t ldx, const real *r, double r_sum, const pn_norm *norm,          \
                                 real *mean, real *variance, real *y, int64_t ldy, int64_t B, int64_t p0, int64_t p1))  \
-    KERNEL(batch_norm_backward, (const real *x, int64_t ldx, const real *r, double r_sum, const pn_norm *norm,         \
+    TRAINS(batch_norm_backward, (const real *x, int64_t ldx, const real *r, double r_sum, const pn_norm *norm,         \
                                  const real *dy, int64_t lddy, real *dgamma, real *dbeta, int add_w, real *dx,         \
                                  int64_t lddx, int add, int64_t B, int64_t p0, int64_t p1))                            \
     KERNEL(running_norm_forward, (const real *x, int64_t ldx, const pn_norm *norm, real *y, int64_t ldy, int64_t m0,   \
                                   int64_t m1, int64_t p0, int64_t p1))                                                 \
-    KERNEL(running_norm_backward, (const real *x, int64_t ldx, const pn_norm *norm, const real *dy, int64_t lddy,      \
+    TRAINS(running_norm_backward, (const real *x, int64_t ldx, const pn_norm *norm, const real *dy, int64_t lddy,      \
                                    real *dgamma, real *dbeta, int add_w, real *dx, int64_t lddx, int add, int64_t B,   \
                                    int64_t p0, int64_t p1))                                                            \
     /* running = momentum running + (1 - momentum) factor now */                                                       \
-    KERNEL(track, (real *running, const real *now, double momentum, double factor, int64_t n))                         \
+    TRAINS(track, (real *running, const real *now, double momentum, double factor, int64_t n))                         \
     /* statistics of each row: stats[b] = mean, 1 / deviation; gamma, beta may be NULL */                              \
     KERNEL(row_norm_forward, (const real *x, int64_t ldx, const pn_norm *norm, real *stats, int64_t lds, real *y,      \
                               int64_t ldy, int64_t m0, int64_t m1, int64_t O))                                         \
-    KERNEL(row_norm_backward, (const real *x, int64_t ldx, const pn_norm *norm, const real *stats, int64_t lds,        \
+    TRAINS(row_norm_backward, (const real *x, int64_t ldx, const pn_norm *norm, const real *stats, int64_t lds,        \
                                const real *dy, int64_t lddy, real *dx, int64_t lddx, int64_t m0, int64_t m1,           \
                                int64_t O, int add))                                                                    \
-    KERNEL(row_norm_sums, (const real *x, int64_t ldx, const real *stats, int64_t lds, const real *dy, int64_t lddy,   \
+    TRAINS(row_norm_sums, (const real *x, int64_t ldx, const real *stats, int64_t lds, const real *dy, int64_t lddy,   \
                            real *dgamma, real *dbeta, int64_t B, int64_t p0, int64_t p1, int add))                     \
     /* one step of an LSTM between its matrix products: recurrent.h */                                                 \
     KERNEL(lstm_forward, (real *g_bo, int64_t ldg, const real *c_prev, const real *h_prev, real *c, real *h,           \
                           int64_t ld, const real *mask, int64_t ldm, int64_t m0, int64_t m1, int64_t U))               \
-    KERNEL(lstm_backward, (const real *g_bo, int64_t ldg, const real *c_prev, const real *c, real *dz_bo, real *dc,    \
+    TRAINS(lstm_backward, (const real *g_bo, int64_t ldg, const real *c_prev, const real *c, real *dz_bo, real *dc,    \
                            real *dh, int64_t ld, const real *mask, int64_t ldm, int64_t m0, int64_t m1, int64_t U))    \
     KERNEL(softmax_forward, (const real *x_bo, int64_t ldx, real *y_bo, int64_t ldy, int64_t m0, int64_t m1,           \
                              int64_t O))                                                                               \
-    KERNEL(softmax_backward, (const real *y_bo, int64_t ldy, const real *dy_bo, int64_t lddy, real *dx_bo,             \
+    TRAINS(softmax_backward, (const real *y_bo, int64_t ldy, const real *dy_bo, int64_t lddy, real *dx_bo,             \
                               int64_t lddx, int64_t m0, int64_t m1, int64_t O, int add))                               \
     /* y = a + b, whole padded rows */                                                                                 \
     KERNEL(add, (const real *a, int64_t lda, const real *b, int64_t ldb, real *y, int64_t ldy, int64_t m0,             \
@@ -200,27 +209,27 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
     KERNEL(gather, (const pn_array *array, const int64_t *order, int64_t row0, const real *scale, const real *shift,   \
                     real *y, int64_t ldy, int64_t m0, int64_t m1))                                                     \
     /* row losses l[m] and dx_bo = factor * weight[m] * dl/dx; t is [B][ldt] or, for labels, int32 [B] */              \
-    KERNEL(loss, (int loss, double parameter, const real *x_bo, int64_t ldx, const real *t_bo, int64_t ldt,            \
+    TRAINS(loss, (int loss, double parameter, const real *x_bo, int64_t ldx, const real *t_bo, int64_t ldt,            \
                   const int32_t *labels, const real *weight, double factor, real *row_loss, real *dx_bo,               \
                   int64_t lddx, int64_t m0, int64_t m1, int64_t O))                                                    \
     /* one optimizer step on n elements; hyper and the rest in update.h */                                             \
-    KERNEL(update, (int optimizer, const double *hyper, double rate, double step, real *p, real *g, real *s0,          \
+    TRAINS(update, (int optimizer, const double *hyper, double rate, double step, real *p, real *g, real *s0,          \
                     real *s1, int64_t n))                                                                              \
-    KERNEL(penalty, (double l1, double l2, const real *w, real *g, int64_t n))                                         \
-    KERNEL(penalty_value, (double l1, double l2, const real *w, int64_t n, double *sum))                               \
-    KERNEL(sum_squares, (const real *g, int64_t n, double *sum))                                                       \
+    TRAINS(penalty, (double l1, double l2, const real *w, real *g, int64_t n))                                         \
+    TRAINS(penalty_value, (double l1, double l2, const real *w, int64_t n, double *sum))                               \
+    TRAINS(sum_squares, (const real *g, int64_t n, double *sum))                                                       \
     /* g = 0 where the bit of an element is 0 */                                                                       \
-    KERNEL(clear_pruned, (const uint16_t *keep, real *g, int64_t n))                                                      \
-    KERNEL(scale, (real *g, double factor, int64_t n))                                                                 \
-    KERNEL(clip_value, (real *g, double c, int64_t n))                                                                 \
-    KERNEL(clip_sign, (real *g, int64_t n))                                                                            \
+    TRAINS(clear_pruned, (const uint16_t *keep, real *g, int64_t n))                                                   \
+    TRAINS(scale, (real *g, double factor, int64_t n))                                                                 \
+    TRAINS(clip_value, (real *g, double c, int64_t n))                                                                 \
+    TRAINS(clip_sign, (real *g, int64_t n))                                                                            \
     /* w[:,o] *= min(1, c / |w[:,o]|) */                                                                               \
-    KERNEL(max_norm, (double c, real *w_io, int64_t I, int64_t p0, int64_t p1))
+    TRAINS(max_norm, (double c, real *w_io, int64_t I, int64_t p0, int64_t p1))
 /* clang-format on */
 
 #define PN_FIELD(name, args) void(*name) args;
 typedef struct pn_kernels {
-    PN_KERNELS(PN_FIELD)
+    PN_KERNELS(PN_FIELD, PN_FIELD)
 } PN_SUFFIX(pn_kernels);
 #undef PN_FIELD
 
@@ -232,6 +241,7 @@ typedef struct pn_isa {
     const void *kernels[2]; /* pn_kernels of f32 and f64 */
 } pn_isa;
 const pn_isa *pn_isa_find(const char *name); /* NULL: not built or not usable */
+int pn_dtype_built(pn_dtype dtype);
 
 /* ---- threads (pool.c) -------------------------------------------------------------------------- */
 
@@ -295,6 +305,13 @@ struct pn_machine {
 /* run.c, once per dtype */
 pn_status pn_run_f32(pn_machine *m, const pn_job *job, int64_t first, int64_t count, double seconds, int64_t *done);
 pn_status pn_run_f64(pn_machine *m, const pn_job *job, int64_t first, int64_t count, double seconds, int64_t *done);
+#ifdef PN_ONLY_f32
+#define pn_run_f64 pn_run_f32 /* of a machine that is never made */
+#endif
+enum {
+    PN_STAGES =
+        PN_TRAINS ? PN_FORWARD | PN_LOSS | PN_METRIC | PN_BACKWARD | PN_UPDATE | PN_OUTPUT : PN_FORWARD | PN_OUTPUT
+};
 double pn_now(void); /* seconds, monotonic */
 
 #endif

@@ -8,13 +8,19 @@
 #define ISA(name) extern const struct pn_kernels pn_kernels_##name##_f32, pn_kernels_##name##_f64;
 PN_BUILT_ISAS
 #undef ISA
+#ifdef PN_ONLY_f32
+#define DOUBLES(name) NULL
+#else
+#define DOUBLES(name) &pn_kernels_##name##_f64
+#endif
 
-static int always(void) { return 1; }
+#define SOME_BUILDS __attribute__((unused)) /* those with such an instruction set */
+SOME_BUILDS static int always(void) { return 1; }
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 /* libgcc and compiler-rt ask cpuid once and XGETBV too: a CPU whose system does not save the registers says no. */
-static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-static int has_avx512(void) {
+SOME_BUILDS static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+SOME_BUILDS static int has_avx512(void) {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
@@ -25,7 +31,7 @@ static int has_avx512(void) {
 #define usable_avx512 has_avx512
 #define usable_neon   always /* part of the aarch64 baseline */
 
-#define ISA(name) {#name, usable_##name, {&pn_kernels_##name##_f32, &pn_kernels_##name##_f64}},
+#define ISA(name) {#name, usable_##name, {&pn_kernels_##name##_f32, DOUBLES(name)}},
 static const pn_isa isas[] = {PN_BUILT_ISAS};
 #undef ISA
 enum { N_ISAS = sizeof isas / sizeof isas[0] };
@@ -38,6 +44,8 @@ const pn_isa *pn_isa_find(const char *name) {
     return NULL;
 }
 
+int pn_dtype_built(pn_dtype dtype) { return isas[0].kernels[dtype] != NULL; }
+
 int pn_isa_usable(const char *name) { return pn_isa_find(name) != NULL; }
 
 pn_status pn_isa_default(const char **name) {
@@ -48,7 +56,8 @@ pn_status pn_isa_default(const char **name) {
         *name = isa->name;
         return PN_OK;
     }
+    *name = NULL;
     for (int i = 0; i < N_ISAS; i++)
         if (isas[i].usable()) *name = isas[i].name;
-    return PN_OK;
+    return *name ? PN_OK : PN_NO_ISA; /* a build without "scalar", on a lesser CPU */
 }

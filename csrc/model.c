@@ -173,20 +173,10 @@ static void copy_places(pn_model *m, const pn_container *c, uint32_t *ends, uint
 /* ---- ops that a network which only predicts may have --------------------------------------------------------------
  */
 
-static int predicts(int kind) {
-    switch (kind) {
-    case PN_OP_loss:
-    case PN_OP_metric:
-    case PN_OP_random:
-    case PN_OP_batch_norm: /* of the statistics of a batch */
-    case PN_OP_python: return 0;
-    default: return 1;
-    }
-}
-
 static const char *check_frozen(const pn_plan *plan) {
     for (uint32_t i = 0; i < plan->n_ops; i++)
-        if (!predicts(plan->ops[i].kind)) return "the plan has an op that does not belong into a network that predicts";
+        if (!pn_op_predicts(plan->ops[i].kind) || plan->ops[i].kind == PN_OP_python)
+            return "the plan has an op that does not belong into a network that predicts";
     for (uint32_t slot = 0; slot < plan->n_inputs; slot++) {
         uint32_t read = 0;
         for (uint32_t i = 0; i < plan->n_ops; i++)
@@ -232,6 +222,7 @@ pn_status pn_model_open_memory(pn_model **model, const void *data, size_t n, cha
     fault = m ? pn_container_read(&c, data, n) : PN_OUT_OF_MEMORY;
     if (!fault && !c.plan.at) fault = "no plan in it: read it with pn.load, and save it again";
     if (!fault) fault = pn_plan_text_read(m, c.plan);
+    if (!fault && !pn_dtype_built(m->dtype)) fault = "a network of float64, and this libpynet was built without it";
     if (!fault) fault = check_frozen(&m->plan);
     if (!fault) fault = fill_all(m, &c, n, &which, &length);
     pn_container_drop(&c);

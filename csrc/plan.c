@@ -34,6 +34,16 @@ int pn_activation_known(int id) { return find("activation", id) != NULL; }
 int pn_activation_needs_x(int id) { return find("activation", id)->extra == X; }
 int pn_optimizer_slots(int id) { return find("optimizer", id) ? find("optimizer", id)->extra : -1; }
 
+int pn_op_predicts(int kind) {
+    switch (kind) {
+    case PN_OP_loss:
+    case PN_OP_metric:
+    case PN_OP_random:
+    case PN_OP_batch_norm: /* of the statistics of a batch */ return 0;
+    default: return 1;
+    }
+}
+
 const char *pn_version(void) { return PN_VERSION; }
 
 const char *pn_status_text(pn_status status) {

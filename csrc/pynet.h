@@ -6,6 +6,9 @@
  * Letters, everywhere: B rows of a batch, I inputs, O outputs.
  *
  * Nothing here exits, prints or throws: every call returns a pn_status.
+ *
+ * A library built with PYNET_PREDICT_ONLY has no pn_obs, and refuses gradients and jobs that train; one without float64
+ * refuses such machines: PN_BAD_ARGUMENT.
  */
 #ifndef PYNET_H
 #define PYNET_H

@@ -112,8 +112,9 @@ static void look_ahead(const run *r, int64_t *asked) {
 
 pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int64_t count, double seconds,
                             int64_t *done) {
+    const uint32_t stages = job->stages & PN_STAGES;
     run r = {.m = m, .job = job, .k = m->kernels};
-    pn_pace *pace = &m->pace[(job->stages & PN_BACKWARD) != 0];
+    pn_pace *pace = &m->pace[(stages & PN_BACKWARD) != 0];
     const int timed = count > 1 || job->batch > 1; /* a row by itself takes less time than to look at the clock */
     const double start = timed ? pn_now() : 0;
     double now = start;
@@ -121,14 +122,14 @@ pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int
     for (int64_t b = 0; b < count; b++) {
         if (first + b > (job->rows - 1) / job->batch) return PN_BAD_ARGUMENT; /* before the product can overflow */
         r.row0 = (first + b) * job->batch;
-        r.step = job->step + (job->stages & PN_UPDATE ? b : 0); /* a prediction draws once, however it is cut */
+        r.step = job->step + (stages & PN_UPDATE ? b : 0); /* a prediction draws once, however it is cut */
         r.B = r.m1 = job->rows - r.row0 < job->batch ? job->rows - r.row0 : job->batch;
-        if (job->ahead && job->order && job->stages & PN_FORWARD) look_ahead(&r, &asked);
+        if (job->ahead && job->order && stages & PN_FORWARD) look_ahead(&r, &asked);
         r.threads = pn_pace_threads(pace, m->n_threads);
-        if (job->stages & PN_FORWARD) {
+        if (stages & PN_FORWARD) {
             m->rows = r.B;
             load_weights(&r);
-            if (job->stages & (PN_LOSS | PN_METRIC)) {
+            if (stages & (PN_LOSS | PN_METRIC)) {
                 const pn_status status = load_targets(&r);
                 if (status != PN_OK) return status;
             }
@@ -136,20 +137,20 @@ pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int
             if (r.status != PN_OK) return r.status;
         } else if (m->rows != r.B) {
             return PN_BAD_ARGUMENT; /* there is no such batch in memory */
-        } else if (job->stages & PN_LOSS) {
+        } else if (stages & PN_LOSS) {
             row_losses(&r);
         }
-        if (job->stages & (PN_LOSS | PN_METRIC)) {
+        if (stages & (PN_LOSS | PN_METRIC)) {
             if (!score(&r)) return PN_NOT_FINITE;
         }
-        if (job->stages & PN_OUTPUT) output(&r);
-        if (job->stages & PN_BACKWARD) walk_down(&r);
+        if (stages & PN_OUTPUT) output(&r);
+        if (stages & PN_BACKWARD) walk_down(&r);
         if (r.status != PN_OK) return r.status;
-        if (job->stages & PN_UPDATE) {
+        if (stages & PN_UPDATE) {
             r.rate = job->rate[b];
             if (!update(&r)) return PN_NOT_FINITE;
         }
-        if (job->stages & (PN_LOSS | PN_METRIC))
+        if (stages & (PN_LOSS | PN_METRIC))
             for (uint32_t i = 0; i < m->plan.n_sums; i++) job->sums[i] += m->batch_sums[i];
         *done = b + 1;
         if (!timed) break;

@@ -50,7 +50,7 @@ static void strip_up(void *argument, int i, int n) {
     share(mine.B, i, n, &mine.m0, &mine.m1);
     mine.pieces = 1;
     forward(&mine);
-    if (mine.job->stages & PN_LOSS) row_losses(&mine);
+    if (mine.job->stages & PN_STAGES & PN_LOSS) row_losses(&mine);
 }
 
 static void strip_down(void *argument, int i, int n) {
@@ -96,7 +96,7 @@ static void walk_up(run *r) {
         return;
     }
     forward(r);
-    if (r->status == PN_OK && r->job->stages & PN_LOSS) row_losses(r);
+    if (r->status == PN_OK && r->job->stages & PN_STAGES & PN_LOSS) row_losses(r);
 }
 
 static void mask_task(void *argument, int i, int n) {

@@ -25,6 +25,7 @@
 #define TABLE DTYPE_NAME(scalar)
 #endif
 
-#define PN_ENTRY(name, args) .name = name,
+#define PN_ENTRY(name, args)   .name = name,
+#define PN_TRAINER(name, args) .name = PN_TRAINS ? name : NULL,
 extern const struct pn_kernels TABLE;
-const struct pn_kernels TABLE = {PN_KERNELS(PN_ENTRY)};
+const struct pn_kernels TABLE = {PN_KERNELS(PN_ENTRY, PN_TRAINER)};

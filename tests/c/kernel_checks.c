@@ -55,7 +55,7 @@ typedef void check_function(const kernels *k);
 static const struct {
     const char *name;
     check_function *check;
-} roll[] = {PN_KERNELS(ENTRY)};
+} roll[] = {PN_KERNELS(ENTRY, ENTRY)};
 
 int PN_SUFFIX(check_kernels)(const void *table, int index, int fused, kernel_report *report) {
     if (index >= (int)(sizeof roll / sizeof roll[0])) return 0;

@@ -330,7 +330,7 @@ static void check_paths(void) {
     pn_model *m;
     char text[100];
     AT("paths");
-    CHECK(pn_model_open(&m, MODELS "/plain.safetensors", text, sizeof text) == PN_OK && m && !text[0]);
+    CHECK(pn_model_open(&m, MODELS "/rich.safetensors", text, sizeof text) == PN_OK && m && !text[0]);
     pn_model_close(m);
     CHECK(pn_model_open(&m, MODELS "/nowhere", text, sizeof text) == PN_BAD_FILE && !m && text[0]);
     CHECK(pn_model_open(&m, MODELS, text, sizeof text) != PN_OK && !m);
@@ -347,6 +347,11 @@ int main(void) {
         pn_model *m;
         AT("%s", names[i]);
         const pn_status status = pn_model_open_memory(&m, f.data, f.size, text, sizeof text);
+        if (!pn_dtype_built(PN_F64) && strcmp(names[i], "plain") == 0) {
+            CHECK(status == PN_BAD_FILE && !m && strstr(text, "float64"));
+            free(f.data);
+            continue;
+        }
         if (status != PN_OK) FAIL("%s", text);
         CHECK(status == PN_OK);
         if (m) {

@@ -16,17 +16,18 @@ HERE = pathlib.Path(__file__).parent
 
 
 def plain():
+    """A scaled input and two layers, of float64."""
     x = pn.Input(5, scale=0.5, shift=1.0)
-    return pn.Model(x, pn.Dense(3, activation="softmax")(pn.Dense(18, activation="gelu")(x)))
+    return pn.Model(x, pn.Dense(3, activation="softmax")(pn.Dense(18, activation="gelu")(x)), dtype="float64")
 
 
 def rich():
-    """Two inputs, a sequence with a mask, every kind of norm, a skip, two outputs, float64."""
+    """Three inputs, one a sequence with a mask, every kind of norm, a skip, two outputs."""
     steps, mask, x = pn.Input((3, 2), name="steps"), pn.Input(3, name="mask"), pn.Input(4, name="x")
     h = pn.LSTM(3)([steps, mask])
     g = pn.PReLU()(pn.BatchNorm()(pn.Dense(3, use_bias=False)(x)))
     both = pn.Concat()([pn.LayerNorm()(h), pn.BatchNorm()(pn.Add()([h, g]))])
-    return pn.Model([steps, mask, x], [pn.Dense(2, activation="tanh")(both), pn.Activation("mish")(g)], dtype="float64")
+    return pn.Model([steps, mask, x], [pn.Dense(2, activation="tanh")(both), pn.Activation("mish")(g)])
 
 
 def pruned():

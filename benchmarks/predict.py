@@ -1,0 +1,77 @@
+"""One row predicted in C by libpynet, without Python, and the sizes of the library.
+
+python benchmarks/predict.py [--json FILE] [--rounds 15]
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+
+from calibrate import HERE, cpu_name
+from gemm import built
+
+import pynet as pn
+
+NETS = {"64-64": (64, 64), "4-32-32-1": (4, 32, 32, 1), "64-64-64-10": (64, 64, 64, 10), "784-128-10": (784, 128, 10)}
+BUILDS = {
+    "all": [],
+    "predict only": ["-DPYNET_PREDICT_ONLY=ON"],
+    "predict only, float32": ["-DPYNET_PREDICT_ONLY=ON", "-DPYNET_DTYPES=f32"],
+    "predict only, float32, AVX2": ["-DPYNET_PREDICT_ONLY=ON", "-DPYNET_DTYPES=f32", "-DPYNET_ISAS=avx2"],
+}
+
+
+def saved(widths, folder: str) -> bytes:
+    """Return the path of a file with a network of these widths, relu inside."""
+    layers = [pn.Dense(units, activation="relu") for units in widths[1:]]
+    if len(widths) > 2:
+        layers[-1] = pn.Dense(widths[-1])
+    path = os.path.join(folder, "net.safetensors")
+    pn.Sequential([pn.Input(widths[0]), *layers]).save(path)
+    return path.encode()
+
+
+def library_bytes(options, folder: str) -> int:
+    """Return the bytes of the shared library, stripped."""
+    root, target = os.path.dirname(HERE), os.path.join(folder, "stripped")
+    configure = ["cmake", "-S", root, "-B", folder, "-DPYNET_PYTHON=OFF", *options]
+    build = ["cmake", "--build", folder, "--target", "pynet_shared", "--parallel", "2"]
+    for command in (configure, build, ["strip", "-o", target, os.path.join(folder, "libpynet.so")]):
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return os.path.getsize(target)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json")
+    chosen = parser.parse_args()
+    result: dict = {"cpu": cpu_name(), "isa": pn.cpu_info()["isa"], "seconds": {}, "bytes": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        lib = built("predict", folder)
+        lib.predict_seconds.restype = ctypes.c_double
+        lib.predict_seconds.argtypes = [ctypes.c_char_p, ctypes.c_long]
+        print(f"{result['cpu']}, {result['isa']}: one row in C, median of {chosen.rounds} rounds")
+        for name, widths in NETS.items():
+            path = saved(widths, folder)
+            seconds = statistics.median(lib.predict_seconds(path, 20000) for _ in range(chosen.rounds))
+            result["seconds"][name] = seconds
+            print(f"{name:>12s} {seconds * 1e6:7.3f} us")
+    print("libpynet.so, stripped")
+    for name, options in BUILDS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            result["bytes"][name] = library_bytes(options, folder)
+        print(f"{name:>28s} {result['bytes'][name] / 1000:6.0f} kB")
+    if chosen.json:
+        with open(chosen.json, "w") as file:
+            json.dump(result, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
