@@ -122,7 +122,7 @@ static const char *fill(const filling *f, uint32_t expected) {
     for (size_t k = 0; k < sizeof all / sizeof *all; k++)
         if (all[k]) crc = pn_crc32(crc, all[k]->bytes, all[k]->size);
     if (!own && !q.values) return "is missing";
-    if (crc != expected) return "does not match its checksum: the file is damaged";
+    if (PN_CRC_DIFFERS(crc, expected)) return "does not match its checksum: the file is damaged";
     if (own) return fill_plain(f, own);
     if (!is_real(f, q.values)) return "has another type than the plan says";
     if (q.bits) return fill_from_bits(f, &q);
@@ -199,7 +199,7 @@ static const char *fill_all(pn_model *m, const pn_container *c, size_t file_size
     if (need / PN_MODEL_BYTES_PER_BYTE > file_size) return "it would take more memory than such a file can be worth";
     char *memory = m->memory = calloc(1, (size_t)(need + LINE));
     if (!memory) return PN_OUT_OF_MEMORY;
-    m->params = memory = (char *)whole_lines((uintptr_t)memory);
+    m->params = memory = (char *)(uintptr_t)whole_lines((uintptr_t)memory);
     copy_places(m, c, (uint32_t *)(memory + whole_lines(arena)), (uint8_t *)memory + whole_lines(arena) + ends);
     m->plan.ends = (uint32_t *)(memory + whole_lines(arena));
     m->plan.places = (uint8_t *)memory + whole_lines(arena) + ends;

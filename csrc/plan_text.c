@@ -133,7 +133,7 @@ const char *pn_plan_text_read(pn_model *m, pn_text text) {
     if (text.length < 9) return wrong;
     words last = {text.at + text.length - 8, text.at + text.length, 0};
     const uint32_t crc = (uint32_t)digits(&last, 16, UINT32_MAX);
-    if (last.bad || pn_crc32(0, text.at, text.length - 8) != crc)
+    if (last.bad || PN_CRC_DIFFERS(pn_crc32(0, text.at, text.length - 8), crc))
         return "the entry 'pynet.plan' of the metadata does not match its checksum: the file is damaged";
 
     words w = {text.at, text.at + text.length - 9, 0};

@@ -42,11 +42,13 @@ PN_INLINE void tile(const int mr, const int nv, const int ahead, const operands 
 #pragma GCC unroll 4
         for (int j = 0; j < nv; j++)
             acc[m][j] = o->add ? vload(o->c + m * o->sc + AT(o->cp, j)) : o->bias ? vload(o->bias + j * VLEN) : vset(0);
+    if (ahead == NEXT_C) {
 #pragma GCC unroll 16
-    for (int m = 0; ahead == NEXT_C && m < mr; m++)
-        for (int j = 0; j < nv; j += PANEL_VECS)
-            __builtin_prefetch(
-                (const void *)((uintptr_t)o->c + (uintptr_t)((m + mr) * o->sc + AT(o->cp, j)) * sizeof(real)), 1);
+        for (int m = 0; m < mr; m++)
+            for (int j = 0; j < nv; j += PANEL_VECS)
+                __builtin_prefetch(
+                    (const void *)((uintptr_t)o->c + (uintptr_t)((m + mr) * o->sc + AT(o->cp, j)) * sizeof(real)), 1);
+    }
     for (int64_t k = o->K; k > 0; k--) {
         vec bv[TILE_VECS];
 #pragma GCC unroll 4

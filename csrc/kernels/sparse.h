@@ -173,7 +173,8 @@ PN_INLINE void column_sums_of(const pn_sparse *w, const int nibbles, const int R
             for (int64_t e = least; e < count[j]; e += 1 + nibbles)
                 at[j] = add_value(w, nibbles, R, at[j], begin[j] + e, sum[j]);
 #pragma GCC unroll 64
-            for (int k = 0; j < n && k < nv; k++) vstore(y + (o - o0 + j) * R + k * VLEN, sum[j][k]);
+            for (int k = 0; k < nv; k++)
+                if (j < n) vstore(y + (o - o0 + j) * R + k * VLEN, sum[j][k]);
         }
     }
 }
