@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .onnx_read import from_onnx
 from .onnx_write import to_onnx
 
-__all__ = ["to_onnx"]
+__all__ = ["from_onnx", "to_onnx"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from ..opened import check_model
 from . import onnx_activations, onnx_lstm
 from .libraries import library
 from .onnx_graph import Graph
+from .onnx_metadata import to_text
 
 __all__ = ["to_onnx"]
 
@@ -161,21 +161,8 @@ class _Writer:
         made = g.helper.make_model(
             graph, opset_imports=[opset], ir_version=IR, producer_name="pynet", producer_version=__version__
         )
-        g.helper.set_model_props(made, {str(key): _text(key, value) for key, value in model.metadata.items()})
+        g.helper.set_model_props(made, {str(key): to_text(key, value) for key, value in model.metadata.items()})
         return made
-
-
-def _text(key, value) -> str:
-    """Return a metadata entry as text: itself if that is no JSON, else the JSON that means it."""
-    if isinstance(value, str):
-        try:
-            json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"model.metadata[{key!r}] is not JSON: {error}") from None
 
 
 # ---- layers: writer(w, *names of what it reads) -> name of what it writes ----------------------------------------------
