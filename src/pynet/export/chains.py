@@ -45,7 +45,7 @@ def folded(model, where: str):
     scale, shift = arrays.pop((source, "scale"), None), arrays.pop((source, "shift"), None)
     if scale is None and shift is None:
         return model, arrays
-    if not isinstance(first, Dense) or not first.use_bias and shift is not None:
+    if not isinstance(first, Dense) or (not first.use_bias and shift is not None):
         raise ValueError(f"{where}: the scaling of {source!r} needs a Dense with a bias behind it, got {first!r}")
     kernel = arrays[first, "kernel"]
     kernel = kernel if scale is None else scale[:, None] * kernel

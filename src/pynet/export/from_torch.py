@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .. import _check, activations, layers
@@ -44,7 +46,7 @@ def from_torch(source, *, activations=None, input_shape=None, dtype=None) -> Mod
     -----
     It predicts as the module does after ``eval()``.  PyTorch's Softplus is linear above 20, pynet's is not: 2e-9.
     """
-    if isinstance(source, dict) or hasattr(source, "keys") and not hasattr(source, "forward"):
+    if isinstance(source, dict) or (hasattr(source, "keys") and not hasattr(source, "forward")):
         return _from_state(dict(source), activations, input_shape, dtype)
     if not hasattr(source, "named_children") or not hasattr(source, "state_dict"):
         raise TypeError(f"source must be a torch.nn.Module or a state_dict, got {type(source).__name__}")
@@ -54,9 +56,10 @@ def from_torch(source, *, activations=None, input_shape=None, dtype=None) -> Mod
     if not places:
         raise ValueError("source has no modules")
     shape = input_shape if input_shape is not None else next(filter(None, (_width(m) for _, m in places)), None)
-    if shape is None or _kind(places[0][1]) == "LSTM" and input_shape is None:
+    if shape is None or (_kind(places[0][1]) == "LSTM" and input_shape is None):
         raise ValueError("input_shape is needed: the width of a row, or (steps, features) of a sequence")
-    wiring, made = Wiring(), {}
+    wiring = Wiring()
+    made: dict = {}
     x = layers.Input(shape).output
     k = 0
     while k < len(places):
@@ -240,13 +243,13 @@ def _lstm(wiring, module, x, last: bool):
     return x
 
 
-MODULES = {
+MODULES: dict[str, Any] = {
     "BatchNorm1d": _batch_norm, "LayerNorm": _layer_norm, "PReLU": _prelu, "Flatten": _flatten,
     "Dropout": lambda module: (Dropout(module.p), {}), "LSTM": None,
 }  # fmt: skip
 
 
-# ---- a state dict ------------------------------------------------------------------------------------------------------
+# ---- a state dict --------------------------------------------------------------------------------
 
 
 def _from_state(state: dict, given, input_shape, dtype) -> Model:
@@ -276,14 +279,14 @@ def _from_state(state: dict, given, input_shape, dtype) -> Model:
     return wiring.model(_input_of(x), x, _dtype(state.values(), dtype))
 
 
-# ---- back ----------------------------------------------------------------------------------------------------------------
+# ---- back ----------------------------------------------------------------------------------------
 
 
 def to_torch(model):
     """Make a torch.nn.Sequential of a model whose layers stand one behind the other.
 
-    The scaling of Input is multiplied into the first layer.  GaussianNoise and GradientClip are left out; pruned weights
-    are 0.
+    The scaling of Input is multiplied into the first layer.  GaussianNoise and GradientClip are left out; pruned
+    weights are 0.
 
     Parameters
     ----------

@@ -29,8 +29,8 @@ def from_keras(model, *, dtype=None) -> Model:
     Raises
     ------
     TypeError, ValueError
-        It is no Keras model, or not built; a layer or an option of it has no counterpart (the error names the layer); an
-        input has a free size, or three axes or more.
+        It is no Keras model, or not built; a layer or an option of it has no counterpart (the error names the layer);
+        an input has a free size, or three axes or more.
 
     Notes
     -----

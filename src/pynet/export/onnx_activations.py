@@ -1,7 +1,7 @@
 """Activations in the words of ONNX: an operator where there is one, else composed of primitive ones.
 
-Each writer puts nodes behind `x` into a graph `g` (Graph of onnx_graph.py) and returns the name of the last one's output.
-onnx_match.py runs the same writers to recognise what they write, so there is no second list of what stands for what.
+Each writer puts nodes behind `x` into a graph `g` (Graph of onnx_graph.py) and returns the name of the last output.
+onnx_match.py runs the same writers to recognise what they write: no second list says what stands for what.
 
 All are the same function as pynet's; what differs is rounding. Of float64 models gelu and arctan are exact to float32
 only: Erf and Atan are cast around, for ONNX Runtime has no float64 form of them. Other operators that it lacks in

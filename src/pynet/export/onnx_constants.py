@@ -6,6 +6,8 @@ moved about here, never calculated with.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .libraries import library
@@ -24,30 +26,33 @@ class Constants:
     arrays : dict of name -> array
     zeros : set of str
         Names of arrays of any size that are all 0: first states of an LSTM.
+    folded : set of int
+        Numbers of the nodes that are computed already.
     """
 
     def __init__(self, file):
         self.file = file
         self.arrays: dict[str, np.ndarray] = dict(file.constants)
         self.zeros: set[str] = set()
+        self.folded: set[int] = set()
         self.left = GROWTH * file.nbytes + SPARE
-        for node in file.nodes:
-            if node.op in FOLDS and all(name in self.known for name in node.inputs if name):
+        for k, node in enumerate(file.nodes):
+            if node.op in FOLDS and all(map(self.has, filter(None, node.inputs))):
                 try:
                     self.fold(node)
-                except (Unsupported, ValueError, TypeError, IndexError, KeyError, ArithmeticError):
+                    self.folded.add(k)
+                except (Unsupported, ValueError, TypeError, LookupError, ArithmeticError, AttributeError):
                     continue  # told where the node is read
 
-    @property
-    def known(self):
-        """Names of all constants."""
-        return self.arrays.keys() | self.zeros
+    def has(self, name: str) -> bool:
+        """Return whether a name is that of a constant."""
+        return name in self.arrays or name in self.zeros
 
     def fold(self, node) -> None:
         """Compute a node that reads constants only."""
         if node.op not in FOLDS:
             raise Unsupported("all that it reads is constant, and it is not computed in advance")
-        if len(node.outputs) != 1 or node.outputs[0] in self.known:
+        if len(node.outputs) != 1 or self.has(node.outputs[0]):
             raise Unsupported("it has other outputs than one of its own")
         if node.op in ("ConstantOfShape", "Expand"):
             filling = self.arrays[node.inputs[0]] if node.op == "Expand" else node.attributes.get("value", np.zeros(1))
@@ -126,7 +131,7 @@ def _slice(node, x, starts, ends, axes=None, steps=None):
     return x[tuple(where)]
 
 
-FOLDS = {
+FOLDS: dict[str, Any] = {
     "Constant": _constant, "Identity": lambda node, x: x, "Cast": _cast, "Reshape": _reshape, "Transpose": _transpose,
     "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Concat": _concat, "Gather": _gather, "Slice": _slice,
     "ConstantOfShape": None, "Expand": None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any, NamedTuple
 
@@ -10,10 +11,11 @@ import numpy as np
 from .libraries import library
 from .onnx_metadata import from_text
 
-__all__ = ["File", "Node", "Port", "read"]
+__all__ = ["FLOATS", "FLOAT_TYPES", "File", "Node", "Port", "read", "schema"]
 
 OPSETS = range(7, 27)  # of which the operators that are read mean the same, or are told apart
 FLOATS = ("float16", "bfloat16", "float32", "float64")
+FLOAT_TYPES = (10, 16, 1, 11)  # the same as ONNX numbers them
 
 
 class Node(NamedTuple):
@@ -91,6 +93,16 @@ def read(source) -> File:
         opset=opset,
         nbytes=proto.ByteSize(),
     )
+
+
+@functools.cache
+def schema(op: str, opset: int):
+    """Return what ONNX says of an operator, None if it does not know it."""
+    onnx = library("onnx")
+    try:
+        return onnx.defs.get_schema(op, opset, "")
+    except onnx.defs.SchemaError:
+        return None
 
 
 def _parsed(onnx, content: bytes, what: str):

@@ -1,7 +1,7 @@
 """Which nodes of an ONNX graph are together an activation: those that onnx_activations.py would have written.
 
-Its writers are run on a graph that only remembers; what it remembers is a pattern, compared with the nodes from the last
-one back to the one value that they read.
+Its writers are run on a graph that only remembers; what it remembers is a pattern, compared with the nodes from the
+last one back to the one value that they read.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from .. import activations
 from .libraries import library
 from .onnx_activations import FOREIGN, WRITERS
+from .onnx_file import schema
 
 __all__ = ["Match", "find"]
 
@@ -110,9 +111,9 @@ class _Matcher:
         node = self.file.nodes[k]
         if len(node.inputs) != len(pattern.reads):
             return None
-        bound = self._attributes(pattern, node, bound | {"nodes": [*bound["nodes"], k]})
+        held = self._attributes(pattern, node, bound | {"nodes": [*bound["nodes"], k]})
         orders = itertools.permutations(node.inputs) if pattern.op in COMMUTATIVE else [node.inputs]
-        return next((b for b in (self._reads(pattern, order, bound) for order in orders) if b is not None), None)
+        return next((b for b in (self._reads(pattern, order, held) for order in orders) if b is not None), None)
 
     def _reads(self, pattern: Step, names, bound: dict | None) -> dict | None:
         bound = None if bound is None else dict(bound)
@@ -143,13 +144,9 @@ def _equal(expected, value, bound: dict) -> dict | None:
 @functools.cache
 def _defaults(op: str, opset: int) -> dict[str, Any]:
     """Return the attributes of an operator that have a default."""
-    onnx = library("onnx")
-    try:
-        schema = onnx.defs.get_schema(op, opset, "")
-    except onnx.defs.SchemaError:
-        return {}
-    found = {name: attribute.default_value for name, attribute in schema.attributes.items()}
-    values = {n: onnx.helper.get_attribute_value(v) for n, v in found.items() if v.type}
+    known = schema(op, opset)
+    found = {name: attribute.default_value for name, attribute in known.attributes.items()} if known else {}
+    values = {n: library("onnx").helper.get_attribute_value(v) for n, v in found.items() if v.type}
     return {name: v.decode() if isinstance(v, bytes) else v for name, v in values.items()}
 
 

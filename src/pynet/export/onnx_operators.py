@@ -13,6 +13,7 @@ from ..normalization import BatchNorm, InstanceNorm, LayerNorm
 from ..stochastic import Dropout
 from . import onnx_sequences
 from .onnx_constants import axes_of
+from .onnx_file import FLOAT_TYPES
 from .onnx_values import ROWS, Data, Unsupported
 
 __all__ = ["OPERATORS"]
@@ -60,7 +61,7 @@ def _add(r, node) -> None:
     """x + y + ..., or x + constant"""
     if len(node.inputs) == 1:
         return _same(r, node)
-    if any(name in r.constants.known for name in node.inputs):
+    if any(map(r.constants.has, node.inputs)):
         return _affine(r, node)
     parts = [r.read(name) for name in node.inputs]
     if any((part.order, part.sizes) != (parts[0].order, parts[0].sizes) for part in parts):
@@ -71,7 +72,7 @@ def _add(r, node) -> None:
 
 def _affine(r, node) -> None:
     """A factor and an addend of each unit: a BatchNorm whose statistics are fixed."""
-    names = [name for name in node.inputs if name not in r.constants.known]
+    names = [name for name in node.inputs if not r.constants.has(name)]
     if len(names) != 1:
         raise Unsupported("it is no sum, difference, product or quotient of a value and a constant")
     data = r.read(names[0]).flat()
@@ -171,7 +172,7 @@ def _same(r, node) -> None:
 
 
 def _cast(r, node) -> None:
-    if node.attributes.get("to") not in (1, 10, 11, 16):  # float32, float16, float64, bfloat16
+    if node.attributes.get("to") not in FLOAT_TYPES:
         raise Unsupported("it casts a value to another type than a float")
     _same(r, node)
 
@@ -216,9 +217,11 @@ def _reshape(r, node) -> None:
     if len(shape) == 2 and shape[1] in (-1, data.width):
         return _flat(r, node, data)
     known = [n for n in shape[1:] if n != -1]
-    if len(shape) - 1 == len(sizes) and len(known) >= len(sizes) - 1 and shape[1:] == [
-        n if m != -1 else -1 for n, m in zip(sizes, shape[1:], strict=True)
-    ]:
+    if (
+        len(shape) - 1 == len(sizes)
+        and len(known) >= len(sizes) - 1
+        and shape[1:] == [n if m != -1 else -1 for n, m in zip(sizes, shape[1:], strict=True)]
+    ):
         return _same(r, node)
     raise Unsupported(f"it makes {shape} of {data.shown}; only [batch, {data.width}] is possible")
 

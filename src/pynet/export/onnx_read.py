@@ -33,8 +33,8 @@ def from_onnx(source, dtype=None) -> Model:
     Returns
     -------
     Model
-        Constants that are subtracted from an input, or that it is multiplied with, become its `shift` and `scale`.  Names
-        of values become names of layers where they may be; the texts in the file's metadata become `model.metadata`.
+        Constants that are subtracted from an input, or that it is multiplied with, become its `shift` and `scale`.
+        Names of values become names of layers where they may be; the metadata of the file becomes `model.metadata`.
 
     Raises
     ------
@@ -51,8 +51,8 @@ def from_onnx(source, dtype=None) -> Model:
     docs/onnx.md lists the operators.  The first dimension of every input is the batch, whatever the file says of it.
     Reading is safe with files from anybody.
     """
-    file = onnx_file.read(source)
-    return Reader(file).model(dtype)
+    dtype = None if dtype is None else _check.float_dtype(dtype)
+    return Reader(onnx_file.read(source)).model(dtype)
 
 
 class Reader:
@@ -66,13 +66,13 @@ class Reader:
     """
 
     def __init__(self, file: onnx_file.File):
-        self.file, self.wiring = file, Wiring()
+        self.file, self.wiring = file, Wiring(GROWTH * file.nbytes + SPARE)
         self.constants = Constants(file)
         self.data: dict[str, Data | None] = {}
+        self.defined: set[str] = set()  # names of inputs and of what nodes have made
         self.faults: list[str] = []
         self.done: set[int] = set()  # nodes that are part of what is made already
         self.readers: dict[str, list[int]] = {name: [-1] for name in file.outputs}
-        self.nbytes = 0  # of constants of inputs
         self.fixed_rows = -1  # what the file says of the batch, if that is a number
         self.made: dict = {}  # layers by the tensors they are made of: called twice, they are one
         for k, node in enumerate(file.nodes):
@@ -80,7 +80,10 @@ class Reader:
                 self.readers.setdefault(name, []).append(k)
         self.matches = onnx_match.find(file, self.constants.arrays)
         self.inner = {n for k, match in self.matches.items() for n in match.nodes if n != k}
-        self.done |= self.inner
+        self.done |= self.inner | self.constants.folded
+        self.activated: dict[str, list[int]] = {}  # what activations read: their last nodes
+        for k, match in self.matches.items():
+            self.activated.setdefault(match.x, []).append(k)
 
     def model(self, dtype=None) -> Model:
         """Return the model."""
@@ -93,11 +96,8 @@ class Reader:
         if self.faults:
             listed = "\n".join(f"  {fault}" for fault in self.faults)
             raise ValueError(f"the ONNX graph cannot be read, {len(self.faults)} faults:\n{listed}")
-        nbytes = self.nbytes + self.wiring.nbytes
-        if nbytes > GROWTH * self.file.nbytes + SPARE:
-            raise ValueError(f"weights of {nbytes} bytes cannot come from a file of {self.file.nbytes} bytes")
         used = [value for value in self.inputs if value.layer in self._layers_of(outputs)]
-        model = self.wiring.model(used, outputs, self._dtype() if dtype is None else _check.float_dtype(dtype))
+        model = self.wiring.model(used, outputs, self._dtype() if dtype is None else dtype)
         model.metadata = dict(self.file.metadata)
         return model
 
@@ -111,42 +111,49 @@ class Reader:
         return {value.layer for value in found}
 
     def _dtype(self) -> str:
-        arrays = [*self.file.inputs, *self.file.constants.values()]
-        return "float64" if any(array.dtype == np.float64 for array in arrays) else "float32"
+        dtypes = [port.dtype for port in self.file.inputs] + [a.dtype for a in self.file.constants.values()]
+        return "float64" if np.float64 in dtypes else "float32"
 
     # ---- inputs and outputs ------------------------------------------------------------------------------------------
 
     def _input(self, port: onnx_file.Port):
-        shape = port.shape
-        if shape is None or len(shape) < 2 or None in shape[1:] or min(shape[1:]) < 1:
-            shown = "no shape" if shape is None else str(["?" if n is None else n for n in shape])
-            self.faults.append(f"input {port.name!r} has {shown}, expected [batch, features] with a known size")
-            self.data[port.name] = None
-            return None
-        if port.dtype.kind not in "iuf" and port.dtype.name != "bfloat16":
-            self.faults.append(f"input {port.name!r} is of {port.dtype}, expected numbers")
-        sizes = tuple(int(n) for n in shape[1:])
-        self.fixed_rows = shape[0] if shape[0] is not None else self.fixed_rows
+        sizes = tuple(n or 0 for n in (port.shape or ())[1:])
+        if not sizes or min(sizes) < 1:
+            shown = "no shape" if port.shape is None else str(["?" if n is None else n for n in port.shape])
+            return self._lost(port.name, f"input {port.name!r} has {shown}, expected [batch, features] of a known size")
+        if port.shape and port.shape[0] is not None:
+            self.fixed_rows = port.shape[0]
         rows = sizes if len(sizes) <= 2 else (math.prod(sizes),)  # an image is a row, and will be flattened
-        shift, scale, name = self._scaling(port.name, sizes)
+        try:
+            shift, scale, name = self._scaling(port, sizes)
+        except Unsupported as error:
+            return self._lost(port.name, f"input {port.name!r}: {error}")
         if len(rows) != len(sizes):
             shift, scale = (None if a is None else np.broadcast_to(a, sizes).reshape(-1) for a in (shift, scale))
         try:
             layer = layers.Input(rows, self.wiring.name(port.name), scale, shift)
+            self.wiring.take(layer.scale, layer.shift)
         except (TypeError, ValueError) as error:
-            self.faults.append(f"input {port.name!r}: {error}")
-            self.data[port.name] = None
-            return None
-        self.nbytes += sum(a.nbytes for a in (layer.scale, layer.shift) if a is not None)
+            return self._lost(port.name, f"input {port.name!r}: {error}")
+        self.defined.update((port.name, name))
         self.data[name] = Data(layer.output, sizes)
         return layer.output
 
-    def _scaling(self, name: str, sizes: tuple[int, ...]):
+    def _lost(self, name: str, fault: str) -> None:
+        """Note a fault; what it spoils is not told again."""
+        self.faults.append(fault)
+        self.data[name] = None
+
+    def _scaling(self, port: onnx_file.Port, sizes: tuple[int, ...]):
         """Return shift and scale of what is done to an input before anything else, and the name of the result."""
+        name, floating = port.name, port.dtype.name in onnx_file.FLOATS
         shift, scale = np.float64(0), np.float64(1)
         while True:
             k, node = self.sole_reader(name)
             found = self.affine(node, name, sizes) if node and k not in self.matches and k not in self.done else None
+            floating = floating or (found is not None and node.op == "Cast")
+            if not floating and not (found is not None and node.op == "Identity"):
+                raise Unsupported(f"its numbers are {port.dtype}, which nothing casts to floats before they are used")
             if found is None or not np.all(found[0]):
                 break
             factor, more = found
@@ -175,33 +182,40 @@ class Reader:
 
     def _read(self, k: int, node: onnx_file.Node) -> None:
         """Make of a node what it means, or note why not."""
-        if k in self.done or any(name in self.constants.arrays for name in node.outputs):
+        if k in self.done:
             return
         match = self.matches.get(k)
-        reads = [match.x] if match else [name for name in node.inputs if name]
         try:
-            twice = [name for name in node.outputs if name and name in self.data]
-            if twice:
-                raise Unsupported(f"{twice[0]!r} is made twice")
-            if match is None and node.op not in OPERATORS and node.op not in FOLDS:
-                raise Unsupported("this operator is not supported")
-            lost = [name for name in reads if name not in self.data and name not in self.constants.known]
-            if lost:
-                raise Unsupported(f"it reads {lost[0]!r}, which nothing before it makes")
-            if any(name in self.data and self.data[name] is None for name in reads):
-                raise Unsupported("")
-            if all(name in self.constants.known for name in reads):
+            self._check(node, match)
+            reads = [match.x] if match else list(filter(None, node.inputs))
+            if any(self.data.get(name, self) is None for name in reads):
+                self.data.update(dict.fromkeys(filter(None, node.outputs)))  # what was lost is told already
+            elif all(map(self.constants.has, reads)):
                 self.constants.fold(node)
             elif match:
                 self.activate(match.activation, match.x, node.outputs[0])
             elif node.op not in OPERATORS:
-                raise Unsupported("it is supported of constants only")
+                raise Unsupported("only of constants is it supported")
             else:
                 OPERATORS[node.op](self, node)
-        except (Unsupported, TypeError, ValueError, ArithmeticError, IndexError, KeyError) as error:
-            if str(error):
-                self.faults.append(f"{node.shown}: {error}")
+            self.defined.update(node.outputs)
+        except (Unsupported, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+            self.faults.append(f"{node.shown}: {error}")
             self.data.update(dict.fromkeys(filter(None, node.outputs)))
+
+    def _check(self, node: onnx_file.Node, match) -> None:
+        """Refuse a node that is not what the rules of ONNX say, or whose operator is unknown."""
+        if match is None and node.op not in OPERATORS and node.op not in FOLDS:
+            raise Unsupported("this operator is not supported")
+        least = onnx_file.schema(node.op, self.file.opset)
+        if least is not None and (len(node.inputs) < least.min_input or len(node.outputs) < least.min_output):
+            raise Unsupported(f"it has {len(node.inputs)} inputs and {len(node.outputs)} outputs, which are too few")
+        twice = [name for name in node.outputs if name and (name in self.defined or self.constants.has(name))]
+        if twice:
+            raise Unsupported(f"{twice[0]!r} is made twice")
+        for name in [match.x] if match else filter(None, node.inputs):
+            if name not in self.data and not self.constants.has(name):
+                raise Unsupported(f"it reads {name!r}, which nothing before it makes")
 
     def sole_reader(self, name: str):
         """Return number and node of the only one that reads a value, or (-1, None)."""
@@ -211,7 +225,7 @@ class Reader:
 
     def affine(self, node: onnx_file.Node, name: str, sizes: tuple[int, ...]):
         """Return (factor, more) if a node makes `factor` x + `more` of the value `name`, else None."""
-        if node.op in ("Identity", "Cast"):
+        if node.op == "Identity" or (node.op == "Cast" and node.attributes.get("to") in onnx_file.FLOAT_TYPES):
             return np.float64(1), np.float64(0)
         if node.op not in ("Add", "Sub", "Mul", "Div") or len(node.inputs) != 2:
             return None
@@ -245,8 +259,7 @@ class Reader:
         """Return a constant that an operator needs."""
         array = self.constants.arrays.get(name)
         if array is None:
-            raise Unsupported(f"its {what} {name!r} is no constant" if name in self.constants.known or name else
-                              f"its {what} is missing")  # fmt: skip
+            raise Unsupported(f"its {what} {name!r} is no constant" if name else f"its {what} is missing")
         if array.dtype.kind not in "iuf":
             raise Unsupported(f"its {what} {name!r} is of {array.dtype}, expected numbers")
         return array
@@ -254,7 +267,7 @@ class Reader:
     def vector(self, name: str, what: str, width: int) -> np.ndarray:
         """Return a constant as [width]."""
         array = self.constant(name, what)
-        if array.size not in (1, width) or array.ndim > 0 and array.size not in (1, array.shape[-1]):
+        if array.size not in (1, width) or (array.ndim and array.shape[-1] != array.size):
             raise Unsupported(f"its {what} {name!r} has shape {array.shape}, expected ({width},)")
         return np.broadcast_to(array.reshape(-1), (width,))
 
@@ -293,10 +306,10 @@ class Reader:
     def activation_behind(self, output: str) -> tuple[Activation, str]:
         """Return the activation that alone reads a value, whose nodes are then done, and the name of its output."""
         reading = set(self.readers.get(output, [-1]))
-        for k, match in self.matches.items():
-            if match.x == output and reading <= set(match.nodes):
-                self.done.update(match.nodes)
-                return match.activation, self.file.nodes[k].outputs[0]
+        for k in self.activated.get(output, []):
+            if reading <= set(self.matches[k].nodes):
+                self.done.add(k)
+                return self.matches[k].activation, self.file.nodes[k].outputs[0]
         k, node = self.sole_reader(output)
         if node and node.op == "Softmax" and node.attributes.get("axis", -1) in (-1, 1):
             self.done.add(k)
@@ -309,4 +322,3 @@ class Reader:
         layer = layers.Activation(activation, self.wiring.name(output))
         made = self.wiring.call(layer, data.value)
         self.data[output] = Data(made, data.sizes, data.order)
-

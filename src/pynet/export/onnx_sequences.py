@@ -33,7 +33,7 @@ def lstm(r, node) -> None:
     if data.order != ((ROWS, 0, 1) if rows_first else (0, ROWS, 1)):
         shown = "[batch, steps, features]" if rows_first else "[steps, batch, features]"
         raise Unsupported(f"it reads {data.shown}, expected {shown} of a sequence")
-    steps, features = data.sizes
+    features = data.sizes[1]
     kernel, recurrent = r.constant(w, "W"), r.constant(r_, "R")
     units = recurrent.shape[-1] if recurrent.ndim else 0
     expected = {"W": (1, 4 * units, features), "R": (1, 4 * units, units)}
@@ -85,7 +85,7 @@ def scan(r, node) -> None:
         rest = {key: value for key, value in a.items() if key != "body"}
         if dtype in (np.float32, np.float64) and rest == axes:
             same = body(Graph, dtype, outer, masked).SerializeToString() == given.SerializeToString()
-            if same and set(states) <= r.constants.zeros:
+            if same and all(name in r.constants.zeros for name in states):
                 return _scanned(r, node, scanned, outer, arrays)
     raise Unsupported("only the Scan of an LSTM as pynet writes it")
 

@@ -67,7 +67,9 @@ class Data:
     def rows_first(self) -> Data:
         """Return self if it is natural."""
         if not self.natural:
-            raise Unsupported("the axes of its input are not in the order (batch, features) or (batch, steps, features)")
+            raise Unsupported(
+                "the axes of its input are not in the order (batch, features) or (batch, steps, features)"
+            )
         return self
 
     def flat(self) -> Data:

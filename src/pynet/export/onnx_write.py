@@ -49,8 +49,8 @@ def to_onnx(model, path) -> None:
 
     Notes
     -----
-    The same functions as pynet's, within rounding.  Of float64 models gelu and arctan are exact to float32 only, for ONNX
-    Runtime has no Erf and Atan in float64.  An LSTM with a mask, or in float64, is a Scan.
+    The same functions as pynet's, within rounding.  Of float64 models gelu and arctan are exact to float32 only, for
+    ONNX Runtime has no Erf and Atan in float64.  An LSTM with a mask, or in float64, is a Scan.
     """
     write_atomically(path, [proto(model).SerializeToString()])
 
@@ -115,7 +115,8 @@ class _Writer:
     def made(self):
         """Write all; return the ModelProto."""
         g = self.g
-        for self.node in self.model.nodes:
+        for node in self.model.nodes:
+            self.node = node
             g.scope = name = self._free_name()
             reads = [name] if self.layer.is_input else [self.values[v] for v in self.node.inputs]
             before = len(g.nodes)
@@ -124,7 +125,8 @@ class _Writer:
                 self.names.add(name)
             self.values[self.node] = y if self.layer.is_input or len(g.nodes) == before else g.rename(name)
         ends: list[str] = []
-        for self.node in self.model.outputs:
+        for node in self.model.outputs:
+            self.node = node
             ends.append(self._output(self.values[self.node], ends))
         return self._proto(ends)
 
@@ -165,7 +167,7 @@ class _Writer:
         return made
 
 
-# ---- layers: writer(w, *names of what it reads) -> name of what it writes ----------------------------------------------
+# ---- layers: writer(w, *names of what it reads) -> name of what it writes ------------------------------------------
 
 
 def _input(w, name):
@@ -209,9 +211,7 @@ def _layer_norm(w, x):
     if gamma is None:
         gamma = w.g.tensor(f"{w.name}.ones", np.ones(w.layer.width, w.g.dtype))
     vectors = [gamma, w.tensor("beta")] if w.has("beta") else [gamma]
-    return w.g.node(
-        "LayerNormalization", x, *vectors, axis=-1, epsilon=w.layer.epsilon, stash_type=w.g.element_type
-    )
+    return w.g.node("LayerNormalization", x, *vectors, axis=-1, epsilon=w.layer.epsilon, stash_type=w.g.element_type)
 
 
 def _prelu(w, x):

@@ -44,11 +44,13 @@ def from_sklearn(estimator, *, dtype=None) -> Model:
     if not hasattr(net, "coefs_"):
         raise ValueError(f"{type(net).__name__} must be fitted")
     if net.out_activation_ not in LAST.values():
-        raise ValueError(f"the output of {type(net).__name__} is {net.out_activation_!r} of a sum, which is no activation of pynet's")
+        raise ValueError(
+            f"the output of {type(net).__name__} is {net.out_activation_!r} of a sum, which is no activation of pynet's"
+        )
     wiring, width = Wiring(), len(net.coefs_[0])
     shift, scale = np.zeros(width), np.ones(width)
     for step in steps[:-1]:
-        if step is None or isinstance(step, str) and step == "passthrough":
+        if step is None or (isinstance(step, str) and step == "passthrough"):
             continue
         if _kind(step) != "StandardScaler":
             raise ValueError(f"the step {_shown(step)} has no counterpart, expected a StandardScaler")

@@ -18,17 +18,30 @@ class Wiring:
     ----------
     arrays : dict of Layer -> {suffix: array}
         Parameters that are not the first values of their layers.
+    left : int or None
+        Bytes that parameters may still take, if there is a limit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int | None = None) -> None:
+        self.left = limit
         self.arrays: dict[Layer, dict[str, np.ndarray]] = {}
         self.names: set[str] = set()
 
     def call(self, layer: Layer, inputs, **arrays) -> Value:
         """Call a layer, whose parameters are `arrays` (None: it has no such); return its value."""
+        if layer not in self.arrays:
+            self.take(*arrays.values())
         value = layer(inputs)
         self.arrays[layer] = {suffix: array for suffix, array in arrays.items() if array is not None}
         return value
+
+    def take(self, *arrays) -> None:
+        """Count the bytes of parameters; ValueError if they are more than the limit."""
+        nbytes = sum(array.nbytes for array in arrays if array is not None)
+        if self.left is not None:
+            if nbytes > self.left:
+                raise ValueError("with it the weights would take more memory than their file allows")
+            self.left -= nbytes
 
     def name(self, wanted: str) -> str | None:
         """Return `wanted` if a layer may be called so and none is, else None."""
@@ -37,11 +50,6 @@ class Wiring:
             return None
         self.names.add(name)
         return name
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all parameters."""
-        return sum(array.nbytes for arrays in self.arrays.values() for array in arrays.values())
 
     def model(self, inputs, outputs, dtype) -> Model:
         """Return the model with all parameters in it.
