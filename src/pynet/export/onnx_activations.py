@@ -5,7 +5,7 @@ onnx_match.py runs the same writers to recognise what they write: no second list
 
 All are the same function as pynet's; what differs is rounding. Of float64 models gelu and arctan are exact to float32
 only: Erf and Atan are cast around, for ONNX Runtime has no float64 form of them. Other operators that it lacks in
-float64 (Elu, Selu, Softplus, Softsign, HardSigmoid, HardSwish) are composed there.
+float64 (Elu, Selu, Softplus, Softsign, HardSigmoid, HardSwish) are composed there; so is LeakyRelu.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ def _scaled_tanh(g, x):
 
 
 def _leaky_relu(g, x, alpha):
+    if g.double:  # the attribute is float32
+        return g.node("Where", g.node("Less", x, g.number(0.0)), _times(g, alpha, x), x)
     return g.node("LeakyRelu", x, alpha=alpha)
 
 

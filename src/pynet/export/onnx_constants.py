@@ -52,8 +52,8 @@ class Constants:
         """Compute a node that reads constants only."""
         if node.op not in FOLDS:
             raise Unsupported("all that it reads is constant, and it is not computed in advance")
-        if len(node.outputs) != 1 or self.has(node.outputs[0]):
-            raise Unsupported("it has other outputs than one of its own")
+        if len(node.outputs) != 1:
+            raise Unsupported(f"it has {len(node.outputs)} outputs, expected one")
         if node.op in ("ConstantOfShape", "Expand"):
             filling = self.arrays[node.inputs[0]] if node.op == "Expand" else node.attributes.get("value", np.zeros(1))
             if np.any(filling):

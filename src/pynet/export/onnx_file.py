@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,11 +82,15 @@ def read(source) -> File:
     if graph.sparse_initializer:
         raise ValueError("sparse initializers are not supported; write them as dense tensors")
     constants = {tensor.name: _array(onnx, tensor, f"initializer {tensor.name!r}") for tensor in graph.initializer}
-    if len(constants) != len(graph.initializer):
-        raise ValueError("two initializers have one name")
     inputs = [_port(onnx, info) for info in graph.input if info.name not in constants]
+    nodes = [_node(onnx, node) for node in graph.node]
+    made = [tensor.name for tensor in graph.initializer] + [port.name for port in inputs]
+    made += [name for node in nodes for name in node.outputs if name]
+    twice = [name for name, count in Counter(made).items() if count > 1]
+    if twice:
+        raise ValueError(f"the value {twice[0]!r} is made twice")
     return File(
-        nodes=[_node(onnx, node) for node in graph.node],
+        nodes=nodes,
         constants=constants,
         inputs=inputs,
         outputs=[info.name for info in graph.output],

@@ -163,6 +163,17 @@ def _softmax(r, node) -> None:
     r.activate("softmax", node.inputs[0], node.outputs[0])
 
 
+def _clip(r, node) -> None:
+    """Bounds that no pattern of onnx_match.py has: attributes before opset 11, or one that is missing."""
+    bounds = [node.attributes.get(key) for key in ("min", "max")]
+    for k, name in enumerate(node.inputs[1:]):
+        bounds[k] = r.constant(name, "bound").item() if name else None
+    low, high = (None if bound is None or abs(bound) > 1e30 else bound for bound in bounds)
+    if (low, high) not in ((-1, 1), (0, None)):
+        raise Unsupported(f"bounds {low} and {high} make no activation of pynet's (-1 and 1 make hard_tanh)")
+    r.activate("relu" if high is None else "hard_tanh", node.inputs[0], node.outputs[0])
+
+
 # ---- shapes ----------------------------------------------------------------------------------------------------------
 
 
@@ -293,7 +304,7 @@ OPERATORS = {
     "Softmax": _softmax, "Identity": _same, "Cast": _cast, "Dropout": _dropout, "Flatten": _flatten,
     "Reshape": _reshape, "Transpose": _transpose, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Shape": _shape,
     "Gather": _gather, "LSTM": onnx_sequences.lstm, "Scan": onnx_sequences.scan,
-    "Clip": _beyond("these bounds make no activation of pynet's (-1..1 is hard_tanh)"),
+    "Clip": _clip,
     "HardSigmoid": _beyond("only alpha = 1/6 and beta = 1/2 are pynet's"),
     "Gelu": _beyond("only the exact form, not the one by tanh"),
 }  # fmt: skip

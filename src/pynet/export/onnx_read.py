@@ -52,7 +52,8 @@ def from_onnx(source, dtype=None) -> Model:
     Reading is safe with files from anybody.
     """
     dtype = None if dtype is None else _check.float_dtype(dtype)
-    return Reader(onnx_file.read(source)).model(dtype)
+    with np.errstate(all="ignore"):  # numbers that are none are told as such
+        return Reader(onnx_file.read(source)).model(dtype)
 
 
 class Reader:
@@ -69,7 +70,6 @@ class Reader:
         self.file, self.wiring = file, Wiring(GROWTH * file.nbytes + SPARE)
         self.constants = Constants(file)
         self.data: dict[str, Data | None] = {}
-        self.defined: set[str] = set()  # names of inputs and of what nodes have made
         self.faults: list[str] = []
         self.done: set[int] = set()  # nodes that are part of what is made already
         self.readers: dict[str, list[int]] = {name: [-1] for name in file.outputs}
@@ -135,7 +135,6 @@ class Reader:
             self.wiring.take(layer.scale, layer.shift)
         except (TypeError, ValueError) as error:
             return self._lost(port.name, f"input {port.name!r}: {error}")
-        self.defined.update((port.name, name))
         self.data[name] = Data(layer.output, sizes)
         return layer.output
 
@@ -198,7 +197,6 @@ class Reader:
                 raise Unsupported("only of constants is it supported")
             else:
                 OPERATORS[node.op](self, node)
-            self.defined.update(node.outputs)
         except (Unsupported, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             self.faults.append(f"{node.shown}: {error}")
             self.data.update(dict.fromkeys(filter(None, node.outputs)))
@@ -210,9 +208,6 @@ class Reader:
         least = onnx_file.schema(node.op, self.file.opset)
         if least is not None and (len(node.inputs) < least.min_input or len(node.outputs) < least.min_output):
             raise Unsupported(f"it has {len(node.inputs)} inputs and {len(node.outputs)} outputs, which are too few")
-        twice = [name for name in node.outputs if name and (name in self.defined or self.constants.has(name))]
-        if twice:
-            raise Unsupported(f"{twice[0]!r} is made twice")
         for name in [match.x] if match else filter(None, node.inputs):
             if name not in self.data and not self.constants.has(name):
                 raise Unsupported(f"it reads {name!r}, which nothing before it makes")
@@ -260,7 +255,7 @@ class Reader:
         array = self.constants.arrays.get(name)
         if array is None:
             raise Unsupported(f"its {what} {name!r} is no constant" if name else f"its {what} is missing")
-        if array.dtype.kind not in "iuf":
+        if array.dtype.kind not in "iufb":
             raise Unsupported(f"its {what} {name!r} is of {array.dtype}, expected numbers")
         return array
 
