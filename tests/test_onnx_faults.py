@@ -167,12 +167,12 @@ def test_weights_that_are_no_numbers(number):
 
 def test_no_onnx_at_all(tmp_path):
     for content in (b"", b"\xff" * 40, b"not a file of this kind", b'{"json": 1}'):
-        with pytest.raises(ValueError, match="not an ONNX file|ONNX opset must be"):
+        with pytest.raises(ValueError, match=r"not an ONNX file|ONNX opset must be"):
             pn.export.from_onnx(content)
     for source in (3, None, ["x"]):
-        with pytest.raises(TypeError, match="source must be a path, bytes or an onnx.ModelProto"):
+        with pytest.raises(TypeError, match=r"source must be a path, bytes or an onnx.ModelProto"):
             pn.export.from_onnx(source)
-    with pytest.raises(OSError, match="nothing.onnx"):
+    with pytest.raises(OSError, match=r"nothing.onnx"):
         pn.export.from_onnx(tmp_path / "nothing.onnx")
     with pytest.raises(ValueError, match="dtype must be 'float32' or 'float64'"):
         pn.export.from_onnx(FOREIGN["Relu"](), dtype="float16")

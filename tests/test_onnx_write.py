@@ -122,7 +122,7 @@ def test_the_file(tmp_path):
     before = path.read_bytes()
     assert before == onnx_write.proto(model).SerializeToString()
     model.arena[0] = np.nan
-    with pytest.raises(ValueError, match="'dense_1.kernel' has NaN or infinite values; nothing was written"):
+    with pytest.raises(ValueError, match=r"'dense_1.kernel' has NaN or infinite values; nothing was written"):
         pn.export.to_onnx(model, path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]

@@ -95,7 +95,7 @@ def _flat(module, place: str):
     if _kind(module) != "Sequential":
         yield place, module
         return
-    for name, child in module.named_children():
+    for name, child in module._modules.items():  # named_children leaves out what stands there twice
         yield from _flat(child, f"{place}.{name}" if place else name)
 
 
@@ -124,6 +124,8 @@ def _dtype(tensors, dtype):
 
 
 def _linear(wiring, made, module, activation, x):
+    if x.shape != (module.in_features,):
+        raise ValueError(f"it takes rows of {module.in_features} features, got shape {x.shape}")
     key = (module, activation)
     bias = module.bias is not None
     layer = made.setdefault(key, layers.Dense(module.out_features, activation, use_bias=bias))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from .. import _check, activations, layers
@@ -36,7 +38,7 @@ def from_keras(model, *, dtype=None) -> Model:
     -----
     Regularizers, constraints and initializers are left behind.
     """
-    if not _is_keras(model) or not hasattr(model, "inputs"):
+    if not _is_keras(model) or not hasattr(model, "layers"):
         raise TypeError(f"model must be a Keras model, Sequential or functional, got {type(model).__name__}")
     if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
         raise ValueError("model must be built and Sequential or functional, so that its graph is known")
@@ -167,8 +169,13 @@ def _activation(r, layer):
 
 def _arrays(layer, *names) -> dict[str, np.ndarray]:
     """Return the weights of a layer under our names, in its order; names may be None."""
-    there = [name for name in names if name]
-    return dict(zip(there, layer.get_weights(), strict=True))
+    return dict(zip(filter(None, names), _weights(layer), strict=True))
+
+
+def _weights(layer) -> list[np.ndarray]:
+    with warnings.catch_warnings():  # of Keras on PyTorch, whose __array__ does not know `copy`
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return layer.get_weights()
 
 
 def _dense(r, layer):
@@ -195,7 +202,7 @@ def _layer_norm(r, layer):
 
 
 def _prelu(r, layer):
-    (alpha,) = layer.get_weights()
+    (alpha,) = _weights(layer)
     if layer.shared_axes:
         raise ValueError("shared_axes are unknown here")
     return PReLU(name=r.name(layer)), {"alpha": alpha.reshape(-1)}

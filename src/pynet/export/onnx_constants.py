@@ -61,7 +61,10 @@ class Constants:
             self.zeros.add(node.outputs[0])
             return
         if any(name in self.zeros for name in node.inputs):
-            raise Unsupported("it reads zeros of any size")
+            if node.op == "Concat" or any(name in self.zeros for name in node.inputs[1:]):
+                raise Unsupported("it reads zeros of any size")
+            self.zeros.add(node.outputs[0])  # a part or another view of zeros
+            return
         array = np.asarray(FOLDS[node.op](node, *(self.arrays[name] for name in node.inputs)))
         self.left -= array.nbytes
         if self.left < 0:

@@ -14,7 +14,7 @@ from ..stochastic import Dropout
 from . import onnx_sequences
 from .onnx_constants import axes_of
 from .onnx_file import FLOAT_TYPES
-from .onnx_values import ROWS, Data, Unsupported
+from .onnx_values import ROWS, STACK, Data, Unsupported
 
 __all__ = ["OPERATORS"]
 
@@ -60,9 +60,11 @@ def _matmul(r, node) -> None:
 def _add(r, node) -> None:
     """x + y + ..., or x + constant"""
     if len(node.inputs) == 1:
-        return _same(r, node)
+        _same(r, node)
+        return
     if any(map(r.constants.has, node.inputs)):
-        return _affine(r, node)
+        _affine(r, node)
+        return
     parts = [r.read(name) for name in node.inputs]
     if any((part.order, part.sizes) != (parts[0].order, parts[0].sizes) for part in parts):
         raise Unsupported(f"it adds {' and '.join(part.shown for part in parts)}, expected equal shapes")
@@ -91,12 +93,17 @@ def _affine(r, node) -> None:
 
 
 def _concat(r, node) -> None:
-    parts = [r.read(name).flat() for name in node.inputs]
-    if parts[0].axis(node.attributes.get("axis", 1)) != 1:
+    """Features side by side; or what pynet keeps apart, along an axis that it does not have."""
+    parts = [r.read(name) for name in node.inputs]
+    axis = parts[0].axis(node.attributes.get("axis", 1))
+    if parts[0].order[axis] is None and all(part.order == parts[0].order for part in parts):
+        order = [STACK if k == axis else a for k, a in enumerate(parts[0].order)]
+        r.data[node.outputs[0]] = Data(parts[0].value, parts[0].sizes, order, parts=parts)
+        return
+    values = [part.flat().value for part in parts]
+    if axis != 1:
         raise Unsupported("it joins rows, not features")
-    if len(parts) == 1:
-        return _same(r, node)
-    value = r.wiring.call(Concat(r.wiring.name(node.outputs[0])), [part.value for part in parts])
+    value = r.wiring.call(Concat(r.wiring.name(node.outputs[0])), values) if len(values) > 1 else values[0]
     r.data[node.outputs[0]] = Data(value, value.shape)
 
 
@@ -282,11 +289,13 @@ def _gather(r, node) -> None:
     index = r.constant(node.inputs[1], "index")
     if index.ndim:
         raise Unsupported(f"its index has shape {index.shape}, expected a number")
-    if data.order[axis] is None and int(index) in (0, -1):
-        r.data[node.outputs[0]] = data.seen(a for k, a in enumerate(data.order) if k != axis)
+    others = [a for k, a in enumerate(data.order) if k != axis]
+    if data.order[axis] == STACK and -len(data.parts) <= int(index) < len(data.parts):
+        r.data[node.outputs[0]] = data.parts[int(index)].seen(others)
+    elif data.order[axis] is None and int(index) in (0, -1):
+        r.data[node.outputs[0]] = data.seen(others)
     elif data.last is not None and data.order[axis] == 0 and int(index) in (-1, data.sizes[0] - 1):
-        rest = [a for a in data.order if a != 0]
-        r.data[node.outputs[0]] = data.last.seen(0 if a == 1 else a for a in rest)
+        r.data[node.outputs[0]] = data.last.seen(0 if a == 1 else a for a in others)
     else:
         raise Unsupported(f"it takes number {int(index)} along axis {axis} of {data.shown}")
 

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 from ..graph import Value
 
-__all__ = ["ROWS", "Data", "Unsupported"]
+__all__ = ["ROWS", "STACK", "Data", "Unsupported"]
 
 ROWS = "rows"  # the axis of the batch
+STACK = "stack"  # an axis along which values stand that pynet keeps apart
 
 
 class Unsupported(Exception):
@@ -27,15 +28,17 @@ class Data:
     ----------
     sizes : tuple of int
         The axes of a row.
-    order : tuple of ROWS, int or None
+    order : tuple of ROWS, int, STACK or None
         The axes as ONNX has them: that of the rows, the k-th of a row, or one of size 1 that pynet does not have.
     last : Data, or None
         Of all states of an LSTM the last one.
+    parts : list of Data
+        What stands along STACK: the last states of several LSTMs.
     """
 
-    def __init__(self, make: Callable[[], Value] | Value, sizes: tuple[int, ...], order=None, last=None):
+    def __init__(self, make: Callable[[], Value] | Value, sizes: tuple[int, ...], order=None, last=None, parts=()):
         self._make = make
-        self.sizes, self.last = sizes, last
+        self.sizes, self.last, self.parts = sizes, last, parts
         self.order = (ROWS, *range(len(sizes))) if order is None else tuple(order)
 
     @property
@@ -47,7 +50,7 @@ class Data:
 
     def seen(self, order) -> Data:
         """Return the same under another order of its axes."""
-        return Data(lambda: self.value, self.sizes, order, self.last)
+        return Data(lambda: self.value, self.sizes, order, self.last, self.parts)
 
     def axis(self, index: int) -> int:
         """Return an axis that counts from the front."""
@@ -80,5 +83,5 @@ class Data:
 
     @property
     def shown(self) -> str:
-        names = {ROWS: "batch", None: "1"}
+        names = {ROWS: "batch", None: "1", STACK: str(len(self.parts))}
         return "[" + ", ".join(str(names.get(a, self.sizes[a] if isinstance(a, int) else a)) for a in self.order) + "]"

@@ -102,7 +102,7 @@ def to_sklearn(model):
     ImportError
         scikit-learn is not there.
     TypeError, ValueError
-        The model is another one; as many classes are named as it has not.
+        The model is another one, or its classes are not as many as it has outputs.
     """
     chain_of(model, "to_sklearn")
     network = library("sklearn.neural_network")
@@ -126,9 +126,15 @@ def to_sklearn(model):
     coefs = [arrays[layer, "kernel"] for layer in dense]
     intercepts = [arrays.get((layer, "bias"), np.zeros(layer.units)) for layer in dense]
     last = LAST[names[-1]]
-    if last == "softmax" and len(intercepts[-1]) == 2:  # scikit-learn has one output for two classes
-        coefs[-1], intercepts[-1] = (array[..., 1:] - array[..., :1] for array in (coefs[-1], intercepts[-1]))
-        last = "logistic"
+    classes = _classes(metadata.get("classes"), last, len(intercepts[-1]))
+    ends = [coefs[-1], intercepts[-1]]
+    if last == "softmax":
+        ends = [array[..., np.argsort(classes)] for array in ends]
+        if len(classes) == 2:  # of which scikit-learn has one output, the probability of the second
+            ends, last = [array[..., 1:] - array[..., :1] for array in ends], "logistic"
+    elif len(classes) == 2 and classes[1] < classes[0]:
+        ends = [-array for array in ends]
+    coefs[-1], intercepts[-1] = ends
     options = {"hidden_layer_sizes": [len(b) for b in intercepts[:-1]], "activation": HIDDEN[hidden.pop()]}
     net = network.MLPRegressor(**options) if last == "identity" else network.MLPClassifier(**options)
     net.coefs_ = [w.astype(model.dtype) for w in coefs]
@@ -137,18 +143,18 @@ def to_sklearn(model):
     net.n_features_in_ = len(coefs[0])
     net.n_iter_ = net.t_ = 0
     if last != "identity":
-        _classes(net, metadata.get("classes"))
+        net._label_binarizer = library("sklearn.preprocessing").LabelBinarizer()
+        net._label_binarizer.fit(classes if len(classes) else np.eye(net.n_outputs_, dtype=int))
+        net.classes_ = net._label_binarizer.classes_
     return net
 
 
-def _classes(net, classes) -> None:
-    """Tell a classifier what its outputs mean."""
-    preprocessing = library("sklearn.preprocessing")
-    several = net.out_activation_ == "logistic" and net.n_outputs_ > 1
-    count = max(net.n_outputs_, 2)
-    classes = list(range(count)) if classes is None else list(classes)
-    if len(classes) != count or len(set(classes)) != count or classes != sorted(classes):
-        raise ValueError(f"metadata['classes'] must be {count} different ones in ascending order, got {classes}")
-    binarizer = preprocessing.LabelBinarizer()
-    binarizer.fit(np.eye(count, dtype=int) if several else classes)
-    net.classes_, net._label_binarizer = binarizer.classes_, binarizer
+def _classes(names, last: str, outputs: int) -> np.ndarray:
+    """Return the classes of a classifier in the order of its outputs; none where each output is a label of its own."""
+    if last == "identity" or (last == "logistic" and outputs > 1):
+        return np.zeros(0)
+    count = max(outputs, 2)
+    classes = np.arange(count) if names is None else np.array(names)
+    if classes.shape != (count,) or len(np.unique(classes)) != count:
+        raise ValueError(f"metadata['classes'] must be {count} different numbers or texts, got {names}")
+    return classes
