@@ -93,6 +93,7 @@ BAD_LSTMS = {
     "clip": ({"clip": 1.0}, (), "clip"),
     "lengths": ({}, ("", "lengths"), "sequence_lens"),
     "a first state": ({}, ("", "", "state", "state"), "is not 0"),
+    "a first state filled in": ({}, ("", "", "filled", "filled"), "only zeros are filled in"),
 }
 
 
@@ -101,7 +102,14 @@ def test_lstms_that_are_not_supported(name):
     attributes, more, text = BAD_LSTMS[name]
     g = Foreign()
     x = g.node("Transpose", g.input("x", 5, 3), perm=[1, 0, 2])
-    known = {"": "", "lengths": g.array(np.array([5], np.int32)), "state": g.array(np.ones((1, 1, 2)))}
+    one = onnx.numpy_helper.from_array(np.ones(1, np.float32))
+    filled = g.node("ConstantOfShape", g.array(np.array([1, 1, 2])), value=one)
+    known = {
+        "": "",
+        "filled": filled,
+        "lengths": g.array(np.array([5], np.int32)),
+        "state": g.array(np.ones((1, 1, 2))),
+    }
     tensors = [g.weights(1, 8, 3), g.weights(1, 8, 2), *(known[key] for key in more)]
     _, last = g.node("LSTM", x, *tensors, outputs=2, hidden_size=2, **attributes)
     refused(g.model(g.node("Squeeze", last, g.array(np.array([0])))), text)

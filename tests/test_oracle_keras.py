@@ -102,7 +102,8 @@ def test_norms_that_learn_less(keras):
     layers = keras.layers
     norms = [layers.BatchNormalization(center=False, momentum=0.5), layers.BatchNormalization(scale=False, epsilon=0.1)]
     norms += [layers.LayerNormalization(center=False), layers.LayerNormalization(scale=False, epsilon=0.1)]
-    check(keras.Sequential([keras.Input((4,)), *norms, layers.Dense(2)]), (4,))
+    made = check(keras.Sequential([keras.Input((4,)), *norms, layers.Dense(2)]), (4,))
+    assert [(n.momentum, n.center, n.scale) for n in made.layers[1:3]] == [(0.5, False, True), (0.99, True, False)]
 
 
 def test_sequences(keras):

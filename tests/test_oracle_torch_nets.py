@@ -78,6 +78,11 @@ def test_nets(torch, name, dtype):
     module = stirred(torch, NETS[name](torch.nn).to(getattr(torch, dtype.name)))
     model = check(torch, module, numbers(9, 4, dtype=dtype.name))
     assert model.dtype == dtype
+    for layer in model.layers:  # what counts in training
+        if isinstance(layer, pn.BatchNorm):
+            assert layer.momentum == pytest.approx(0.8 if name == "nested" else 0.9)
+        if isinstance(layer, pn.Dropout):
+            assert layer.rate == 0.3
     back = pn.export.to_torch(model)
     np.testing.assert_allclose(
         of_torch(torch, back, numbers(9, 4, dtype=dtype.name)),

@@ -40,7 +40,11 @@ def from_keras(model, *, dtype=None) -> Model:
     """
     if not _is_keras(model) or not hasattr(model, "layers"):
         raise TypeError(f"model must be a Keras model, Sequential or functional, got {type(model).__name__}")
-    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+    try:
+        ends = model.inputs and model.outputs
+    except (AttributeError, ValueError):  # Keras 3.5 has none, and says so by an error
+        ends = None
+    if not ends:
         raise ValueError("model must be built and Sequential or functional, so that its graph is known")
     reader = _Reader()
     outputs = [reader.value(tensor) for tensor in model.outputs]

@@ -70,6 +70,8 @@ def _gelu(g, x):
 
 
 def _silu(g, x):
+    if g.double:  # ONNX Runtime 1.20 makes an operator of x sigmoid(x) that it does not have in float64
+        return g.node("Div", x, g.node("Add", g.node("Exp", g.node("Neg", x)), g.number(1.0)))
     return g.node("Mul", x, g.node("Sigmoid", x))
 
 
