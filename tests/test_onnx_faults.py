@@ -61,6 +61,7 @@ BAD_NODES = {
     "rows fixed": (lambda g, x: g.node("Reshape", x, g.array(np.array([3, 4]))), "expected [batch, ...]"),
     "turned": (lambda g, x: g.node("Transpose", x), "not in the order"),
     "axes": (lambda g, x: g.node("Squeeze", x, g.array(np.array([1]))), "not of size 1"),
+    "axes twice": (lambda g, x: g.node("Unsqueeze", x, g.array(np.array([1, 1]))), "axes [1, 1] of 4 axes"),
     "gathered": (lambda g, x: g.node("Gather", x, g.array(np.array(0)), axis=1), "takes number 0 along axis 1"),
     "to integers": (lambda g, x: g.node("Cast", g.node("Tanh", x), to=7), "another type than a float"),
     "another shape added": (lambda g, x: g.node("Add", x, g.dense(x, 4, 1)), "expected equal shapes"),
@@ -138,6 +139,8 @@ def test_outputs_that_are_nothing():
     refused(g.model(g.node("Relu", x), "nobody"), "output 'nobody' is made by no node")
     refused(g.model(g.constant([1.0])), "is a constant")
     refused(g.model(), "no outputs")
+    g = Foreign()
+    refused(g.model(g.node("Relu", g.input("x", 2, 3, 4))), "it is [batch, 2, 3, 4], expected [batch, features]")
 
 
 def test_a_value_made_twice():
@@ -189,6 +192,18 @@ def test_no_onnx_at_all(tmp_path):
 @pytest.mark.parametrize("opset", [6, 27, 99])
 def test_opsets(opset):
     refused(Foreign(opset=opset).model(), f"the ONNX opset must be 7 to 26, got {opset}")
+
+
+def test_names_that_are_no_texts():
+    content = FOREIGN["Relu"]().SerializeToString()
+    assert content.count(b"Relu_1_0") > 1
+    refused(content.replace(b"Relu_1_0", b"Relu\xff1_0"), "not UTF-8")
+
+
+def test_attributes_of_no_kind():
+    proto = FOREIGN["Elu of 0.3"]()
+    proto.graph.node[1].attribute[0].type = 0
+    assert "Elu" in refused(proto)
 
 
 def test_sparse_initializers_are_refused():

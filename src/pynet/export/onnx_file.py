@@ -76,6 +76,7 @@ def read(source) -> File:
     else:
         raise TypeError(f"source must be a path, bytes or an onnx.ModelProto, got {type(source).__name__}")
     graph = proto.graph
+    _check_texts(proto)
     opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     if opset not in OPSETS:
         raise ValueError(f"the ONNX opset must be {OPSETS[0]} to {OPSETS[-1]}, got {opset or 'none'}")
@@ -115,6 +116,19 @@ def _parsed(onnx, content: bytes, what: str):
         return onnx.load_model_from_string(content)
     except Exception as error:  # of protobuf, whose errors have no common base but this
         raise ValueError(f"{what}: not an ONNX file, or a damaged one ({error})") from None
+
+
+def _check_texts(proto) -> None:
+    """Refuse texts that are not UTF-8, which protobuf hands on as bytes."""
+    graph = proto.graph
+    texts = [info.name for infos in (graph.input, graph.output, graph.initializer) for info in infos]
+    texts += [text for entry in proto.metadata_props for text in (entry.key, entry.value)]
+    for node in graph.node:
+        texts += [node.op_type, node.domain, node.name, *node.input, *node.output]
+        texts += [attribute.name for attribute in node.attribute]
+    strange = next((text for text in texts if not isinstance(text, str)), None)
+    if strange is not None:
+        raise ValueError(f"the name or text {strange!r} is not UTF-8")
 
 
 def _array(onnx, tensor, what: str) -> np.ndarray:

@@ -134,6 +134,8 @@ class _Matcher:
 
 def _equal(expected, value, bound: dict) -> dict | None:
     """Compare a number with one of a pattern, or keep it as the parameter that it is."""
+    if not isinstance(value, (int, float, np.ndarray)):
+        return None
     if isinstance(expected, Unknown):
         exact = isinstance(value, np.ndarray) and value.dtype == np.float64
         number = float(value) if exact else float(str(np.float32(value)))  # 0.1 is meant, not 0.10000000149

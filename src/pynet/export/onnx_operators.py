@@ -269,9 +269,9 @@ def _unsqueeze(r, node) -> None:
     data = r.read(node.inputs[0])
     axes = axes_of(node, *_more(r, node)) or []
     rank = len(data.order) + len(axes)
-    if any(not -rank <= axis < rank for axis in axes):
-        raise Unsupported(f"axes {axes} of {rank} axes")
     new, old = {axis % rank for axis in axes}, iter(data.order)
+    if len(new) < len(axes) or any(not -rank <= axis < rank for axis in axes):
+        raise Unsupported(f"axes {axes} of {rank} axes")
     r.data[node.outputs[0]] = data.seen([None if k in new else next(old) for k in range(rank)])
 
 

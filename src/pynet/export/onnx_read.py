@@ -170,6 +170,8 @@ class Reader:
             return None
         try:
             value = data.rows_first().value
+            if data.sizes != value.shape:
+                raise Unsupported(f"it is {data.shown}, expected [batch, features] or [batch, steps, features]")
             if value.layer.is_input:
                 value = self.wiring.call(layers.Activation("identity", self.wiring.name(name)), value)
             return value
