@@ -200,6 +200,12 @@ def test_names_that_are_no_texts():
     refused(content.replace(b"Relu_1_0", b"Relu\xff1_0"), "not UTF-8")
 
 
+def test_nodes_without_outputs():
+    proto = FOREIGN["scaling_by_numbers"]()
+    del proto.graph.node[0].output[:]
+    refused(proto, "Mul '/Mul_0' has no output")
+
+
 def test_attributes_of_no_kind():
     proto = FOREIGN["Elu of 0.3"]()
     proto.graph.node[1].attribute[0].type = 0
@@ -251,6 +257,9 @@ def test_small_files_stay_small():
     wide = Foreign()
     h = wide.node("Mul", wide.input("x", 1 << 24), wide.array(2.0))
     wide = wide.model(wide.node("MatMul", h, wide.weights(2, 1 << 10)))
+    image = Foreign()
+    h = image.node("Mul", image.input("x", 1 << 11, 1 << 11, 4), image.array(2.0))
+    image = image.model(image.node("Flatten", h))
     many = Foreign()
     x, w = many.input("x", 300), many.weights(300, 300)
     many = many.model(*(many.node("Gemm", x, w, many.weights(300)) for _ in range(100)))
@@ -262,7 +271,7 @@ def test_small_files_stay_small():
     for _ in range(300):
         copied.node("Cast", w, to=onnx.TensorProto.DOUBLE)
     copied = copied.model(copied.node("Relu", copied.input("x", 4)))
-    for proto, text in ((wide, "memory"), (many, "memory"), (grown, "zeros"), (copied, "grow")):
+    for proto, text in ((wide, "memory"), (image, "memory"), (many, "memory"), (grown, "zeros"), (copied, "grow")):
         content = proto.SerializeToString()
         found, most = peak(content)
         assert isinstance(found, str), proto.graph.node[0].op_type

@@ -169,6 +169,8 @@ def _node(onnx, node) -> Node:
             value = _array(onnx, value, where)
         attributes[attribute.name] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     inputs, outputs = list(node.input), list(node.output)
+    if not any(outputs):
+        raise ValueError(f"{node.op_type} {node.name!r} has no output")
     while inputs and not inputs[-1]:  # optional ones that are not there
         inputs.pop()
     op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"

@@ -35,6 +35,7 @@ def from_onnx(source, dtype=None) -> Model:
     Model
         Constants that are subtracted from an input, or that it is multiplied with, become its `shift` and `scale`.
         Names of values become names of layers where they may be; the metadata of the file becomes `model.metadata`.
+        Inputs that no output depends on are left out.
 
     Raises
     ------
@@ -125,15 +126,12 @@ class Reader:
             self.fixed_rows = port.shape[0]
         rows = sizes if len(sizes) <= 2 else (math.prod(sizes),)  # an image is a row, and will be flattened
         try:
-            shift, scale, name = self._scaling(port, sizes)
-        except Unsupported as error:
-            return self._lost(port.name, f"input {port.name!r}: {error}")
-        if len(rows) != len(sizes):
-            shift, scale = (None if a is None else np.broadcast_to(a, sizes).reshape(-1) for a in (shift, scale))
-        try:
+            *constants, name = self._scaling(port, sizes)
+            shift, scale = (None if c is None else np.broadcast_to(c, sizes) for c in constants)
+            self.wiring.take(shift, scale)
+            shift, scale = (None if c is None else c.reshape(rows) for c in (shift, scale))
             layer = layers.Input(rows, self.wiring.name(port.name), scale, shift)
-            self.wiring.take(layer.scale, layer.shift)
-        except (TypeError, ValueError) as error:
+        except (Unsupported, TypeError, ValueError) as error:
             return self._lost(port.name, f"input {port.name!r}: {error}")
         self.data[name] = Data(layer.output, sizes)
         return layer.output

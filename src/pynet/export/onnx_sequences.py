@@ -22,7 +22,7 @@ def lstm(r, node) -> None:
         odd.append("activations")
     if odd:
         raise Unsupported(f"{', '.join(odd)}: only a forward LSTM with its usual activations")
-    x, w, r_, b, lengths, h, c, peep = [*node.inputs, *[""] * 8][:8]
+    x, *tensors, lengths, h, c, peep = [*node.inputs, *[""] * 8][:8]
     if lengths or peep:
         raise Unsupported("sequence_lens and peepholes are not supported")
     for name in filter(None, (h, c)):
@@ -34,19 +34,21 @@ def lstm(r, node) -> None:
         shown = "[batch, steps, features]" if rows_first else "[steps, batch, features]"
         raise Unsupported(f"it reads {data.shown}, expected {shown} of a sequence")
     features = data.sizes[1]
-    kernel, recurrent = r.constant(w, "W"), r.constant(r_, "R")
+    kernel, recurrent = (r.constant(name, key) for name, key in zip(tensors, "WR", strict=False))
     units = recurrent.shape[-1] if recurrent.ndim else 0
+    if a.get("hidden_size", units) != units:
+        raise Unsupported(f"its hidden_size is {a['hidden_size']}, but its R has shape {recurrent.shape}")
     expected = {"W": (1, 4 * units, features), "R": (1, 4 * units, units)}
     for key, array in (("W", kernel), ("R", recurrent)):
         if array.shape != expected[key]:
             raise Unsupported(f"its {key} has shape {array.shape}, expected {expected[key]}")
-    bias = r.constant(b, "B") if b else np.zeros((1, 8 * units), kernel.dtype)
+    bias = r.constant(tensors[2], "B") if tensors[2] else np.zeros((1, 8 * units), kernel.dtype)
     if bias.shape != (1, 8 * units):
         raise Unsupported(f"its B has shape {bias.shape}, expected {(1, 8 * units)}")
     if any(name in r.readers for name in node.outputs[2:]):
         raise Unsupported("its last cell state is read")
     arrays = from_onnx_gates(kernel[0], recurrent[0], bias[0])
-    every, last = _outputs(r, [data], units, node.inputs[1:4], node.outputs, arrays)
+    every, last = _outputs(r, [data], units, tensors, node.outputs, arrays)
     orders = [(ROWS, 0, None, 1), (ROWS, None, 0)] if rows_first else [(0, None, ROWS, 1), (None, ROWS, 0)]
     for name, made, order in zip(node.outputs, (every, last), orders, strict=False):
         r.data[name] = made.seen(order)
