@@ -55,6 +55,17 @@ examples:
   pynet prune digits.safetensors digits --sparsity 0.95 --epochs 5 --plot curve.png
 """
 
+EXPORT = """\
+Write a saved model for other programs.
+
+--onnx: an ONNX file (needs onnx, pip install "pynet[onnx]"), which ONNX Runtime and others run; the scaling is inside.
+"""
+
+EXPORT_EXAMPLES = """\
+examples:
+  pynet export digits.safetensors --onnx digits.onnx
+"""
+
 EVALUATE = """\
 Measure a saved model on data whose target is known.
 
@@ -103,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # pynet predict ... | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ArithmeticError, MemoryError, OSError, TypeError, ValueError) as error:
+    except (ArithmeticError, ImportError, MemoryError, OSError, TypeError, ValueError) as error:
         if os.environ.get("PYNET_TRACEBACK"):
             raise
         print(f"pynet: error: {_one_line(error)}", file=sys.stderr)
@@ -162,6 +173,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--probabilities", action="store_true", help="a column for each class")
 
     _add_prune(command("prune", "make a smaller, faster copy of a saved model", PRUNE, _run_prune, PRUNE_EXAMPLES))
+
+    _add_export(command("export", "write a saved model for other programs", EXPORT, _run_export, EXPORT_EXAMPLES))
 
     info = command("info", "show what is in a model file", "Show what is in a model file.", _run_info)
     info.add_argument("model", help="a model, a checkpoint, or any .safetensors file")
@@ -245,6 +258,12 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", metavar="FILE", help="draw the score over the share pruned (needs matplotlib)")
 
 
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a file written by train, or by model.save")
+    group = parser.add_argument_group("what to write, at least one")
+    group.add_argument("--onnx", metavar="FILE", help="an ONNX file")
+
+
 def _train_epilog() -> str:
     import textwrap
 
@@ -306,6 +325,12 @@ def _run_prune(arguments) -> None:
     from .cli_prune import prune
 
     prune(arguments)
+
+
+def _run_export(arguments) -> None:
+    from .cli_export import export
+
+    export(arguments)
 
 
 def _run_info(arguments) -> None:
