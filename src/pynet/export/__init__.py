@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from .c_source import to_c
+
+__all__: list[str] = ["to_c"]

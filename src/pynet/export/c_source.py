@@ -1,0 +1,281 @@
+"""`to_c`: a network as one C file and its header."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import numpy as np
+
+from .. import _check
+from .._safetensors import write_atomically
+from .c_text import array, check_prefix, comment, number, string
+from .fragments import linked, renamed
+from .program import Constant, Program, Value
+from .vectors import Vectors, check_rows
+
+__all__ = ["to_c"]
+
+SCRATCH = ("caller", "static")
+
+
+def to_c(
+    model,
+    path,
+    *,
+    prefix: str | None = None,
+    scratch: str = "caller",
+    math: bool = True,
+    wide: bool = True,
+    tests: int = 4,
+    samples=None,
+) -> None:
+    """Write a model as one C99 file and its header, for any C or C++ compiler.
+
+    The file holds the frozen network, its scaling and the names of its classes as constants, and functions that need
+    no memory but what they are given.  Compiled on a machine with IEEE arithmetic it agrees with `model.predict` as
+    far as the tolerance goes that stands in the header; `net_selftest` tells whether it does.
+
+    Parameters
+    ----------
+    model : Model
+        float32, or float64 (then all numbers are double).
+    path : str or os.PathLike
+        The C file, named .c; the header stands beside it, named .h.  Both are replaced if they exist.
+    prefix : str, optional
+        What all names begin with, in capitals those of macros: letters, digits and single underscores.  Default: the
+        name of the file without .c.
+    scratch : "caller" or "static"
+        Where the working memory is.  "caller": the last argument of net_predict, NET_SCRATCH numbers; the function has
+        no state.  "static": an array in the file; one call at a time.
+    math : bool
+        Whether math.h may be used.  False: the file has functions of its own and needs no library at all; their errors
+        are some units in the last place (docs/c-export.md).
+    wide : bool
+        Whether layers of 32 outputs and more are laid out for compilers that make vectors of loops.  False: for small
+        processors without vectors.
+    tests : int
+        Rows that net_selftest computes, besides zeros and large numbers, 0 to 1000; 0: no self-test.  Default 4.
+    samples : array-like as of `predict`, optional
+        Rows of data to take them from.  Default: random rows of mean 0 and deviation 1, behind the scaling of the
+        inputs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A layer is written in Python, a parameter is not finite, a name of a class is no text, or an argument is
+        impossible; nothing was written.
+    OSError
+        A file cannot be written; both are as they were.
+
+    Examples
+    --------
+    >>> pn.export.to_c(model, "net.c")  # and: cc -std=c99 -O2 main.c net.c -lm
+    """
+    path = os.fsdecode(path)
+    folder, name = os.path.split(path)
+    stem, suffix = os.path.splitext(name)
+    if suffix != ".c":
+        raise ValueError(f"path must end in .c, got {path!r}")
+    if scratch not in SCRATCH:
+        raise _check.unknown("scratch", scratch, SCRATCH)
+    tests = _check.integer("tests", tests, 0, 1000)
+    rows = None if samples is None else check_rows(model, samples)
+    writer = _Writer(model, stem, check_prefix(stem if prefix is None else prefix), scratch == "static", math, wide)
+    vectors = Vectors(model, tests, rows) if tests else None
+    header, source = writer.header(vectors), writer.source(vectors)
+    _write_both(os.path.join(folder, f"{stem}.h"), header.encode("ascii"), path, source.encode("ascii"))
+
+
+def _write_both(header: str, head: bytes, source: str, body: bytes) -> None:
+    """Write both files, or leave both as they were."""
+    before = None
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError), open(header, "rb") as file:
+        before = file.read()
+    write_atomically(header, [head])
+    try:
+        write_atomically(source, [body])
+    except BaseException:
+        if before is None:
+            os.unlink(header)
+        else:
+            write_atomically(header, [before])
+        raise
+
+
+class _Writer:
+    """The text of both files.  All names begin with net_ and NET_ until the end."""
+
+    def __init__(self, model, stem: str, prefix: str, static: bool, math: bool, wide: bool):
+        self.model, self.stem, self.prefix, self.static, self.math = model, stem, prefix, static, math
+        self.program = Program(model, wide)
+        self.real = "float" if model.dtype == np.float32 else "double"
+        self.classes = class_names(model)
+        self.names_x = _numbered("x", len(self.program.inputs))
+        self.names_y = _numbered("y", len(self.program.outputs))
+
+    def _ends(self):
+        """Yield (argument, macro of its size, size, layer) of inputs, then of outputs."""
+        for names, widths, values in (
+            (self.names_x, self.program.inputs, self.model.inputs),
+            (self.names_y, self.program.outputs, self.model.outputs),
+        ):
+            for name, width, value in zip(names, widths, values, strict=True):
+                yield name, f"NET_{name.upper()}_SIZE", width, self.model.names[value.layer]
+
+    def _signature(self) -> str:
+        arguments = [f"const {self.real} *{name}" for name in self.names_x]
+        arguments += [f"{self.real} *{name}" for name in self.names_y]
+        arguments += [] if self.static else [f"{self.real} *scratch"]
+        return f"void net_predict({', '.join(arguments)})"
+
+    def header(self, vectors) -> str:
+        """Return the text of the header."""
+        from .. import __version__
+
+        size = max(self.program.memory.size, 1)
+        title = f" {self.model.name}" if self.model.name else ""
+        lines = [
+            f"/* {self.stem}.h: the network{title} of {self.model.count_params()} parameters, written by pynet "
+            f"{__version__}. */",
+            "#ifndef NET_H",
+            "#define NET_H",
+            "",
+            *(f"#define {macro} {width}U /* {comment(layer)} */" for _, macro, width, layer in self._ends()),
+            *([] if self.static else [f"#define NET_SCRATCH {size}U /* numbers that net_predict works with */"]),
+            *([f"#define NET_CLASSES {len(self.classes)}U"] if self.classes else []),
+        ]
+        for name, stated in zip(_numbered("", len(self.names_y)), vectors.stated if vectors else [], strict=False):
+            macro = f"NET_TOLERANCE{'_Y' + name if name else ''}"
+            lines.append(f"#define {macro} {number(stated, self.model.dtype)} /* of rows like those of training */")
+        lines += ["", "#ifdef __cplusplus", 'extern "C" {', "#endif", ""]
+        if self.classes:
+            lines += [f"extern const char *const net_classes[{len(self.classes)}];", ""]
+        if self.static:
+            lines.append("/* Computes one row.  Uses one static array: one call at a time. */")
+        else:
+            lines.append("/* Computes one row.  Has no state: any number of calls at a time, each with its scratch. */")
+        lines.append(f"{self._signature()};")
+        if vectors:
+            lines += ["", "/* Returns 0, or how many numbers of the test rows are not what they should be. */"]
+            lines.append("int net_selftest(void);")
+        lines += ["", "#ifdef __cplusplus", "}", "#endif", "#endif", ""]
+        return renamed("\n".join(lines), self.prefix)
+
+    def source(self, vectors) -> str:
+        """Return the text of the C file."""
+        program = self.program
+        used = [call.function for call in program.calls] + (["net_wrong"] if vectors else [])
+        functions = linked(used, self.model.dtype.name, self.math, program.wide)
+        parts = [
+            f"/* {self.stem}.c: see {self.stem}.h. */",
+            "\n".join([f'#include "{self.stem}.h"', *self._includes(functions)]),
+            functions,
+            *(_constant(c, self.real) for c in program.constants),
+        ]
+        if self.classes:
+            names = ",\n".join(f"    {string(name)}" for name in self.classes)
+            parts.append(f"const char *const net_classes[{len(self.classes)}] = {{\n{names}\n}};")
+        parts.append(self._predict())
+        if vectors:
+            parts += self._selftest(vectors)
+        return renamed("\n\n".join(parts) + "\n", self.prefix)
+
+    def _includes(self, functions: str) -> list[str]:
+        text = functions + "".join("NULL" for call in self.program.calls if None in call.arguments)
+        found = [("size_t", "stddef.h"), ("NULL", "stddef.h"), ("NET_M(", "math.h")]
+        names = {file for word, file in found if word in text}
+        return [f"#include <{file}>" for file in sorted({"stdint.h", *names})]
+
+    # ---- net_predict ------------------------------------------------------------------------------------------------
+
+    def _predict(self) -> str:
+        lines = [self._signature(), "{"]
+        calls = [f"    {self._call(call)} /* {comment(call.layer)} */" for call in self.program.calls]
+        if self.static and self.program.memory.size:
+            lines.append(f"    static net_real scratch[{self.program.memory.size}];")
+        for name in (*self.names_x, *self.names_y, *([] if self.static else ["scratch"])):
+            if not any(name in _words(call) for call in calls):
+                lines.append(f"    (void){name};")
+        return "\n".join([*lines, *calls, "}"])
+
+    def _call(self, call) -> str:
+        return f"{call.function}({', '.join(self._argument(a) for a in call.arguments)});"
+
+    def _argument(self, argument) -> str:
+        if argument is None:
+            return "NULL"
+        if isinstance(argument, Constant):
+            return argument.name
+        if isinstance(argument, Value):
+            array, at = self.program.memory.place(argument.number)
+            if array != "scratch":
+                names = self.names_x if array[0] == "x" else self.names_y
+                array = names[int(array[1:])]
+            return f"&{array}[{at}]" if at else array
+        return number(argument, self.model.dtype) if isinstance(argument, float) else f"{argument}U"
+
+    # ---- net_selftest -----------------------------------------------------------------------------------------------
+
+    def _selftest(self, vectors) -> list[str]:
+        rows = len(vectors.inputs[0])
+        parts, declared, wrong = [], [], []
+        for name, x in zip(self.names_x, vectors.inputs, strict=True):
+            parts.append(_table(f"net_test_{name}", x))
+        for name, y, t in zip(self.names_y, vectors.outputs, vectors.tolerances, strict=True):
+            parts += [_table(f"net_test_{name}", y), _table(f"net_test_{name}_tolerance", t)]
+            declared.append(f"    static net_real {name}[{y.shape[1]}];")
+            wrong.append(
+                f"        wrong += net_wrong({name}, net_test_{name}[row], net_test_{name}_tolerance[row], "
+                f"{y.shape[1]}U);"
+            )
+        if not self.static:
+            declared.append("    static net_real scratch[NET_SCRATCH];")
+        given = [f"net_test_{name}[row]" for name in self.names_x] + self.names_y
+        given += [] if self.static else ["scratch"]
+        lines = [
+            "int net_selftest(void)",
+            "{",
+            *declared,
+            "    int wrong = 0;",
+            "    uint32_t row;",
+            f"    for (row = 0U; row < {rows}U; row++) {{",
+            f"        net_predict({', '.join(given)});",
+            *wrong,
+            "    }",
+            "    return wrong;",
+            "}",
+        ]
+        return [*parts, "\n".join(lines)]
+
+
+def class_names(model) -> list[str]:
+    """Return the names of the classes in the metadata of a model, [] if there are none."""
+    names = model.metadata.get("classes")
+    if names is None:
+        return []
+    if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) and "\0" not in n for n in names):
+        raise ValueError(f"the metadata entry 'classes' must be a list of texts, got {names!r:.80}")
+    return list(names)
+
+
+def _numbered(name: str, n: int) -> list[str]:
+    return [name] if n == 1 else [f"{name}{k + 1}" for k in range(n)]
+
+
+def _words(call: str) -> list[str]:
+    import re
+
+    return re.findall(r"\w+", call.partition("/*")[0])
+
+
+def _constant(constant: Constant, real: str) -> str:
+    kinds = {"u1": "uint8_t", "u4": "uint32_t"}
+    kind = kinds.get(constant.array.dtype.str[1:], "net_real")
+    head = f"/* {comment(constant.what)} */\nstatic const {kind} {constant.name}[{len(constant.array)}]"
+    return f"{head} = {{\n{array(constant.array)}\n}};"
+
+
+def _table(name: str, rows: np.ndarray) -> str:
+    size = "".join(f"[{n}]" for n in rows.shape)
+    return f"static const net_real {name}{size} = {{\n{array(rows)}\n}};"
