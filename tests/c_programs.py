@@ -10,87 +10,96 @@ import numpy as np
 import pynet as pn
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow", "-Wdouble-promotion"]
-C, CXX = ["-std=c99"], ["-x", "c++", "-std=c++11"]
+C, CXX = ("-std=c99",), ("-x", "c++", "-std=c++11")
 COMPILERS = [name for name in ("cc", "clang") if shutil.which(name)]
 
 MAIN = """
 int main(int argc, char **argv) {
-    const long k = strtol(argv[1], NULL, 10);
-    long rows = strtol(argv[2], NULL, 10);
-    if (argc != 3) return 2;
-    if (rows == 0) return selftests[k]();
-    while (rows-- > 0) {
-        if (fread(in, sizes[k][0], sizes[k][1], stdin) != sizes[k][1]) return 3;
-        runs[k]();
-        fwrite(out, sizes[k][0], sizes[k][2], stdout);
+    const long rows = argc == 2 ? strtol(argv[1], NULL, 10) : 0;
+    size_t k;
+    for (k = 0; k < sizeof runs / sizeof runs[0]; k++) {
+        long row;
+        if (rows == 0) printf("%d ", selftests[k]());
+        for (row = 0; row < rows; row++) {
+            if (fread(in, sizes[k][0], sizes[k][1], stdin) != sizes[k][1]) return 3;
+            runs[k]();
+            fwrite(out, sizes[k][0], sizes[k][2], stdout);
+        }
     }
     return 0;
 }
 """
 
 
-def run(*command, check=True, **options):
-    """Run a program and return what it did; by default it must succeed."""
+def run(*command, **options) -> bytes:
+    """Run a program, which must succeed, and return what it printed."""
     result = subprocess.run([str(c) for c in command], capture_output=True, **options)
-    if check:
-        shown = (result.stdout[-2000:], result.stderr[-4000:])
-        assert result.returncode == 0, f"{' '.join(map(str, command))}\n{shown}"
-    return result
+    shown = (result.stdout[-2000:].decode(errors="replace"), result.stderr[-4000:].decode(errors="replace"))
+    assert result.returncode == 0, f"{' '.join(map(str, command))}\n{shown[0]}\n{shown[1]}"
+    return result.stdout
 
 
 class Program:
-    """Exports of models {name: model}, as one source file with a main; each has its own prefix."""
+    """Exports of models {name: model}, with a main, as one source; each export has a prefix of its own.
+
+    Parameters
+    ----------
+    folder : path
+    models : dict of str -> Model
+    options
+        Of `to_c`.
+    """
 
     def __init__(self, folder, models: dict, **options):
         self.folder, self.models = pathlib.Path(folder), models
-        self.numbers = {name: k for k, name in enumerate(models)}
-        text = ["#include <stdio.h>", "#include <stdlib.h>"]
-        widest = [1, 1]
-        table: dict[str, list[str]] = {"run": [], "selftest": [], "size": []}
-        for k, (_name, model) in enumerate(models.items()):
+        text, wrappers, sizes, widest = ["#include <stdio.h>", "#include <stdlib.h>"], [], [], [1, 1]
+        for k, model in enumerate(models.values()):
             pn.export.to_c(model, self.folder / f"n{k}.c", **options)
             text.append(f'#include "n{k}.c"')
             widths = [[v.width for v in values] for values in (model.inputs, model.outputs)]
             widest = [max(a, sum(w)) for a, w in zip(widest, widths, strict=True)]
-            table["run"].append(self._wrapper(k, model, widths, options))
-            table["selftest"].append(f"n{k}_selftest")
-            table["size"].append(f"{{{model.dtype.itemsize}, {sum(widths[0])}, {sum(widths[1])}}}")
+            wrappers.append(self._wrapper(k, model, widths, options.get("scratch") == "static"))
+            sizes.append(f"{{{model.dtype.itemsize}, {sum(widths[0])}, {sum(widths[1])}}}")
         n = len(models)
-        text += [f"static double in[{widest[0]}], out[{widest[1]}];", *table["run"]]
+        text += [f"static double in[{widest[0]}], out[{widest[1]}];", *wrappers]
         text.append(f"static void (*const runs[{n}])(void) = {{{', '.join(f'run{k}' for k in range(n))}}};")
-        text.append(f"static int (*const selftests[{n}])(void) = {{{', '.join(table['selftest'])}}};")
-        text.append(f"static const size_t sizes[{n}][3] = {{{', '.join(table['size'])}}};")
+        names = ", ".join(f"n{k}_selftest" for k in range(n))
+        text.append(f"static int (*const selftests[{n}])(void) = {{{names}}};")
+        text.append(f"static const size_t sizes[{n}][3] = {{{', '.join(sizes)}}};")
         (self.folder / "all.c").write_text("\n".join(text) + MAIN)
 
     @staticmethod
-    def _wrapper(k, model, widths, options) -> str:
+    def _wrapper(k: int, model, widths, static: bool) -> str:
         real = "float" if model.dtype == np.float32 else "double"
-        static = options.get("scratch") == "static"
         given = []
         for array, sizes, const in (("in", widths[0], "const "), ("out", widths[1], "")):
-            at = 0
-            for size in sizes:
-                given.append(f"({const}{real} *){array} + {at}")
-                at += size
+            starts = np.cumsum([0, *sizes[:-1]])
+            given += [f"({const}{real} *){array} + {at}" for at in starts]
         scratch = "" if static else f"static {real} scratch[N{k}_SCRATCH]; "
         given += [] if static else ["scratch"]
         return f"static void run{k}(void) {{ {scratch}n{k}_predict({', '.join(given)}); }}"
 
-    @functools.cache  # noqa: B019  a program lives as long as its module
+    @functools.cache  # noqa: B019  a program lives as long as the tests of its module
     def binary(self, compiler: str, *flags: str) -> pathlib.Path:
-        """Compile with all warnings as errors."""
-        made = self.folder / f"{compiler}{''.join(flags).replace('/', '_')}"
+        """Compile, with warnings as errors."""
+        made = self.folder / f"{compiler}{''.join(flags)}"
         run(compiler, *flags, *WARNINGS, "-o", made, self.folder / "all.c", "-lm")
         return made
 
-    def predict(self, binary, name: str, rows: list) -> list[np.ndarray]:
-        """What a binary makes of rows, [N, width] for each input."""
-        model = self.models[name]
-        rows = np.concatenate(rows, axis=1).astype(model.dtype)
-        result = run(binary, self.numbers[name], len(rows), input=rows.tobytes())
-        outputs = np.frombuffer(result.stdout, model.dtype).reshape(len(rows), -1)
-        return np.split(outputs, np.cumsum([v.width for v in model.outputs])[:-1], axis=1)
+    def predict(self, binary, rows: dict) -> dict[str, list[np.ndarray]]:
+        """What a binary makes of {name: rows [N, width] of each input}, N the same for all."""
+        given = [np.concatenate(rows[name], axis=1).astype(model.dtype) for name, model in self.models.items()]
+        answer = run(binary, len(given[0]), input=b"".join(x.tobytes() for x in given))
+        results, at = {}, 0
+        for name, model in self.models.items():
+            widths = [v.width for v in model.outputs]
+            count = len(given[0]) * sum(widths)
+            outputs = np.frombuffer(answer, model.dtype, count, at).reshape(-1, sum(widths))
+            results[name] = np.split(outputs, np.cumsum(widths)[:-1], axis=1)
+            at += outputs.nbytes
+        assert at == len(answer)
+        return results
 
-    def selftest(self, binary, name: str) -> int:
-        """What the self-test of a network returns."""
-        return run(binary, self.numbers[name], 0, check=False).returncode
+    def selftests(self, binary) -> dict[str, int]:
+        """What the self-test of each network returns."""
+        return dict(zip(self.models, map(int, run(binary).split()), strict=True))

@@ -19,6 +19,7 @@ Train small neural networks on a CPU, and use them.
   pynet evaluate digits.safetensors digits
   pynet predict model.safetensors new.csv --output answers.csv
   pynet prune digits.safetensors digits  a smaller and faster copy
+  pynet export digits.safetensors --c digits.c
 """
 
 TRAIN = """\
@@ -53,6 +54,12 @@ PRUNE_EXAMPLES = """\
 examples:
   pynet prune digits.safetensors digits
   pynet prune digits.safetensors digits --sparsity 0.95 --epochs 5 --plot curve.png
+"""
+
+EXPORT = """\
+Write a saved model for another world.
+
+--c FILE.c writes one C99 file and its header FILE.h, which need nothing but math.h: docs/c-export.md.
 """
 
 EVALUATE = """\
@@ -163,6 +170,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_prune(command("prune", "make a smaller, faster copy of a saved model", PRUNE, _run_prune, PRUNE_EXAMPLES))
 
+    _add_export(command("export", "write a saved model as C", EXPORT, _run_export))
+
     info = command("info", "show what is in a model file", "Show what is in a model file.", _run_info)
     info.add_argument("model", help="a model, a checkpoint, or any .safetensors file")
 
@@ -245,6 +254,16 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", metavar="FILE", help="draw the score over the share pruned (needs matplotlib)")
 
 
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a file written by train, or by model.save")
+    group = parser.add_argument_group("C")
+    group.add_argument("--c", metavar="FILE.c", help="one C99 file, and its header FILE.h")
+    group.add_argument("--prefix", metavar="NAME", help="of all names in the file (default: the file's own)")
+    group.add_argument("--static", action="store_true", help="working memory in the file, not from the caller")
+    group.add_argument("--no-math", action="store_true", help="without math.h")
+    group.add_argument("--narrow", action="store_true", help="for small processors without vectors")
+
+
 def _train_epilog() -> str:
     import textwrap
 
@@ -306,6 +325,12 @@ def _run_prune(arguments) -> None:
     from .cli_prune import prune
 
     prune(arguments)
+
+
+def _run_export(arguments) -> None:
+    from .cli_export import export
+
+    export(arguments)
 
 
 def _run_info(arguments) -> None:

@@ -399,6 +399,31 @@ class Model:
         masks = 0 if self.weights.keep is None else self.weights.keep.nbytes
         return self.arena.nbytes + self.plan.places.nbytes + self.plan.ends.nbytes + masks
 
+    def footprint(self, dtype="float32", sparse: bool | None = None):
+        """Return what the network takes on a device, before anything is flashed.
+
+        Parameters
+        ----------
+        dtype : "float32" or "float64"
+            Of the numbers in the C file.
+        sparse : bool, optional
+            True: with pruned layers in compact form, as `compact` makes them; False: without.  Default: as the model
+            is.
+
+        Returns
+        -------
+        footprint.Footprint
+            With flash, ram, ends and stack in bytes, and macs.
+
+        Raises
+        ------
+        ValueError
+            The dtype is unknown, or a layer cannot be written in C.
+        """
+        from .footprint import footprint
+
+        return footprint(self, dtype, sparse)
+
     # ---- as text, as a file -----------------------------------------------------------------------------------------
 
     def summary(self, print_fn=print) -> None:

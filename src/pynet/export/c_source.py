@@ -133,7 +133,6 @@ class _Writer:
         """Return the text of the header."""
         from .. import __version__
 
-        size = max(self.program.memory.size, 1)
         title = f" {self.model.name}" if self.model.name else ""
         lines = [
             f"/* {self.stem}.h: the network{title} of {self.model.count_params()} parameters, written by pynet "
@@ -142,7 +141,11 @@ class _Writer:
             "#define NET_H",
             "",
             *(f"#define {macro} {width}U /* {comment(layer)} */" for _, macro, width, layer in self._ends()),
-            *([] if self.static else [f"#define NET_SCRATCH {size}U /* numbers that net_predict works with */"]),
+            *(
+                []
+                if self.static
+                else [f"#define NET_SCRATCH {self.program.scratch}U /* numbers that net_predict works with */"]
+            ),
             *([f"#define NET_CLASSES {len(self.classes)}U"] if self.classes else []),
         ]
         for name, stated in zip(_numbered("", len(self.names_y)), vectors.stated if vectors else [], strict=False):

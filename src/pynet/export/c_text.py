@@ -10,8 +10,7 @@ __all__ = ["array", "check_prefix", "comment", "number", "string"]
 
 WIDTH = 120
 MAX_PREFIX = 40
-KEYWORDS = frozenset(
-    """
+KEYWORDS = """
     alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t char32_t class co_await
     co_return co_yield compl concept const const_cast consteval constexpr constinit continue decltype default delete do
     double dynamic_cast else enum explicit export extern false float for friend goto if inline int long main mutable
@@ -19,8 +18,7 @@ KEYWORDS = frozenset(
     requires restrict return short signed sizeof static static_assert static_cast struct switch template this
     thread_local throw true try typedef typeid typename typeof union unsigned using virtual void volatile wchar_t while
     xor xor_eq
-    """.split()
-)
+    """
 
 
 def check_prefix(prefix) -> str:
@@ -32,7 +30,7 @@ def check_prefix(prefix) -> str:
             f"prefix must be a C identifier of 1 to {MAX_PREFIX} letters, digits and single underscores inside, "
             f"got {prefix[: MAX_PREFIX + 10]!r}"
         )
-    if prefix in KEYWORDS:
+    if prefix in KEYWORDS.split():
         raise ValueError(f"prefix must be no keyword of C or C++, got {prefix!r}")
     return prefix
 

@@ -1,8 +1,8 @@
 """Where the values of an exported network stand: in what the caller gives, or in one scratch array.
 
 A value may be part of another (a piece of a concatenation, written in place) or stand where another stood (y = f(x),
-element by element).  What is left stands for itself in the scratch array, as long as somebody will read it; values whose
-lives do not overlap share places.
+element by element).  What is left stands for itself in the scratch array, as long as somebody will read it; values
+whose lives do not overlap share places.
 """
 
 from __future__ import annotations

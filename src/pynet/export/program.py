@@ -156,6 +156,11 @@ class Program:
                 self.layer = f"output {k + 1}"
                 self.call("net_copy", Value(value), Value(target), self.widths[value])
 
+    @property
+    def scratch(self) -> int:
+        """Numbers of the scratch array; one at least, for C knows no array of none."""
+        return max(self.memory.size, 1)
+
     # ---- what the ops use -------------------------------------------------------------------------------------------
 
     def call(self, function: str, *arguments) -> None:
@@ -166,9 +171,7 @@ class Program:
         """Return a parameter as a matrix [I, O] (a vector: [1, O])."""
         array = unpack(self.arena, self.plan.params[p])
         if not np.isfinite(array).all():
-            raise ValueError(
-                f"parameter {self.plan.param_names[p]!r} has NaN or infinite values, expected finite ones"
-            )
+            raise ValueError(f"parameter {self.plan.param_names[p]!r} has NaN or infinite values, expected finite ones")
         return array
 
     def constant(self, role: str, what: str, array) -> Constant:
