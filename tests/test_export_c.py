@@ -44,7 +44,9 @@ def test_the_self_test_notices_a_changed_weight(case, tmp_path):
     for k in range(len(case.models)):
         path = tmp_path / f"n{k}.c"
         text = path.read_text()
-        match = list(re.finditer(rf"n{k}_(?:kernel|values|alpha|bias|gamma|shift)_\d+\[\d+\] = {{\n    ([^,\n]+)", text))[-1]
+        match = list(
+            re.finditer(rf"n{k}_(?:kernel|values|alpha|bias|gamma|shift)_\d+\[\d+\] = {{\n    ([^,\n]+)", text)
+        )[-1]
         number = f"{float(match[1].rstrip('F')) * 1.1 + 0.1!r}F"
         path.write_text(text[: match.start(1)] + number + text[match.end(1) :])
     results = made.selftests(made.binary("cc", *C, "-O0"))

@@ -63,8 +63,8 @@ def to_c(
     Raises
     ------
     TypeError, ValueError
-        A layer is written in Python, a parameter is not finite, a name of a class is no text, or an argument is
-        impossible; nothing was written.
+        A layer is written in Python, a parameter is not finite, a name of a class is no text, no row can be a test row,
+        or an argument is impossible; nothing was written.
     OSError
         A file cannot be written; both are as they were.
 

@@ -35,7 +35,13 @@ class Vectors:
     n : int
         How many rows; and two more: zeros, and large numbers.
     samples : list of arrays [N, I], or None
-        Rows to take them from, one array for each input; None: random ones.
+        Rows to take them from, one array for each input; None: random ones.  Rows whose results rounding takes
+        elsewhere (they stand at a jump of an activation) or beyond the dtype are left out.
+
+    Raises
+    ------
+    ValueError
+        No row is left.
 
     Attributes
     ----------
@@ -57,8 +63,14 @@ class Vectors:
         rows = [np.concatenate(pair) for pair in zip(edges, candidates, strict=True)]
         expected, tolerance = tolerances(model, rows)
         size = [np.abs(y).max(axis=1) for y in expected]
-        sound = np.all([t <= USELESS * s for t, s in zip(tolerance, size, strict=True)], axis=0)
+        tiny = 2 * np.finfo(model.dtype).tiny
+        sound = np.all([t <= USELESS * s + tiny for t, s in zip(tolerance, size, strict=True)], axis=0)
         kept = np.flatnonzero(sound)
+        if not len(kept):
+            raise ValueError(
+                f"none of {len(sound)} rows can be a test row: rounding takes their results elsewhere, or beyond "
+                f"{model.dtype.name}; other samples may do, or tests=0"
+            )
         kept = np.concatenate([kept[kept >= 2][:n], kept[kept < 2]])
         self.inputs = [x[kept] for x in rows]
         self.outputs = [y[kept].astype(model.dtype) for y in expected]
