@@ -25,14 +25,20 @@ CHAINS = [  # functions that are on the stack at the same time
 ]
 
 
-@pytest.mark.parametrize(("dtype", "math"), [("float32", True), ("float64", False)])
-def test_the_compiler_agrees(dtype, math, tmp_path):
+@pytest.fixture(scope="module", params=["float32", "float64"])
+def exported(request, tmp_path_factory):
+    """All nets as C files in a folder, those of float64 without math.h."""
+    folder, models = tmp_path_factory.mktemp("c"), c_cases.collection(request.param)
+    c_programs.Program(folder, models, math=request.param == "float32", tests=1)
+    return request.param, models, folder
+
+
+def test_the_compiler_agrees(exported, tmp_path):
     """Of all nets: the sizes of the constants in the object file, and NET_SCRATCH, to the byte."""
     nm = shutil.which("nm")
     assert nm, "nm comes with every compiler that these tests know"
-    models = c_cases.collection(dtype)
-    c_programs.Program(tmp_path, models, math=math, tests=1)
-    run("cc", *C, "-O0", "-c", "-o", tmp_path / "all.o", tmp_path / "all.c")
+    dtype, models, folder = exported
+    run("cc", *C, "-O0", "-c", "-o", tmp_path / "all.o", folder / "all.c")
     found = dict.fromkeys(range(len(models)), 0)
     for line in run(nm, "-S", tmp_path / "all.o").decode().splitlines():
         if match := re.fullmatch(r"\w+ (\w+) [rR] n(\d+)_(?!test_)\w+", line):
@@ -42,20 +48,18 @@ def test_the_compiler_agrees(dtype, math, tmp_path):
     for k, (name, model) in enumerate(models.items()):
         need = model.footprint(dtype)
         assert (name, need.flash) == (name, found[k])
-        scratch = re.search(r"_SCRATCH (\d+)U", (tmp_path / f"n{k}.h").read_text())
+        scratch = re.search(r"_SCRATCH (\d+)U", (folder / f"n{k}.h").read_text())
         assert (name, need.ram) == (name, size * int(scratch[1]))
         assert need.ends == size * sum(v.width for v in (*model.inputs, *model.outputs))
 
 
-@pytest.mark.parametrize(("dtype", "math"), [("float32", True), ("float64", False)])
 @pytest.mark.parametrize("flag", ["-O0", "-O3"])
-def test_the_stack_is_no_larger(dtype, math, flag, tmp_path):
+def test_the_stack_is_no_larger(exported, flag, tmp_path):
     """By gcc's report of each function; other compilers write none."""
     if b"Free Software Foundation" not in run("cc", "--version"):
         return
-    models = c_cases.collection(dtype)
-    c_programs.Program(tmp_path, models, math=math, tests=1)
-    run("cc", *C, flag, "-fstack-usage", "-c", "-o", tmp_path / "all.o", tmp_path / "all.c")
+    dtype, models, folder = exported
+    run("cc", *C, flag, "-fstack-usage", "-c", "-o", tmp_path / "all.o", folder / "all.c")
     sizes: dict = {}
     for line in (tmp_path / "all.su").read_text().splitlines():
         if match := re.search(r":n(\d+)_(\w+?)(?:\.\w+)*\t(\d+)\t", line):
