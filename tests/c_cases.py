@@ -32,6 +32,20 @@ def placed(dtype):
     return pn.Model([x, z], [x.output, last, last, pn.Activation("softmax")(last), inner, z.output], dtype=dtype)
 
 
+def kitchen_sink(dtype="float32"):
+    """Every function of the runtime in one net."""
+    x, mask = pn.Input((4, 3), name="x", shift=0.5, scale=2.0), pn.Input(4, name="mask")
+    steps = pn.LSTM(3, return_sequences=True)([x, mask])
+    h = pn.Concat()([pn.Flatten()(steps), pn.Flatten()(x), pn.LSTM(2)([steps, mask])])
+    h = pn.BatchNorm()(pn.PReLU()(pn.LayerNorm()(pn.Dense(36)(h))))
+    acts = [pn.Dense(3, name)(h) for name in activations.TABLE]
+    h = pn.Concat()([*acts, pn.Dense(40, name="few")(h), pn.Dense(40, name="many")(h)])
+    model = pn.Model([x, mask], [h, x.output, pn.Dense(3, "softmax")(h)], dtype=dtype)
+    rng = np.random.default_rng(0)
+    pn.prune.set_masks(model, {"few.kernel": rng.random((36, 40)) < 0.02, "many.kernel": rng.random((36, 40)) < 0.5})
+    return model.compact(["few", "many"])
+
+
 def is_python(model) -> bool:
     return _core.OPS["python"] in model.plan.ops["kind"]
 

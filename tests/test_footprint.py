@@ -109,3 +109,4 @@ def test_an_unknown_dtype(dtype):
     with pytest.raises(ValueError, match=r"unknown dtype of a footprint '\w+'.*known: float32, float64"):
         model.footprint(dtype)
     assert model.footprint(np.float64).dtype == "float64"
+    assert pn.Sequential([pn.Input(2), pn.Dense(1)], dtype="float64").footprint().flash == 8 * 3

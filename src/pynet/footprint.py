@@ -40,9 +40,9 @@ class Footprint:
         )
 
 
-def footprint(model, dtype="float32", sparse: bool | None = None) -> Footprint:
+def footprint(model, dtype=None, sparse: bool | None = None) -> Footprint:
     """See Model.footprint."""
-    name = dtype if isinstance(dtype, str) else getattr(np.dtype(dtype), "name", None)
+    name = dtype if isinstance(dtype, str) else np.dtype(model.dtype if dtype is None else dtype).name
     if name not in FORMS:
         raise _check.unknown("dtype of a footprint", name, FORMS)
     if sparse is not None:

@@ -399,13 +399,13 @@ class Model:
         masks = 0 if self.weights.keep is None else self.weights.keep.nbytes
         return self.arena.nbytes + self.plan.places.nbytes + self.plan.ends.nbytes + masks
 
-    def footprint(self, dtype="float32", sparse: bool | None = None):
+    def footprint(self, dtype=None, sparse: bool | None = None):
         """Return what the network takes on a device, before anything is flashed.
 
         Parameters
         ----------
-        dtype : "float32" or "float64"
-            Of the numbers in the C file.
+        dtype : "float32" or "float64", optional
+            Of the numbers in the C file.  Default: the model's own.
         sparse : bool, optional
             True: with pruned layers in compact form, as `compact` makes them; False: without.  Default: as the model
             is.

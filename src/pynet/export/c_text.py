@@ -37,17 +37,15 @@ def check_prefix(prefix) -> str:
 
 def number(value, dtype) -> str:
     """Return a floating constant that a compiler reads back to the bit; of a float32 with F behind it."""
-    digits, suffix = (9, "F") if dtype == np.float32 else (17, "")
-    text = f"{float(np.asarray(value, dtype)):.{digits}g}"
-    if not re.search("[.e]", text):
-        text += ".0"
-    return text + suffix
+    return _literals(np.asarray([value], dtype))[0]
 
 
 def _literals(values: np.ndarray) -> list[str]:
     if values.dtype.kind == "u":
         return [f"{value}U" for value in values.tolist()]
-    return [number(value, values.dtype) for value in values]
+    digits, suffix = (9, "F") if values.dtype == np.float32 else (17, "")
+    texts = [f"{value:.{digits}g}" for value in values.tolist()]
+    return [text + suffix if "." in text or "e" in text else f"{text}.0{suffix}" for text in texts]
 
 
 def array(values: np.ndarray, indent: str = "    ") -> str:

@@ -99,7 +99,10 @@ def check_rows(model, samples) -> list[np.ndarray]:
     """Return what was given as `samples`, one array [N, width] of the model's dtype for each input."""
     from ..arrays import as_inputs
 
-    inputs, n = as_inputs(model, samples)
+    try:
+        inputs, n = as_inputs(model, samples)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"samples: {error}") from None
     if n == 0:
         raise ValueError("samples must have at least one row, got none")
     rows = [np.asarray(x).reshape(n, -1).astype(model.dtype) for x in inputs]
