@@ -12,7 +12,7 @@ from c_programs import COMPILERS, CXX, C
 
 import pynet as pn
 from pynet import _core, activations
-from pynet.export import fragments, program
+from pynet.export import emit, fragments
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +60,18 @@ def test_the_self_test_notices_a_changed_weight(case, tmp_path):
 def test_every_op_and_activation_has_a_c_form():
     kinds = {kind for make in nets.NETS.values() for kind in make("float32").plan.ops["kind"].tolist()}
     named = {name for name, ident in _core.OPS.items() if ident in kinds}
-    assert named == set(program.EMIT) | set(program.CANNOT)
+    assert named == set(emit.EMIT) | set(emit.CANNOT)
     functions = {name for block in fragments.blocks("activations") for name in fragments.DEFINED.findall(block)}
     assert {f"net_act_{name}" for name in activations.TABLE} - functions == {"net_act_identity"}
 
 
 def test_every_function_of_the_runtime_is_used(tmp_path):
-    """By one net and another form of it; and each file of the runtime is read."""
+    """By one net, another form of it, and a stream; and each file of the runtime is read."""
     model = c_cases.kitchen_sink()
     for name, form in (("net", {}), ("other", {"math": False, "wide": False})):
         pn.export.to_c(model, tmp_path / f"{name}.c", prefix="net", **form)
-    used = (tmp_path / "net.c").read_text() + (tmp_path / "other.c").read_text()
+    pn.export.to_c(pn.Sequential([pn.Input((2, 1)), pn.LSTM(1)]), tmp_path / "step.c", prefix="net", stream=True)
+    used = "".join(path.read_text() for path in tmp_path.glob("*.c"))
     for file in ("libm", "own_math", "narrow", "wide", *fragments.COMMON):
         for block in fragments.blocks(file):
             (name,) = fragments.DEFINED.findall(block)

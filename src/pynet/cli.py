@@ -260,6 +260,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--c", metavar="FILE.c", help="one C99 file, and its header FILE.h")
     group.add_argument("--prefix", metavar="NAME", help="of all names in the file (default: the file's own)")
     group.add_argument("--static", action="store_true", help="working memory in the file, not from the caller")
+    group.add_argument("--stream", action="store_true", help="of an LSTM: step by step, not a sequence at once")
     group.add_argument("--no-math", action="store_true", help="without math.h")
     group.add_argument("--narrow", action="store_true", help="for small processors without vectors")
 

@@ -23,10 +23,9 @@ def export(options) -> None:
 
 def _export_c(model, options) -> None:
     scratch = "static" if options.static else "caller"
-    pn.export.to_c(
-        model, options.c, prefix=options.prefix, scratch=scratch, math=not options.no_math, wide=not options.narrow
-    )
-    need = model.footprint()
+    form = {"math": not options.no_math, "wide": not options.narrow, "stream": options.stream}
+    pn.export.to_c(model, options.c, prefix=options.prefix, scratch=scratch, **form)
+    need = model.footprint(stream=options.stream)
     show("saved", f"{options.c} and {os.path.splitext(options.c)[0]}.h")
     show("flash", f"{quantity(need.flash)}B of constants, besides the code")
     show("memory", f"{quantity(need.ram)}B to work in, {quantity(need.ends)}B for a row of inputs and outputs")

@@ -19,7 +19,7 @@ class Footprint:
         Bytes of all constants: weights, tables, scales.  The code, the names of classes (pointers, whose size is the
         device's affair) and the rows of the self-test come on top.
     ram : int
-        Bytes of the working memory, NET_SCRATCH numbers.
+        Bytes of the working memory, NET_SCRATCH numbers, and of the states of a stream, NET_STATE numbers.
     ends : int
         Bytes of one row of inputs and outputs, which the caller holds.
     stack : int
@@ -40,27 +40,27 @@ class Footprint:
         )
 
 
-def footprint(model, dtype=None, sparse: bool | None = None) -> Footprint:
+def footprint(model, dtype=None, sparse: bool | None = None, stream: bool = False) -> Footprint:
     """See Model.footprint."""
     name = dtype if isinstance(dtype, str) else np.dtype(model.dtype if dtype is None else dtype).name
     if name not in FORMS:
         raise _check.unknown("dtype of a footprint", name, FORMS)
     if sparse is not None:
         model = model.compact() if sparse else model.expand()
-    return FORMS[name](model, np.dtype(name))
+    return FORMS[name](model, np.dtype(name), stream)
 
 
-def _floating(model, dtype: np.dtype) -> Footprint:
+def _floating(model, dtype: np.dtype, stream: bool) -> Footprint:
     """Of the C file with floating-point numbers."""
     from .export.program import Program
 
-    program = Program(model)
+    program = Program(model, stream=stream)
     size = dtype.itemsize
     flash = sum(len(c.array) * (size if c.array.dtype.kind == "f" else c.array.itemsize) for c in program.constants)
     ends = size * sum(program.inputs + program.outputs)
-    recurrent = any(call.function == "net_lstm" for call in program.calls)
+    recurrent = any(call.function.startswith("net_lstm") for call in program.calls)
     stack = 512 + 64 * size * program.wide + 256 * recurrent  # above what compilers report: tests/test_footprint.py
-    return Footprint(dtype.name, flash, size * program.scratch, ends, stack, program.macs)
+    return Footprint(dtype.name, flash, size * (program.scratch + program.state), ends, stack, program.macs)
 
 
 FORMS = {"float32": _floating, "float64": _floating}  # by dtype; int8 belongs here

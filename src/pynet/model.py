@@ -399,7 +399,7 @@ class Model:
         masks = 0 if self.weights.keep is None else self.weights.keep.nbytes
         return self.arena.nbytes + self.plan.places.nbytes + self.plan.ends.nbytes + masks
 
-    def footprint(self, dtype=None, sparse: bool | None = None):
+    def footprint(self, dtype=None, sparse: bool | None = None, stream: bool = False):
         """Return what the network takes on a device, before anything is flashed.
 
         Parameters
@@ -409,6 +409,8 @@ class Model:
         sparse : bool, optional
             True: with pruned layers in compact form, as `compact` makes them; False: without.  Default: as the model
             is.
+        stream : bool
+            Whether sequences are computed step by step, as `to_c(..., stream=True)` has it.  Default False.
 
         Returns
         -------
@@ -418,11 +420,11 @@ class Model:
         Raises
         ------
         ValueError
-            The dtype is unknown, or a layer cannot be written in C.
+            The dtype is unknown, or a layer cannot be written in C, or not as a stream.
         """
         from .footprint import footprint
 
-        return footprint(self, dtype, sparse)
+        return footprint(self, dtype, sparse, stream)
 
     # ---- as text, as a file -----------------------------------------------------------------------------------------
 

@@ -11,12 +11,14 @@ from .. import _check
 from .._safetensors import write_atomically
 from .c_text import array, check_prefix, comment, number, string
 from .fragments import linked, renamed
-from .program import Constant, Program, Value
+from .parts import Constant, Value
+from .program import Program
 from .vectors import Vectors, check_rows
 
 __all__ = ["to_c"]
 
 SCRATCH = ("caller", "static")
+USE = {"scratch": "numbers to work with", "state": "numbers that a sequence begins with as 0"}
 
 
 def to_c(
@@ -27,6 +29,7 @@ def to_c(
     scratch: str = "caller",
     math: bool = True,
     wide: bool = True,
+    stream: bool = False,
     tests: int = 4,
     samples=None,
 ) -> None:
@@ -54,6 +57,11 @@ def to_c(
     wide : bool
         Whether layers of 32 outputs and more are laid out for compilers that make vectors of loops.  False: for small
         processors without vectors.
+    stream : bool
+        Of a network with LSTM layers.  True: instead of net_predict there is net_step, which takes one step of each
+        sequence and gives what the network makes of the sequence so far; the states stand in an array of the caller's,
+        NET_STATE numbers, zeros at the beginning of a sequence.  In front of the last LSTM all layers must work step by
+        step.
     tests : int
         Rows that net_selftest computes, besides zeros and large numbers, 0 to 1000; 0: no self-test.  Default 4.
     samples : array-like as of `predict`, optional
@@ -63,8 +71,9 @@ def to_c(
     Raises
     ------
     TypeError, ValueError
-        A layer is written in Python, a parameter is not finite, a name of a class is no text, no row can be a test row,
-        or an argument is impossible; nothing was written.
+        A layer is written in Python, or needs a whole sequence where there is a stream; a parameter is
+        not finite, a name of a class is no text, no row can be a test row, or an argument is impossible; nothing was
+        written.
     OSError
         A file cannot be written; both are as they were.
 
@@ -81,7 +90,9 @@ def to_c(
         raise _check.unknown("scratch", scratch, SCRATCH)
     tests = _check.integer("tests", tests, 0, 1000)
     rows = None if samples is None else check_rows(model, samples)
-    writer = _Writer(model, stem, check_prefix(stem if prefix is None else prefix), scratch == "static", math, wide)
+    writer = _Writer(
+        model, stem, check_prefix(stem if prefix is None else prefix), scratch == "static", math, wide, stream
+    )
     vectors = Vectors(model, tests, rows) if tests else None
     header, source = writer.header(vectors), writer.source(vectors)
     _write_both(os.path.join(folder, f"{stem}.h"), header.encode("ascii"), path, source.encode("ascii"))
@@ -106,9 +117,9 @@ def _write_both(header: str, head: bytes, source: str, body: bytes) -> None:
 class _Writer:
     """The text of both files.  All names begin with net_ and NET_ until the end."""
 
-    def __init__(self, model, stem: str, prefix: str, static: bool, math: bool, wide: bool):
+    def __init__(self, model, stem: str, prefix: str, static: bool, math: bool, wide: bool, stream: bool):
         self.model, self.stem, self.prefix, self.static, self.math = model, stem, prefix, static, math
-        self.program = Program(model, wide)
+        self.program = Program(model, wide, stream)
         self.real = "float" if model.dtype == np.float32 else "double"
         self.classes = class_names(model)
         self.names_x = _numbered("x", len(self.program.inputs))
@@ -126,8 +137,14 @@ class _Writer:
     def _signature(self) -> str:
         arguments = [f"const {self.real} *{name}" for name in self.names_x]
         arguments += [f"{self.real} *{name}" for name in self.names_y]
-        arguments += [] if self.static else [f"{self.real} *scratch"]
-        return f"void net_predict({', '.join(arguments)})"
+        arguments += [f"{self.real} *{name}" for name in self._memories()]
+        return f"void {self._function()}({', '.join(arguments)})"
+
+    def _function(self) -> str:
+        return "net_step" if self.program.stream else "net_predict"
+
+    def _memories(self) -> list[str]:
+        return ["state"] * self.program.stream + ["scratch"] * (not self.static)
 
     def header(self, vectors) -> str:
         """Return the text of the header."""
@@ -142,9 +159,8 @@ class _Writer:
             "",
             *(f"#define {macro} {width}U /* {comment(layer)} */" for _, macro, width, layer in self._ends()),
             *(
-                []
-                if self.static
-                else [f"#define NET_SCRATCH {self.program.scratch}U /* numbers that net_predict works with */"]
+                f"#define NET_{name.upper()} {getattr(self.program, name)}U /* {USE[name]} */"
+                for name in self._memories()
             ),
             *([f"#define NET_CLASSES {len(self.classes)}U"] if self.classes else []),
         ]
@@ -154,10 +170,11 @@ class _Writer:
         lines += ["", "#ifdef __cplusplus", 'extern "C" {', "#endif", ""]
         if self.classes:
             lines += [f"extern const char *const net_classes[{len(self.classes)}];", ""]
-        if self.static:
-            lines.append("/* Computes one row.  Uses one static array: one call at a time. */")
-        else:
-            lines.append("/* Computes one row.  Has no state: any number of calls at a time, each with its scratch. */")
+        what = "the next step of a sequence, y of all steps so far" if self.program.stream else "one row"
+        how = (
+            "Uses a static array: one call at a time." if self.static else "Several at a time, if no array is the same."
+        )
+        lines.append(f"/* Computes {what}.  {how} */")
         lines.append(f"{self._signature()};")
         if vectors:
             lines += ["", "/* Returns 0, or how many numbers of the test rows are not what they should be. */"]
@@ -168,7 +185,9 @@ class _Writer:
     def source(self, vectors) -> str:
         """Return the text of the C file."""
         program = self.program
-        used = [call.function for call in program.calls] + (["net_wrong"] if vectors else [])
+        used = [call.function for call in program.calls] + (
+            ["net_wrong", *["net_clear"] * program.stream] if vectors else []
+        )
         functions = linked(used, self.model.dtype.name, self.math, program.wide)
         parts = [
             f"/* {self.stem}.c: see {self.stem}.h. */",
@@ -197,7 +216,7 @@ class _Writer:
         calls = [f"    {self._call(call)} /* {comment(call.layer)} */" for call in self.program.calls]
         if self.static and self.program.memory.size:
             lines.append(f"    static net_real scratch[{self.program.memory.size}];")
-        for name in (*self.names_x, *self.names_y, *([] if self.static else ["scratch"])):
+        for name in (*self.names_x, *self.names_y, *self._memories()):
             if not any(name in _words(call) for call in calls):
                 lines.append(f"    (void){name};")
         return "\n".join([*lines, *calls, "}"])
@@ -212,7 +231,7 @@ class _Writer:
             return argument.name
         if isinstance(argument, Value):
             array, at = self.program.memory.place(argument.number)
-            if array != "scratch":
+            if array[0] in "xy":
                 names = self.names_x if array[0] == "x" else self.names_y
                 array = names[int(array[1:])]
             return f"&{array}[{at}]" if at else array
@@ -221,21 +240,29 @@ class _Writer:
     # ---- net_selftest -----------------------------------------------------------------------------------------------
 
     def _selftest(self, vectors) -> list[str]:
-        rows = len(vectors.inputs[0])
-        parts, declared, wrong = [], [], []
-        for name, x in zip(self.names_x, vectors.inputs, strict=True):
+        program, rows = self.program, len(vectors.inputs[0])
+        parts, given = [], []
+        at_each_step: list[str] = []
+        at_the_end: list[str] = []
+        declared = [f"    static net_real {name}[NET_{name.upper()}];" for name in self._memories()]
+        for name, value, x in zip(self.names_x, program.plan.input_values, vectors.inputs, strict=True):
             parts.append(_table(f"net_test_{name}", x))
-        for name, y, t in zip(self.names_y, vectors.outputs, vectors.tolerances, strict=True):
+            given.append(self._row(f"net_test_{name}", value))
+        outputs = zip(self.names_y, program.plan.outputs.tolist(), vectors.outputs, vectors.tolerances, strict=True)
+        for name, value, y, t in outputs:
             parts += [_table(f"net_test_{name}", y), _table(f"net_test_{name}_tolerance", t)]
-            declared.append(f"    static net_real {name}[{y.shape[1]}];")
-            wrong.append(
-                f"        wrong += net_wrong({name}, net_test_{name}[row], net_test_{name}_tolerance[row], "
-                f"{y.shape[1]}U);"
-            )
-        if not self.static:
-            declared.append("    static net_real scratch[NET_SCRATCH];")
-        given = [f"net_test_{name}[row]" for name in self.names_x] + self.names_y
-        given += [] if self.static else ["scratch"]
+            n = program.widths[value]
+            declared.append(f"    static net_real {name}[{n}];")
+            compared = f"{name}, {self._row(f'net_test_{name}', value)}, net_test_{name}_tolerance[row], {n}U"
+            when = at_each_step if value in program.sequences else at_the_end
+            when.append(f"        wrong += net_wrong({compared});")
+        call = f"        {self._function()}({', '.join([*given, *self.names_y, *self._memories()])});"
+        body = [call, *at_each_step, *at_the_end]
+        if program.stream:
+            declared.append("    uint32_t t;")
+            steps = [f"    {line}" for line in (call, *at_each_step)]
+            begin = f"        for (t = 0U; t < {program.steps}U; t++) {{"
+            body = ["        net_clear(state, NET_STATE);", begin, *steps, "        }", *at_the_end]
         lines = [
             "int net_selftest(void)",
             "{",
@@ -243,13 +270,18 @@ class _Writer:
             "    int wrong = 0;",
             "    uint32_t row;",
             f"    for (row = 0U; row < {rows}U; row++) {{",
-            f"        net_predict({', '.join(given)});",
-            *wrong,
+            *body,
             "    }",
             "    return wrong;",
             "}",
         ]
         return [*parts, "\n".join(lines)]
+
+    def _row(self, table: str, value: int) -> str:
+        """Return the place of a test row of a value; in a stream, of step t of it."""
+        if value in self.program.sequences:
+            return f"&{table}[row][t * {self.program.widths[value]}U]"
+        return f"{table}[row]"
 
 
 def class_names(model) -> list[str]:

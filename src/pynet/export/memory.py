@@ -24,7 +24,7 @@ class Memory:
         self.born: dict[int, int] = {}
         self.dies: dict[int, int] = {}
         self.inside: dict[int, tuple[int, int]] = {}  # value: the one it is part of, its place there
-        self.given: dict[int, str] = {}  # value: the caller's array that it is
+        self.given: dict[int, tuple[str, int]] = {}  # value: the caller's array that holds it, its place there
         self.offsets: dict[int, int] = {}  # value: its place in the scratch array
         self.size = 0  # of the scratch array
 
@@ -40,6 +40,10 @@ class Memory:
     def is_free(self, value: int) -> bool:
         """Return whether nothing is said yet of where a value stands."""
         return value not in self.inside and value not in self.given
+
+    def give(self, value: int, array: str, at: int = 0) -> None:
+        """Let a value stand in an array of the caller's."""
+        self.given[value] = array, at
 
     def put_inside(self, value: int, whole: int, at: int = 0) -> None:
         """Let a value stand inside of another."""
@@ -78,4 +82,5 @@ class Memory:
         while value in self.inside:
             value, offset = self.inside[value]
             at += offset
-        return (self.given[value], at) if value in self.given else ("scratch", at + self.offsets[value])
+        array, offset = self.given.get(value) or ("scratch", self.offsets[value])
+        return array, at + offset

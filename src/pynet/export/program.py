@@ -7,61 +7,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import _core, activations
+from .. import activations
 from ..plan import unpack
 from ..reference_ops import OP, Op
+from .emit import CANNOT, ELEMENTWISE, EMIT
 from .memory import Memory
+from .parts import Call, Constant, Value
+from .stream import sequences
 
-__all__ = ["Call", "Constant", "Program", "Value"]
+__all__ = ["Program"]
 
 WIDE = 32  # outputs of a panel of runtime/wide.h
 KINDS = {ident: name for name, ident in OP.items()}
-
-
-class Constant:
-    """An array of a network.
-
-    Attributes
-    ----------
-    name : str
-        "net_kernel_1", ...
-    what : str
-        For the reader: whose it is, how it is laid out.
-    array : one-dimensional array
-    """
-
-    __slots__ = ("array", "name", "what")
-
-    def __init__(self, name: str, what: str, array: np.ndarray):
-        self.name, self.what, self.array = name, what, array
-
-
-class Value:
-    """An argument of a call: a value of the plan."""
-
-    __slots__ = ("number",)
-
-    def __init__(self, number: int):
-        self.number = number
-
-
-class Call:
-    """A call of a function.
-
-    Attributes
-    ----------
-    function : str
-        Name in runtime/*.h.
-    arguments : list
-        Value; Constant; int: a uint32_t; float: a number of the network's dtype; None: NULL.
-    layer : str
-        Whose work it does.
-    """
-
-    __slots__ = ("arguments", "function", "layer")
-
-    def __init__(self, function: str, arguments: list, layer: str):
-        self.function, self.arguments, self.layer = function, arguments, layer
 
 
 class Program:
@@ -72,6 +29,8 @@ class Program:
     model : Model
     wide : bool
         Whether dense layers of 32 outputs and more stand in panels of 32.
+    stream : bool
+        Whether the program computes one step of each sequence, the states of LSTMs being kept by the caller.
 
     Attributes
     ----------
@@ -80,7 +39,13 @@ class Program:
     memory : Memory
         Where the values stand.
     inputs, outputs : list of int
-        Widths.
+        Widths; in a stream of a sequence that of a step.
+    state : int
+        Numbers of the states of a stream.
+    steps : int
+        Of the sequences of a stream; else 1.
+    sequences : set of int
+        The values that are sequences, of a stream.
     macs : int
         Multiply-accumulates of all matrix products.
     wide : bool
@@ -89,10 +54,10 @@ class Program:
     Raises
     ------
     ValueError
-        A layer cannot be written in C, or a parameter is not finite; the message names it.
+        A layer cannot be written in C, or not as a stream, or a parameter is not finite; the message names it.
     """
 
-    def __init__(self, model, wide: bool = True):
+    def __init__(self, model, wide: bool = True, stream: bool = False):
         self.plan, self.arena, self.dtype = model.plan, model.arena, model.dtype
         self.panels, self.wide = wide, False
         self.calls: list[Call] = []
@@ -105,6 +70,12 @@ class Program:
         for op, name in zip(self.ops, self.plan.op_names, strict=True):
             if KINDS[op.kind] not in EMIT:
                 raise ValueError(f"layer {name!r}: {CANNOT.get(KINDS[op.kind], KINDS[op.kind])} cannot be written in C")
+        self.stream, self.steps, self.state = stream, 1, 0
+        self.sequences: set[int] = set()
+        if stream:
+            self.steps, self.sequences = sequences(self, model)
+            for value in self.sequences:
+                self.widths[value] //= self.steps
         self.inputs = [self.widths[v] for v in self.plan.input_values]
         self.outputs = [self.widths[v] for v in self.plan.outputs]
         self.memory = Memory(self.widths)
@@ -124,15 +95,19 @@ class Program:
                     memory.read(value, time)
             memory.written(op.y, time)
             if op.kind == OP["input"] and op.w is None and op.b is None:  # the caller's numbers as they are
-                memory.given[op.y] = f"x{op.slot}"
+                memory.give(op.y, f"x{op.slot}")
             if op.kind == OP["lstm"]:
-                memory.widths[op.z] = 5 * int(self.plan.params[op.w2]["rows"])
+                units = int(self.plan.params[op.w2]["rows"])
+                memory.widths[op.z] = (4 if self.stream else 5) * units
+                if self.stream:
+                    memory.give(op.y, "state", self.state)
+                    self.state += 2 * units
                 memory.written(op.z, time)
         self._results = {}  # number of an output: the value that stands there
         for k, value in enumerate(self.plan.outputs.tolist()):
             memory.read(value, len(self.ops))
             if memory.is_free(value):
-                memory.given[value] = f"y{k}"
+                memory.give(value, f"y{k}")
                 self._results[k] = value
         for op in self.ops:
             if op.kind == OP["concat"] and memory.is_free(op.x):
@@ -152,7 +127,7 @@ class Program:
             if k not in self._results:
                 target = len(self.memory.widths)
                 self.memory.widths.append(self.widths[value])
-                self.memory.given[target] = f"y{k}"
+                self.memory.give(target, f"y{k}")
                 self.layer = f"output {k + 1}"
                 self.call("net_copy", Value(value), Value(target), self.widths[value])
 
@@ -196,6 +171,16 @@ class Program:
             return self.constant(role, "one for all", array[:1]), 0
         return self.constant(role, str(len(array)), array), 1
 
+    def of_a_step(self, value: int, array: np.ndarray) -> np.ndarray:
+        """Return what belongs to one step of a parameter of a value; it must be the same for all steps."""
+        array = array.reshape(-1)
+        if value in self.sequences and len(array) > self.widths[value]:
+            rows = array.reshape(self.steps, -1)
+            if not (rows == rows[0]).all():
+                raise ValueError(f"stream: the numbers of layer {self.layer!r} are not the same for all steps")
+            return rows[0]
+        return array
+
     def kernel(self, matrix: np.ndarray, role: str = "kernel") -> Constant:
         """Return the constant of a matrix [I, O]: panels of 32, 4 and 1 outputs, each row by row."""
         rows, cols = matrix.shape
@@ -224,121 +209,3 @@ class Program:
         """y = x, if it does not stand there already."""
         if self.memory.place(x) != self.memory.place(y):
             self.call("net_copy", Value(x), Value(y), self.widths[x])
-
-
-# ---- the ops ---------------------------------------------------------------------------------------------------------
-
-
-def _input(program: Program, op: Op) -> None:
-    """y = (raw - shift) scale"""
-    if op.w is None and op.b is None:
-        return
-    x = len(program.memory.widths)
-    program.memory.widths.append(program.widths[op.y])
-    program.memory.given[x] = f"x{op.slot}"
-    for p, function, role in ((op.b, "net_shift", "shift"), (op.w, "net_scale", "scale")):
-        if p is not None:
-            constant, step = program.vector(role, program.param(p))
-            program.call(function, Value(x), constant, Value(op.y), program.widths[op.y], step)
-            x = op.y
-
-
-def _dense(program: Program, op: Op) -> None:
-    """y = act(x w + b), a batch norm folded into w and b"""
-    w, b = program.param(op.w), program.bias(op, program.widths[op.y])
-    if op.w2 is not None:
-        _, factor, mean, beta = _norm(program, op, op.p[2])
-        w, b = w * factor, (b - mean) * factor + beta
-    inputs, outputs = w.shape
-    program.macs += inputs * outputs
-    kernel, bias = program.kernel(w), program.constant("bias", str(outputs), b)
-    program.call("net_dense", Value(op.x), kernel, bias, Value(op.y), inputs, outputs)
-    program.activate(op, op.y)
-
-
-def _sparse(program: Program, op: Op) -> None:
-    """y = act(x w + b), of w what pruning has left"""
-    outputs, plan = program.widths[op.y], program.plan
-    values, nibbles = program.param(op.w)[0], op.p[2] == 4
-    n = len(values)
-    counts = np.diff(plan.ends[op.slot : op.slot + outputs], prepend=np.uint32(0)).astype(np.uint32)
-    places = plan.places[op.at : op.at + (-(-n // 2) if nibbles else n)]
-    program.macs += n
-    what = "two steps in a byte" if nibbles else "a step in a byte"
-    arguments = [
-        program.constant("values", f"{n} values of {program.widths[op.x]} x {outputs}", values),
-        program.constant("steps", what, places),
-        program.constant("counts", "values of each output", counts),
-        program.constant("bias", str(outputs), program.bias(op, outputs)),
-    ]
-    program.call(f"net_sparse_{'nibbles' if nibbles else 'bytes'}", Value(op.x), *arguments, Value(op.y), outputs)
-    program.activate(op, op.y)
-
-
-def _activation(program: Program, op: Op) -> None:
-    program.activate(op, op.x)
-
-
-def _add(program: Program, op: Op) -> None:
-    program.call("net_add", Value(op.x), Value(op.x2), Value(op.y), program.widths[op.y])
-
-
-def _concat(program: Program, op: Op) -> None:
-    """y[at : at + width(x)] = x, if x was not written there"""
-    if program.memory.inside.get(op.x) != (op.y, op.at):
-        piece = len(program.memory.widths)
-        program.memory.widths.append(program.widths[op.x])
-        program.memory.put_inside(piece, op.y, op.at)
-        program.call("net_copy", Value(op.x), Value(piece), program.widths[op.x])
-
-
-def _norm(program: Program, op: Op, epsilon: float):
-    """Return gamma, gamma / deviation, mean and beta, in float64."""
-    gamma, beta, mean, variance = (program.param(op.w2 + k)[0].astype(np.float64) for k in range(4))
-    return gamma, gamma / np.sqrt(variance + epsilon), mean, beta
-
-
-def _running_norm(program: Program, op: Op) -> None:
-    """y = (x - mean) gamma / deviation + beta"""
-    n = program.widths[op.y]
-    _, factor, mean, beta = _norm(program, op, op.p[0])
-    named = (("mean", mean), ("factor", factor), ("beta", beta))
-    constants = [program.constant(role, str(n), array) for role, array in named]
-    program.call("net_running_norm", Value(op.x), *constants, Value(op.y), n)
-
-
-def _row_norm(program: Program, op: Op) -> None:
-    """y = (x - mean) / deviation gamma + beta"""
-    n = program.widths[op.y]
-    program.call("net_row_norm", Value(op.x), Value(op.y), n, float(op.p[0]))
-    if op.w is not None:
-        gamma, step = program.vector("gamma", program.param(op.w))
-        program.call("net_scale", Value(op.y), gamma, Value(op.y), n, step)
-    if op.b is not None:
-        beta = program.constant("beta", str(n), program.param(op.b))
-        program.call("net_add", Value(op.y), beta, Value(op.y), n)
-
-
-def _prelu(program: Program, op: Op) -> None:
-    alpha, step = program.vector("alpha", program.param(op.w))
-    program.call("net_prelu", Value(op.x), alpha, Value(op.y), program.widths[op.y], step)
-
-
-def _lstm(program: Program, op: Op) -> None:
-    w, r, b = program.param(op.w), program.param(op.w2), program.param(op.b)
-    (features, gates), units, steps = w.shape, len(r), op.at
-    program.macs += steps * (features + units) * gates
-    mask = None if op.x2 is None else Value(op.x2)
-    constants = [program.kernel(w), program.kernel(r, "recurrent"), program.constant("bias", str(gates), b)]
-    sequence = int(program.widths[op.y] != units)
-    sizes = (steps, features, units, sequence)
-    program.call("net_lstm", Value(op.x), mask, *constants, Value(op.y), Value(op.z), *sizes)
-
-
-EMIT = {
-    "input": _input, "dense": _dense, "sparse": _sparse, "activation": _activation, "add": _add, "concat": _concat,
-    "running_norm": _running_norm, "row_norm": _row_norm, "prelu": _prelu, "lstm": _lstm,
-}  # fmt: skip
-ELEMENTWISE = {OP[name] for name in ("activation", "add", "running_norm", "row_norm", "prelu")}
-CANNOT = {"python": "what is written in Python"}
-assert set(EMIT) <= set(_core.OPS)

@@ -14,6 +14,16 @@ static void net_lstm_cells(const net_real *gates, net_real *c, net_real *h, uint
     }
 }
 
+/* one step: state is h and behind it c, both 0 before the first; gates is memory for [4 units]; mask as below */
+static void net_lstm_step(const net_real *x, const net_real *mask, const net_real *w, const net_real *r,
+                          const net_real *b, net_real *state, net_real *gates, uint32_t features, uint32_t units) {
+    if ((mask == NULL) || (mask[0] > NET_R(0.5))) {
+        net_dense(x, w, b, gates, features, 4U * units);
+        net_dense(state, r, gates, gates, units, 4U * units);
+        net_lstm_cells(gates, &state[units], state, units, 1U);
+    }
+}
+
 /* x [steps][features], work [5 units]; y: the last h, or with `all` the h of each step; where mask (may be NULL) is not
  * above 1/2, a step is left out */
 static void net_lstm(const net_real *x, const net_real *mask, const net_real *w, const net_real *r, const net_real *b,
