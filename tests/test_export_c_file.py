@@ -8,6 +8,7 @@ from pathlib import Path
 
 import c_cases
 import c_programs
+import nets
 import numpy as np
 import pytest
 from c_programs import COMPILERS, CXX, WARNINGS, C, run
@@ -195,6 +196,21 @@ def test_rows_from_data(tmp_path):
     assert not found.inputs[0][5].any()
     pn.export.to_c(small(), tmp_path / "net.c", tests=5, samples=X)
     assert "net_test_x[7][3]" in (tmp_path / "net.c").read_text()
+
+
+def test_rows_of_masks():
+    """Are 0 and 1; at the edges all steps count."""
+    model = nets.NETS["lstm_masked"]("float32")
+    found = vectors.Vectors(model, 6)
+    assert set(found.inputs[1].reshape(-1).tolist()) == {0.0, 1.0}
+    assert (found.inputs[1][6:] == 1).all()
+    assert all(y.any() for y in found.outputs)
+
+
+def test_lines_are_no_longer_than_usual(tmp_path):
+    pn.export.to_c(c_cases.placed("float32"), tmp_path / "net.c")
+    for path in tmp_path.iterdir():
+        assert max(map(len, path.read_text().splitlines())) <= 120
 
 
 def test_without_a_self_test(tmp_path):

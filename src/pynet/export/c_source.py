@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import textwrap
 
 import numpy as np
 
 from .. import _check
 from .._safetensors import write_atomically
-from .c_text import array, check_prefix, comment, number, string
+from .c_text import WIDTH, array, check_prefix, comment, number, string
 from .fragments import linked, renamed
 from .parts import Constant, Value
 from .program import Program
@@ -175,7 +177,7 @@ class _Writer:
             "Uses a static array: one call at a time." if self.static else "Several at a time, if no array is the same."
         )
         lines.append(f"/* Computes {what}.  {how} */")
-        lines.append(f"{self._signature()};")
+        lines.append(_wrapped(f"{self._signature()};"))
         if vectors:
             lines += ["", "/* Returns 0, or how many numbers of the test rows are not what they should be. */"]
             lines.append("int net_selftest(void);")
@@ -212,14 +214,14 @@ class _Writer:
     # ---- net_predict ------------------------------------------------------------------------------------------------
 
     def _predict(self) -> str:
-        lines = [self._signature(), "{"]
+        lines = [_wrapped(self._signature()), "{"]
         calls = [f"    {self._call(call)} /* {comment(call.layer)} */" for call in self.program.calls]
         if self.static and self.program.memory.size:
             lines.append(f"    static net_real scratch[{self.program.memory.size}];")
         for name in (*self.names_x, *self.names_y, *self._memories()):
             if not any(name in _words(call) for call in calls):
                 lines.append(f"    (void){name};")
-        return "\n".join([*lines, *calls, "}"])
+        return "\n".join([*lines, *map(_wrapped, calls), "}"])
 
     def _call(self, call) -> str:
         return f"{call.function}({', '.join(self._argument(a) for a in call.arguments)});"
@@ -275,7 +277,7 @@ class _Writer:
             "    return wrong;",
             "}",
         ]
-        return [*parts, "\n".join(lines)]
+        return [*parts, "\n".join(map(_wrapped, lines))]
 
     def _row(self, table: str, value: int) -> str:
         """Return the place of a test row of a value; in a stream, of step t of it."""
@@ -298,9 +300,13 @@ def _numbered(name: str, n: int) -> list[str]:
     return [name] if n == 1 else [f"{name}{k + 1}" for k in range(n)]
 
 
-def _words(call: str) -> list[str]:
-    import re
+def _wrapped(line: str) -> str:
+    """Return a call or signature in lines of the usual length."""
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(line.lstrip(), WIDTH, initial_indent=indent, subsequent_indent=indent + "    ")
 
+
+def _words(call: str) -> list[str]:
     return re.findall(r"\w+", call.partition("/*")[0])
 
 

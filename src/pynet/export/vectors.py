@@ -59,7 +59,11 @@ class Vectors:
         else:
             order = np.random.default_rng(0).permutation(len(samples[0]))[: 4 * n + 8]
             candidates = [X[order] for X in samples]
-        edges = [np.stack([np.zeros_like(x[0]), LARGE * x[-1]]) for x in candidates]
+        masks = _masks(model)
+        edges = [
+            np.ones_like(x[:2]) if k in masks else np.stack([np.zeros_like(x[0]), LARGE * x[-1]])
+            for k, x in enumerate(candidates)
+        ]
         rows = [np.concatenate(pair) for pair in zip(edges, candidates, strict=True)]
         expected, tolerance = tolerances(model, rows)
         size = [np.abs(y).max(axis=1) for y in expected]
@@ -81,9 +85,9 @@ class Vectors:
 
 def random_rows(model, n: int, seed: int) -> list[np.ndarray]:
     """Return rows like those the model was trained on, as far as the scaling of its inputs tells: normal numbers, as
-    raw values; an array [n, width] of the model's dtype for each input."""
+    raw values; an array [n, width] of the model's dtype for each input.  Masks have 1 in four of five places."""
     rng = np.random.default_rng(seed)
-    inputs = []
+    inputs, masks = [], _masks(model)
     for op in model.plan.ops[model.plan.ops["kind"] == OP["input"]]:
         rows = rng.standard_normal((n, int(model.plan.values[op["y"]]["width"])))
         if op["w"] != _core.NONE:
@@ -91,8 +95,16 @@ def random_rows(model, n: int, seed: int) -> list[np.ndarray]:
             rows = rows / np.where(scale == 0, 1, scale)
         if op["b"] != _core.NONE:
             rows = rows + unpack(model.arena, model.plan.params[op["b"]])
+        if int(op["slot"]) in masks:
+            rows = np.where(rng.random(rows.shape) < 0.8, 1.0, 0.0)
         inputs.append((int(op["slot"]), rows.astype(model.dtype)))
     return [rows for _, rows in sorted(inputs, key=lambda pair: pair[0])]
+
+
+def _masks(model) -> set[int]:
+    """Return the numbers of the inputs that say which steps an LSTM takes."""
+    read = set(model.plan.ops["x2"][model.plan.ops["kind"] == OP["lstm"]].tolist())
+    return {slot for slot, value in enumerate(model.plan.input_values) if value in read}
 
 
 def check_rows(model, samples) -> list[np.ndarray]:
