@@ -127,6 +127,20 @@ def test_class_names(flags, tmp_path):
     assert run(tmp_path / "a").decode().split("|")[:-1] == names
 
 
+def test_the_prefix_reaches_names_and_nothing_else(tmp_path):
+    """Texts, names of files and layers that look like names of ours stay as they are."""
+    model = pn.Sequential([pn.Input(2, name="net_in"), pn.Dense(1, name="NET_out")])
+    model.metadata["classes"] = ["net_profit", "/* net_loss", 'a "NET_" b']
+    pn.export.to_c(model, tmp_path / "net_a.c", prefix="other")
+    source, header = (tmp_path / "net_a.c").read_text(), (tmp_path / "net_a.h").read_text()
+    assert '#include "net_a.h"' in source
+    assert [text for text in model.metadata["classes"] if c_text.string(text) not in source] == []
+    assert "#define OTHER_X_SIZE 2U /* net_in */" in header
+    assert "/* NET_out */" in source
+    left = re.findall(r"\bnet_\w+", re.sub(r'"(?:\\.|[^"\\])*"|/\*.*?\*/', "", source + header, flags=re.DOTALL), re.I)
+    assert left == []
+
+
 def test_a_denormal_weight(tmp_path):
     model = pn.Sequential([pn.Input(1), pn.Dense(1, use_bias=False)])
     model.set_weights([np.array([[1e-42]], np.float32)])
@@ -269,6 +283,9 @@ def test_the_runtime_is_installed_with_the_package():
         ({"prefix": "a" * 41}, ValueError, "1 to 40"),
         ({"prefix": 3}, TypeError, "prefix must be a string, got int"),
         ({"scratch": "heap"}, ValueError, "unknown scratch 'heap'"),
+        ({"math": "no"}, TypeError, "math must be True or False"),
+        ({"wide": 1}, TypeError, "wide must be True or False"),
+        ({"stream": None}, TypeError, "stream must be True or False"),
         ({"tests": -1}, ValueError, "tests must be in 0..1000, got -1"),
         ({"tests": 1.5}, TypeError, "tests must be an integer"),
         ({"samples": np.zeros((2, 4))}, ValueError, "samples: X must have shape"),

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _check
 from .._safetensors import write_atomically
+from ..layer_base import flag
 from .c_text import WIDTH, array, check_prefix, comment, number, string
 from .fragments import linked, renamed
 from .parts import Constant, Value
@@ -91,6 +92,7 @@ def to_c(
     if scratch not in SCRATCH:
         raise _check.unknown("scratch", scratch, SCRATCH)
     tests = _check.integer("tests", tests, 0, 1000)
+    math, wide, stream = flag("math", math), flag("wide", wide), flag("stream", stream)
     rows = None if samples is None else check_rows(model, samples)
     writer = _Writer(
         model, stem, check_prefix(stem if prefix is None else prefix), scratch == "static", math, wide, stream

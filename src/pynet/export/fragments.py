@@ -12,6 +12,7 @@ from importlib import resources
 __all__ = ["linked", "renamed"]
 
 COMMON = ("dense", "sparse", "basic", "activations", "lstm", "selftest")
+NOT_OURS = re.compile(r'"(?:\\.|[^"\\])*"|/\*.*?\*/|\b(?:net|NET)_', re.DOTALL)
 NAME = re.compile(r"\bnet_\w+")
 DEFINED = re.compile(r"^static (?:const )?\w+ (net_\w+)\(", re.MULTILINE)
 
@@ -23,7 +24,8 @@ def blocks(name: str) -> list[str]:
 
 
 def linked(used, dtype: str, math: bool, wide: bool) -> str:
-    """Return the declarations of a dtype, and the functions `used` with all that they use, each after those it uses.
+    """Return the declarations of a dtype, and the functions `used` with all that they use, each after those it uses;
+    with the names that they have in the files.
 
     Parameters
     ----------
@@ -61,5 +63,7 @@ def _needed(line: str, body: str) -> bool:
 
 
 def renamed(text: str, prefix: str) -> str:
-    """Return C text with the prefix of a network instead of net."""
-    return re.sub(r"\bNET_", f"{prefix.upper()}_", re.sub(r"\bnet_", f"{prefix}_", text))
+    """Return C text with the prefix of a network instead of net; strings stay as they are, and comments, which may hold
+    names of the user's."""
+    prefixes = {"net_": f"{prefix}_", "NET_": f"{prefix.upper()}_"}
+    return NOT_OURS.sub(lambda found: prefixes.get(found[0], found[0]), text)

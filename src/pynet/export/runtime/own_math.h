@@ -81,7 +81,7 @@ static net_real net_tanh(net_real x) {
     return (x < NET_R(0.0)) ? y : -y;
 }
 
-/* sin(x): x = n pi/2 + r, |r| <= pi/4; 0 from NET_SIN_MAX on, NaN of an infinite x */
+/* sin(x): x = n pi/2 + r, |r| <= pi/4; 0 where that is not exact enough, NaN of an infinite x */
 static net_real net_sin(net_real x) {
     net_real y = x - x;
     if ((x > -NET_SIN_MAX) && (x < NET_SIN_MAX)) {
