@@ -19,6 +19,7 @@ Train small neural networks on a CPU, and use them.
   pynet evaluate digits.safetensors digits
   pynet predict model.safetensors new.csv --output answers.csv
   pynet prune digits.safetensors digits  a smaller and faster copy
+  pynet export digits.safetensors --c digits.c
 """
 
 TRAIN = """\
@@ -56,13 +57,15 @@ examples:
 """
 
 EXPORT = """\
-Write a saved model for other programs.
+Write a saved model for other programs, in one form or several.
 
---onnx: an ONNX file (needs onnx, pip install "pynet[onnx]"), which ONNX Runtime and others run; the scaling is inside.
+--c FILE.c    one C99 file and its header FILE.h, which need nothing but math.h: docs/c-export.md
+--onnx FILE   an ONNX file (needs onnx, pip install "pynet[onnx]"), which ONNX Runtime and others run: docs/onnx.md
 """
 
 EXPORT_EXAMPLES = """\
 examples:
+  pynet export digits.safetensors --c digits.c
   pynet export digits.safetensors --onnx digits.onnx
 """
 
@@ -261,7 +264,14 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a file written by train, or by model.save")
     group = parser.add_argument_group("what to write, at least one")
+    group.add_argument("--c", metavar="FILE.c", help="one C99 file, and its header FILE.h")
     group.add_argument("--onnx", metavar="FILE", help="an ONNX file")
+    group = parser.add_argument_group("C")
+    group.add_argument("--prefix", metavar="NAME", help="of all names in the file (default: the file's own)")
+    group.add_argument("--static", action="store_true", help="working memory in the file, not from the caller")
+    group.add_argument("--stream", action="store_true", help="of an LSTM: step by step, not a sequence at once")
+    group.add_argument("--no-math", action="store_true", help="without math.h")
+    group.add_argument("--narrow", action="store_true", help="for small processors without vectors")
 
 
 def _train_epilog() -> str:

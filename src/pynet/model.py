@@ -399,6 +399,33 @@ class Model:
         masks = 0 if self.weights.keep is None else self.weights.keep.nbytes
         return self.arena.nbytes + self.plan.places.nbytes + self.plan.ends.nbytes + masks
 
+    def footprint(self, dtype=None, sparse: bool | None = None, stream: bool = False):
+        """Return what the network takes on a device, before anything is flashed.
+
+        Parameters
+        ----------
+        dtype : "float32" or "float64", optional
+            Of the numbers in the C file.  Default: the model's own.
+        sparse : bool, optional
+            True: with pruned layers in compact form, as `compact` makes them; False: without.  Default: as the model
+            is.
+        stream : bool
+            Whether sequences are computed step by step, as `to_c(..., stream=True)` has it.  Default False.
+
+        Returns
+        -------
+        footprint.Footprint
+            With flash, ram, ends and stack in bytes, and macs.
+
+        Raises
+        ------
+        ValueError
+            The dtype is unknown, or a layer cannot be written in C, or not as a stream.
+        """
+        from .footprint import footprint
+
+        return footprint(self, dtype, sparse, stream)
+
     # ---- as text, as a file -----------------------------------------------------------------------------------------
 
     def summary(self, print_fn=print) -> None:
