@@ -1,0 +1,119 @@
+"""Ranges of integer networks: which real numbers the integers of a value shall span, found on data."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from . import _core, _check
+from .arrays import as_inputs, check_finite
+from .plan import Job
+from .quantize_numbers import Quantization
+from .quantize_ops import SEGMENTS
+from .reference import Machine
+
+__all__ = ["METHODS", "choose", "float_values", "some_rows"]
+
+METHODS = ("mse", "minmax", "percentile")
+MAX_ROWS = 2048  # of data that ranges are found on, evenly spaced
+MAX_SAMPLES = 16384  # numbers of a value that a search looks at
+STEPS = 24  # of a search, for each end of a range
+HEADROOM = 2.0  # of 16 bits: data beyond the calibration shall not saturate
+STRIDE = 1_000_003  # a prime: it meets all columns
+
+
+def some_rows(model, X, most: int = MAX_ROWS) -> list[np.ndarray]:
+    """Return at most `most` rows, evenly spaced, of each input; ValueError if there is none or one is not finite."""
+    inputs, n = as_inputs(model, X)
+    if not n:
+        raise ValueError("X must hold at least one row, got none")
+    rows = np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
+    inputs = [x[rows] for x in inputs]
+    for name, x in zip((model.names[v.layer] for v in model.inputs), inputs, strict=True):
+        check_finite("X" if len(inputs) == 1 else f"X[{name!r}]", x)
+    return inputs
+
+
+def float_values(plan, arena, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """Return all values of a plan for rows of data, [n, width], computed by the NumPy machine."""
+    n = len(inputs[0])
+    machine = Machine(plan, arena, rows=n)
+    machine.run(Job(inputs=inputs, rows=n, batch=n, stages=_core.FORWARD), 0, 1)
+    return [machine.value(v) for v in range(len(plan.values))]
+
+
+def choose(what: str, sample, bits: int, method: str, f=None) -> Quantization:
+    """Return the quantisation of a value that takes the numbers of `sample`.
+
+    Parameters
+    ----------
+    what : str
+        For the error.
+    sample : array
+    bits : 8 or 16
+        8: lo..hi of the range, which contains 0, become -128..127.  16: zero is 0, the range is symmetric.
+    method : "mse", "minmax" or "percentile"
+        8 bits: the ends are those of the sample, or those between which 99.8 % of it lie, or, from a grid of shares of
+        the sample's ends, those with the least squared error of f(x).  16 bits without f: twice the largest magnitude;
+        with f the grid, whatever the method.
+    f : callable, optional
+        What is computed of the value, by table.
+
+    Raises
+    ------
+    ValueError
+        The sample is not finite.
+    """
+    sample = np.asarray(sample, np.float64).reshape(-1)
+    if not np.isfinite(sample).all():
+        raise ValueError(f"{what} takes values that are not finite on X")
+    lo, hi = min(float(sample.min()), 0.0), max(float(sample.max()), 0.0)
+    if bits == 16 and f is None:
+        return _symmetric(HEADROOM * max(-lo, hi))
+    if method == "percentile":
+        lo, hi = min(float(np.quantile(sample, 0.001)), 0.0), max(float(np.quantile(sample, 0.999)), 0.0)
+    if bits == 8 and method != "mse":
+        return _asymmetric(lo, hi)
+    if len(sample) > MAX_SAMPLES:
+        sample = sample[np.arange(MAX_SAMPLES) * STRIDE % len(sample)]
+    shares = np.arange(1, STEPS + 1) / STEPS
+    if bits == 16:
+        candidates = [_symmetric(share * max(-lo, hi)) for share in shares]
+    else:
+        los, his = (end * shares if end else [0.0] for end in (lo, hi))
+        candidates = [_asymmetric(a, b) for a in los for b in his]
+    exact = sample if f is None else f(sample)
+    errors = [np.square(_through(q, sample, f) - exact).mean() for q in candidates]
+    return candidates[int(np.argmin(errors[::-1])) * -1 - 1]  # of equal ones the widest
+
+
+def _through(q: Quantization, sample: np.ndarray, f) -> np.ndarray:
+    """Return what is left of f(sample) behind the integers, without those of its own."""
+    integers = q.nearest(sample)
+    if f is None:
+        return (integers - q.zero) * q.scale
+    if q.bits == 8:
+        return f((np.arange(q.lo, q.hi + 1) - q.zero) * q.scale)[integers - q.lo]
+    knots = np.linspace(q.lo, q.hi + 1, SEGMENTS + 1)
+    return np.interp(integers, knots, f(knots * q.scale))
+
+
+def _scale(x: float) -> float:
+    """Return a scale that float32 holds exactly; 1 for a value that is always 0."""
+    return float(np.float32(min(x, float(np.finfo(np.float32).max)))) or 1.0
+
+
+def _symmetric(largest: float) -> Quantization:
+    return Quantization(_scale(largest / 32767), 0, 16)
+
+
+def _asymmetric(lo: float, hi: float) -> Quantization:
+    scale = _scale((hi - lo) / 255)
+    return Quantization(scale, math.floor(-128 - lo / scale + 0.5), 8)
+
+
+def check_method(method) -> str:
+    if method not in METHODS:
+        raise _check.unknown("ranges", method, METHODS)
+    return method
