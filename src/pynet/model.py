@@ -409,7 +409,7 @@ class Model:
         Parameters
         ----------
         X : array-like, as of `predict`
-            Data that looks like what will come: the ranges of all values are found on it, on at most 2048 rows, evenly
+            Data that looks like what will come: the ranges of all values are found on it, on at most 8192 rows, evenly
             spaced.  Of an integer dtype that fits 8 bits, and an Input without scale and shift or with one number for
             each, shift whole: the inputs lose nothing.
         activations : "int8" or "int16"

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from . import _core, _check
+from . import _check, _core
 from .arrays import as_inputs, check_finite
 from .plan import Job
 from .quantize_numbers import Quantization
@@ -16,15 +16,17 @@ from .reference import Machine
 __all__ = ["METHODS", "choose", "float_values", "some_rows"]
 
 METHODS = ("mse", "minmax", "percentile")
-MAX_ROWS = 2048  # of data that ranges are found on, evenly spaced
+MAX_ROWS = 8192  # of data that ranges are found on, evenly spaced; of very wide networks fewer:
+MAX_NUMBERS = 1 << 25  # of all their values
 MAX_SAMPLES = 16384  # numbers of a value that a search looks at
 STEPS = 24  # of a search, for each end of a range
 HEADROOM = 2.0  # of 16 bits: data beyond the calibration shall not saturate
 STRIDE = 1_000_003  # a prime: it meets all columns
 
 
-def some_rows(model, X, most: int = MAX_ROWS) -> list[np.ndarray]:
-    """Return at most `most` rows, evenly spaced, of each input; ValueError if there is none or one is not finite."""
+def some_rows(model, X) -> list[np.ndarray]:
+    """Return at most MAX_ROWS rows, evenly spaced, of each input; ValueError if there is none or one is not finite."""
+    most = max(64, min(MAX_ROWS, MAX_NUMBERS // model.plan.row_elems))
     inputs, n = as_inputs(model, X)
     if not n:
         raise ValueError("X must hold at least one row, got none")

@@ -77,8 +77,8 @@ class IntegerOp:
             if field.name not in self.arrays:
                 self._require(type(value) is int, f"{field.name} is no integer")
                 continue
-            dtype, rank = self.arrays[field.name]
-            dtype = dtype or values[self.y].q.dtype
+            spec, rank = self.arrays[field.name]
+            dtype = np.dtype(spec or values[self.y].q.dtype)
             fits = isinstance(value, np.ndarray) and value.dtype == dtype and value.ndim == rank
             self._require(fits, f"{field.name} is no array of {dtype} with {rank} dimensions")
 

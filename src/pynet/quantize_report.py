@@ -13,7 +13,7 @@ from .quantize_calibrate import float_values
 
 __all__ = ["QuantizationReport", "report"]
 
-ROWS = 4096  # at a time
+ROWS = 1024  # at a time
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,9 @@ class QuantizedModel:
         """
         found = self.predict_integers(X)
         many = isinstance(found, list)
-        real = [self.values[out.value].q.real(q) for out, q in zip(self.outputs, found if many else [found], strict=True)]
+        real = [
+            self.values[out.value].q.real(q) for out, q in zip(self.outputs, found if many else [found], strict=True)
+        ]
         return real if many else real[0]
 
     __call__ = predict
@@ -172,6 +174,18 @@ class QuantizedModel:
 
         save(self, path)
 
+    def summary(self, print_fn=print) -> None:
+        """Print the ops, what their values' integers stand for, and the bytes; `print_fn` receives the text."""
+        rows = [("op", "layer", "width", "bits", "scale", "zero")]
+        named = [("input", i.value) for i in self.inputs] + [(op.kind, op.y) for op in self.ops]
+        for kind, v in named:
+            value = self.values[v]
+            q = value.q
+            rows.append((kind, value.name, str(value.width), str(q.bits), f"{q.scale:.4g}", str(q.zero)))
+        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        print_fn("\n".join([*lines, ", ".join(f"{name} {n}" for name, n in self.footprint().items())]))
+
     def __repr__(self) -> str:
         widths = [",".join(str(self.values[end.value].width) for end in ends) for ends in (self.inputs, self.outputs)]
         return f"<QuantizedModel {' -> '.join(widths)}, {self.footprint()['flash']} bytes of constants>"
@@ -181,18 +195,24 @@ class QuantizedModel:
     def _check(self) -> None:
         """Raise ValueError unless every value is made once, before it is read, and no op can overflow."""
         made = [0] * len(self.values)  # elements that have been written
+        if len({len(example) for example in self.examples}) != 1 or len(self.examples) != len(self.inputs):
+            raise ValueError("each input needs as many examples as the others")
+        if any(self.values[out.value].q.bits != 16 for out in self.outputs):
+            raise ValueError("outputs must have 16 bits")
         for value in self.values:
             if abs(value.q.zero) > MAX_ZERO:
                 raise ValueError(f"{value.name}: its range is too far from 0 for its width")
         for i, example in zip(self.inputs, self.examples, strict=True):
             width, q = self.values[i.value].width, self.values[i.value].q
+            if i.offset == -128 and q.bits != 8:
+                raise ValueError(f"input {i.name!r}: an offset of -128 needs 8 bits")
             if made[i.value]:
                 raise ValueError(f"two inputs write value {i.value}")
             made[i.value] = width
             for array in (i.shift, i.factor):
                 if array.dtype != np.float32 or array.shape not in ((1,), (width,)) or not np.isfinite(array).all():
                     raise ValueError(f"input {i.name!r}: shift and factor must be finite float32 [1] or [{width}]")
-            if example.dtype != q.dtype or example.shape != (len(self.examples[0]), width):
+            if example.dtype != q.dtype or example.ndim != 2 or example.shape[1] != width:
                 raise ValueError(f"input {i.name!r}: the examples must be {q.dtype} [n, {width}]")
         for op in self.ops:
             for v in op.reads:
