@@ -122,9 +122,10 @@ def _value(row: dict) -> Value:
 
 
 def _op(k: int, row: dict, values: list[Value], left: dict) -> IntegerOp:
-    kind = KINDS.get(row.get("kind"))  # type: ignore[arg-type]
-    if kind is None:
-        raise ValueError(f"network: an op of kind {str(row.get('kind'))[:40]!r}, expected one of {', '.join(KINDS)}")
+    given = row.get("kind")
+    if not isinstance(given, str) or given not in KINDS:
+        raise ValueError(f"network: an op of kind {str(given)[:40]!r}, expected one of {', '.join(KINDS)}")
+    kind = KINDS[given]
     arguments: dict = {}
     for name in _integers(kind):
         is_value = name in ("x", "x2", "y")
