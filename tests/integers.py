@@ -82,10 +82,8 @@ class Compiled:
         write_int8(model, source, prefix)
         run(compiler, "-std=c99", *STRICT, *flags, "-shared", "-fPIC", source, "-o", library)
         self.model, self.prefix, self.library = model, prefix, ctypes.CDLL(str(library))
-        self.sizes = dict(
-            line.split()[1:3] for line in source.with_suffix(".h").read_text().splitlines() if line.startswith("#define ")
-            and len(line.split()) == 3
-        )  # fmt: skip
+        lines = [line.split() for line in source.with_suffix(".h").read_text().splitlines()]
+        self.sizes = {line[1]: line[2] for line in lines if line[:1] == ["#define"] and len(line) == 3}
 
     def selftest(self) -> int:
         return getattr(self.library, f"{self.prefix}_selftest")()

@@ -37,14 +37,14 @@ def test_every_net_gives_the_bits_of_numpy(name, tmp_path):
         model, _, quantized = integers.quantized(name, activations)
         compiled = integers.Compiled(quantized, tmp_path, f"a{activations}")
         assert compiled.selftest() == 0
-        rows = zip(integers.rows_for(model, 40, 1), integers.rows_for(model, 20, 2, 30.0), integers.edge_rows(model))
-        assert_same(compiled, quantized, [np.concatenate(parts) for parts in rows])
+        kinds = (integers.rows_for(model, 40, 1), integers.rows_for(model, 20, 2, 30.0), integers.edge_rows(model))
+        assert_same(compiled, quantized, [np.concatenate(parts) for parts in zip(*kinds, strict=True)])
 
 
 @pytest.mark.parametrize("compiler", integers.COMPILERS)
 @pytest.mark.parametrize("level", ["-O0", "-O3"])
 def test_the_whole_test_set_of_the_digits(digits, tmp_path, compiler, level):
-    model, (_, X, _, y) = digits
+    model, (_, X, _, _) = digits
     compiled = integers.Compiled(model, tmp_path, compiler=compiler, flags=(level,))
     assert compiled.selftest() == 0
     assert_same(compiled, model, [X.astype(np.float32)])

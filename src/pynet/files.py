@@ -180,10 +180,10 @@ def read_document(path) -> tuple[dict, dict[str, np.ndarray]]:
         if "pynet" not in metadata:
             raise ValueError("a safetensors file, but not of pynet: its metadata has no entry 'pynet'")
         document = parse_json(metadata["pynet"], "metadata entry 'pynet'")
-        version, kind = document.get("format_version"), document.get("kind")
-        if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        number, kind = document.get("format_version"), document.get("kind")
+        if type(number) is not int or not 1 <= number <= FORMAT_VERSION:
             raise ValueError(
-                f"format_version {version!r}, expected 1..{FORMAT_VERSION} (written by pynet "
+                f"format_version {number!r}, expected 1..{FORMAT_VERSION} (written by pynet "
                 f"{str(document.get('library'))[:40]}; this is {version()})"
             )
         if kind not in ("model", "checkpoint", "quantized"):
