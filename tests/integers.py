@@ -3,9 +3,11 @@
 import ctypes
 import shutil
 import subprocess
+import warnings
 
 import nets
 import numpy as np
+from test_random_graphs import model_of
 
 import pynet as pn
 from pynet import _core
@@ -40,6 +42,19 @@ def edge_rows(model) -> list[np.ndarray]:
         x[6].reshape(-1)[0] = 1e9
         rows.append(x)
     return rows
+
+
+def random_nets(n: int) -> list:
+    """So many random graphs that have an integer form: (model, rows for its inputs)."""
+    made, seed = [], 0
+    while len(made) < n:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of dropout in front of a batch norm: it is only looked at frozen
+            model = model_of(np.random.default_rng(seed))
+        if has_form(model):
+            made.append((model, rows_for(model, 100, seed)))
+        seed += 1
+    return made
 
 
 def as_X(arrays: list):
@@ -77,7 +92,7 @@ class Compiled:
 
     GUARD = 12345
 
-    def __init__(self, model, folder, prefix="net", compiler=COMPILERS[0], flags=("-O1",)):
+    def __init__(self, model, folder, prefix="net", compiler=COMPILERS[0], flags=("-O0",)):
         source, library = folder / f"{prefix}.c", folder / f"{prefix}-{compiler}{''.join(flags)}.so"
         write_int8(model, source, prefix)
         run(compiler, "-std=c99", *STRICT, *flags, "-shared", "-fPIC", source, "-o", library)

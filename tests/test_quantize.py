@@ -1,6 +1,7 @@
 """Integer networks in Python: what they lose, that nothing overflows, reports, files, and what is refused."""
 
 import copy
+import itertools
 import json
 from fractions import Fraction
 
@@ -14,6 +15,7 @@ import pynet as pn
 from pynet import _safetensors, activations, cli, files, quantize_files, quantize_ops
 from pynet.export.c_int8 import write_int8
 from pynet.quantize_calibrate import choose
+from pynet.quantize_memory import places
 from pynet.quantize_numbers import Quantization, factor, half, offset_limit, shift_right
 from pynet.quantize_ops import Value
 from pynet.quantized_model import QuantizedModel
@@ -151,6 +153,15 @@ def test_an_activation_behind_a_sum():
         X = integers.rows_for(model, 400)[0]
         for kind, least in (("int8", 30 if name != "step" else 20), ("int16", 40 if name != "step" else 25)):
             assert min(model.quantize(X, kind).report(X).layers.values()) > least, (name, kind)
+
+
+def test_a_step_decides_by_the_sign_of_the_whole_sum():
+    x = pn.Input(1)
+    model = pn.Model(x, pn.Dense(1, activation="step")(x))
+    model.load_state_dict({"dense_1.kernel": [[1.0]], "dense_1.bias": [0.0]})
+    X = np.arange(-100, 101)[:, None]
+    for kind in ("int8", "int16"):
+        assert model.quantize(X, kind).predict(X) == pytest.approx((X > 0) * 1.0, abs=1e-4)
 
 
 def test_softmax_of_integers():
@@ -328,6 +339,34 @@ def test_values_give_their_place_to_others(digits):
         h = pn.Activation(name)(h)
     chain = pn.Model(x, pn.Dense(2)(h))
     assert chain.quantize(integers.rows_for(chain, 50)[0]).footprint()["ram"] == 40  # one place for all of them
+
+
+def test_nobody_stands_in_a_place_that_is_taken():
+    """Values that live at the same time lie apart, or one is written over the other element by element."""
+    shared = 0
+    for model, X in integers.random_nets(60):
+        quantized = model.quantize(integers.as_X(X))
+        place, total = places(quantized)
+        span = {
+            v: range(at, at + quantized.values[v].width * quantized.values[v].q.bits // 8) for v, at in place.items()
+        }
+        life: dict = {}
+        for t, op in enumerate(quantized.ops):
+            for v in (op.y, *op.reads):
+                life.setdefault(v, []).append(t)
+        assert all(at % 2 == 0 and span[v].stop <= total for v, at in place.items())
+        for u, v in itertools.permutations(place, 2):
+            apart = span[u].stop <= span[v].start or span[v].stop <= span[u].start
+            if apart or max(life[u]) < min(life[v]) or max(life[v]) < min(life[u]):
+                continue
+            older, younger = sorted((u, v), key=lambda w: life[w][0])
+            t = min(life[younger])
+            assert t == max(life[older])
+            assert older in quantized.ops[t].reads
+            assert quantized.ops[t].kind != "dense"
+            assert span[u] == span[v]
+            shared += 1
+    assert shared > 10
 
 
 def test_equal_constants_stand_once():

@@ -6,7 +6,7 @@ import shutil
 import integers
 import numpy as np
 import pytest
-from helpers import assert_same_bits
+from helpers import assert_same_bits, assert_within
 
 import pynet as pn
 from pynet.export.c_int8 import write_int8
@@ -41,6 +41,32 @@ def test_every_net_gives_the_bits_of_numpy(name, tmp_path):
         assert_same(compiled, quantized, [np.concatenate(parts) for parts in zip(*kinds, strict=True)])
 
 
+def ends(which):
+    """Nets whose outputs are inputs, or the same value twice."""
+    x = pn.Input(3)
+    h = pn.Dense(4, activation="relu")(x)
+    return pn.Model(x, {"twice": [h, h], "an input": [x, h, x], "nothing": [x], "read on": [h, pn.Dense(2)(h)]}[which])
+
+
+@pytest.mark.parametrize("which", ["twice", "an input", "nothing", "read on"])
+def test_outputs_that_are_something_else_as_well(which, tmp_path):
+    model = ends(which)
+    quantized = model.quantize(integers.rows_for(model, 50)[0])
+    compiled = integers.Compiled(quantized, tmp_path)
+    assert compiled.selftest() == 0
+    assert_same(compiled, quantized, integers.rows_for(model, 20, 1))
+    quantized.save(tmp_path / "q.safetensors")
+    assert_same(compiled, pn.load(tmp_path / "q.safetensors"), integers.rows_for(model, 20, 2))
+
+
+def test_random_graphs(tmp_path):
+    for k, (model, X) in enumerate(integers.random_nets(24)):
+        quantized = model.quantize(integers.as_X(X), ("int8", "int16")[k % 2])
+        compiled = integers.Compiled(quantized, tmp_path, f"g{k}_")
+        assert compiled.selftest() == 0
+        assert_same(compiled, quantized, X)
+
+
 @pytest.mark.parametrize("compiler", integers.COMPILERS)
 @pytest.mark.parametrize("level", ["-O0", "-O3"])
 def test_the_whole_test_set_of_the_digits(digits, tmp_path, compiler, level):
@@ -65,6 +91,21 @@ def test_no_fused_multiply_add_changes_the_bits(tmp_path):
     native = ("-O3", "-march=native", "-ffp-contract=fast")
     compiled = integers.Compiled(quantized, tmp_path, flags=native)
     assert_same(compiled, quantized, integers.rows_for(model, 3000, 5, 4.0))
+
+
+@pytest.mark.parametrize(("activations", "width"), [("int16", 1000), ("int8", 140_000)])
+def test_sums_of_more_than_32_bits(activations, width, tmp_path):
+    """All weights the largest, and rows at both ends of the range."""
+    x = pn.Input(width)
+    model = pn.Model(x, pn.Dense(2)(x))
+    signs = np.stack([np.ones(width), np.where(np.arange(width) % 2, 1, -1)], axis=1)
+    model.load_state_dict({"dense_1.kernel": signs, "dense_1.bias": [0.5, 0.25]})
+    ends = np.stack([np.full(width, -1.0), np.full(width, 1.0), signs[:, 1], -signs[:, 1]]).astype(np.float32)
+    quantized = model.quantize(ends, activations)
+    assert quantized.ops[0].is_wide(quantized.values)
+    compiled = integers.Compiled(quantized, tmp_path, flags=("-O1", "-DNET_NO_SELFTEST"))
+    assert_same(compiled, quantized, [np.concatenate([ends, 10 * ends])])
+    assert_within(quantized.predict(ends), model.predict(ends), 0.01 * width)
 
 
 def test_whole_numbers_enter_without_floats(digits, tmp_path):

@@ -90,7 +90,7 @@ def restore(document: dict, tensors: dict[str, np.ndarray]) -> QuantizedModel:
 
 def _rows(network: dict, key: str) -> list[dict]:
     rows = network.get(key)
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"network: {key!r} must be a list of objects")
     return rows
 

@@ -195,6 +195,8 @@ class QuantizedModel:
     def _check(self) -> None:
         """Raise ValueError unless every value is made once, before it is read, and no op can overflow."""
         made = [0] * len(self.values)  # elements that have been written
+        if not self.inputs or not self.outputs:
+            raise ValueError("a network needs inputs and outputs")
         if len({len(example) for example in self.examples}) != 1 or len(self.examples) != len(self.inputs):
             raise ValueError("each input needs as many examples as the others")
         if any(self.values[out.value].q.bits != 16 for out in self.outputs):
