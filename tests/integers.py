@@ -13,7 +13,7 @@ import pynet as pn
 from pynet import _core
 from pynet.export.c_int8 import write_int8
 
-WITHOUT = {_core.OPS[kind] for kind in ("lstm", "row_norm", "python")}  # ops that have no integer form
+WITHOUT = {_core.OPS["python"]}  # ops that have no integer form
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion")
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)] or ["cc"]
 
@@ -27,9 +27,11 @@ REFUSED = [name for name in nets.NETS if name not in NETS]
 
 
 def rows_for(model, n: int, seed: int = 0, size: float = 1.0) -> list[np.ndarray]:
-    """Random rows for each input."""
+    """Random rows for each input; of one called mask 0 and 1."""
     rng = np.random.default_rng(seed)
-    return [(size * rng.normal(size=(n, *v.shape))).astype(np.float32) for v in model.inputs]
+    rows = [(size * rng.normal(size=(n, *v.shape))).astype(np.float32) for v in model.inputs]
+    names = [model.names[v.layer] for v in model.inputs]
+    return [(x > 0).astype(np.float32) if name == "mask" else x for name, x in zip(names, rows, strict=True)]
 
 
 def edge_rows(model) -> list[np.ndarray]:

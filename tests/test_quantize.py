@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import math
 from fractions import Fraction
 
 import integers
@@ -18,6 +19,7 @@ from pynet.quantize_calibrate import choose
 from pynet.quantize_memory import places
 from pynet.quantize_numbers import Quantization, factor, half, offset_limit, shift_right
 from pynet.quantize_ops import Value
+from pynet.quantize_row_norm import square_root
 from pynet.quantized_model import QuantizedModel
 
 
@@ -174,6 +176,46 @@ def test_softmax_of_integers():
     exact = activations.get("softmax")(real)
     assert_within(quantized.predict(X), exact, 0.51 / 32767 + 3e-5 * exact)
     assert (quantized.predict_integers(X).argmax(axis=1) == quantized.predict(X).argmax(axis=1)).all()
+
+
+def test_square_roots_are_exact():
+    roots = np.array([0, 1, 2, 3, 1000, 2**20 + 1, 2**26 + 5, 2**30 + 7, 2**31 - 1], np.int64)
+    for v in (roots**2, roots**2 + 2 * roots, np.maximum(roots**2 - 1, 0)):
+        assert square_root(v).tolist() == [math.isqrt(int(x)) for x in v]
+
+
+def test_norms_of_rows():
+    """Of rows of any size, also those without variance and those where epsilon counts."""
+    rng = np.random.default_rng(0)
+    for width, epsilon in ((3, 1e-5), (300, 1e-5), (40, 4.0)):
+        x = pn.Input(width)
+        model = pn.Model(x, pn.LayerNorm(epsilon=epsilon)(x))
+        X = rng.normal(size=(200, width)) * rng.uniform(0.2, 2.0, (200, 1)) + rng.normal(size=(200, 1))
+        X[0] = 0.5
+        for kind, least in (("int8", 25), ("int16", 60)):
+            quantized = model.quantize(X, kind)
+            assert min(quantized.report(X).layers.values()) > least, (width, kind)
+            assert np.abs(quantized.predict(X[:1])).max() < 1e-3
+    with pytest.raises(ValueError, match="layer 'layer_norm_1': its epsilon 4 is too large for values of"):
+        model.quantize(X * 1e-8)
+
+
+def test_an_lstm_skips_what_its_mask_says():
+    x, mask = pn.Input((6, 3)), pn.Input(6)
+    model = pn.Model([x, mask], [pn.LSTM(4)([x, mask]), pn.LSTM(4, return_sequences=True)([x, mask])])
+    X, M = integers.rows_for(model, 100)[0], np.ones((100, 6))
+    M[50:, 3:] = 0.0
+    quantized = model.quantize([X, M])
+    X2 = X.copy()
+    X2[50:, 3:] = 7.0
+    for a, b in zip(quantized.predict([X, M]), quantized.predict([X2, M]), strict=True):
+        assert_same_bits(a, b)
+    last, every = quantized.predict([X, M])
+    assert (every[50:, 5] == every[50:, 2]).all()
+    assert np.abs(last - model.predict([X, M])[0]).max() < 0.02
+    nothing = quantized.predict([X, 0 * M])
+    assert not nothing[0].any()
+    assert not nothing[1].any()
 
 
 def test_more_than_one_method(digits):
@@ -352,7 +394,7 @@ def test_nobody_stands_in_a_place_that_is_taken():
         }
         life: dict = {}
         for t, op in enumerate(quantized.ops):
-            for v in (op.y, *op.reads):
+            for v in (op.y, *op.reads, *op.scratch):
                 life.setdefault(v, []).append(t)
         assert all(at % 2 == 0 and span[v].stop <= total for v, at in place.items())
         for u, v in itertools.permutations(place, 2):
@@ -457,10 +499,11 @@ def leaves(node, path=()):
         yield from leaves(child, (*path, key))
 
 
-def test_no_damaged_file_is_believed(tmp_path):
+@pytest.mark.parametrize("name", ["prelu_everywhere", "lstm_masked", "instance_norm"])
+def test_no_damaged_file_is_believed(name, tmp_path):
     """Every number and every entry of the document changed in several ways: an error, or a network that passed all
     checks and computes without a fault; every array missing, of another type or shape: an error."""
-    _, X, quantized = integers.quantized("prelu_everywhere", "int8")
+    _, X, quantized = integers.quantized(name, "int8")
     quantized.save(tmp_path / "whole.safetensors")
     tensors, metadata = _safetensors.read(tmp_path / "whole.safetensors")
     document = json.loads(metadata["pynet"])

@@ -117,7 +117,7 @@ def test_whole_numbers_enter_without_floats(digits, tmp_path):
     assert_same_bits(compiled.predict([q], integers=True)[0], model.predict_integers(X))
 
 
-@pytest.mark.parametrize("name", ["digits", "dropout_of_a_merge", "prelu_everywhere", "compact", "random_at_the_end"])
+@pytest.mark.parametrize("name", ["digits", "dropout_of_a_merge", "prelu_everywhere", "wide_rows", "lstm_masked"])
 def test_it_is_cpp_too(name, digits, tmp_path):
     model = digits[0] if name == "digits" else integers.quantized(name, "int8")[2]
     write_int8(model, tmp_path / "net.c", "my_Net2")
@@ -126,7 +126,7 @@ def test_it_is_cpp_too(name, digits, tmp_path):
 
 
 @pytest.mark.parametrize("activations", ["int8", "int16"])
-@pytest.mark.parametrize("name", ["digits", "dropout_of_a_merge", "prelu_everywhere", "compact"])
+@pytest.mark.parametrize("name", ["digits", "dropout_of_a_merge", "prelu_everywhere", "wide_rows", "wide_sequences"])
 def test_nothing_is_undefined(name, activations, digits, tmp_path):
     """The self-test, whose rows reach the ends of the range, traps wherever C leaves something undefined."""
     model = digits[0] if name == "digits" else integers.quantized(name, activations)[2]
@@ -151,7 +151,9 @@ def test_integers_alone_and_nobody_to_call(digits, tmp_path):
     assert [name for name in undefined if name not in ("U", "_GLOBAL_OFFSET_TABLE_")] == []
 
 
-@pytest.mark.parametrize("name", ["digits", "prelu_everywhere", "batch_norm_of_input", "pruned_and_shared", "compact"])
+@pytest.mark.parametrize(
+    "name", ["digits", "prelu_everywhere", "pruned_and_shared", "compact", "layer_norm_everywhere", "lstm"]
+)
 def test_footprint_is_what_the_compiler_makes(name, digits, tmp_path):
     for activations in ("int8", "int16"):
         model = digits[0] if name == "digits" else integers.quantized(name, activations)[2]

@@ -7,16 +7,19 @@ behind a dense layer is folded into its weights (Jacob et al. 2018, arXiv:1712.0
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from . import _core, quantize_ops
+from . import _core, activations, quantize_ops
 from .heads import output_names
-from .quantize_calibrate import check_method, choose, float_values, some_rows
+from .quantize_calibrate import check_method, choose, float_machine, some_rows, symmetric
+from .quantize_lstm import GATE_ONE, LSTM
 from .quantize_numbers import Quantization, factor, half, offset_limit
 from .quantize_ops import SOFTMAX_Q, SOFTMAX_RATE, Value, largest
+from .quantize_row_norm import MAX_EPSILON, MAX_NORM, RowNorm, fraction_bits
 from .quantized_input import QuantizedInput
 from .quantized_model import QuantizedModel, QuantizedOutput, check_bits
-from .reference import Machine
 from .reference_ops import OP, Op
 
 __all__ = ["quantize"]
@@ -38,15 +41,14 @@ class _Lowering:
 
     def __init__(self, model, data: list[np.ndarray], bits: int, method: str):
         self.model, self.plan, self.data, self.bits, self.method = model, model.plan, data, bits, method
-        self.machine = Machine(self.plan, model.arena, rows=1)  # knows the ops, and the places of sparse ones
-        self.machine._unpack()
+        for kind, name in zip(self.plan.ops["kind"].tolist(), self.plan.op_names, strict=True):
+            if kind not in LOWER:
+                what = KIND_NAMES[kind]
+                raise ValueError(f"layer {name!r} cannot be quantised: there is no integer form of its op {what!r}")
+        self.machine = float_machine(self.plan, model.arena, data)
+        self.ops = self.machine.ops
+        self.sample = self.machine.values
         self.params = [p.astype(np.float64) for p in self.machine.params]
-        self.ops = [Op(record) for record in self.plan.ops]
-        for op, name in zip(self.ops, self.plan.op_names, strict=True):
-            if op.kind not in LOWER:
-                kind = KIND_NAMES[op.kind]
-                raise ValueError(f"layer {name!r} cannot be quantised: there is no integer form of its op {kind!r}")
-        self.sample = float_values(self.plan, model.arena, data)
         softmaxes = (op.x for op in self.ops if op.kind == OP["activation"] and op.activation.name == "softmax")
         self.fine = {*self.plan.outputs.tolist(), *softmaxes}  # of 16 bits whatever `bits` is
         self.values: list[Value] = []
@@ -145,16 +147,11 @@ class _Lowering:
     def affine(self, x: int, y: int, z: Quantization, w, b, cut: str, table=None) -> quantize_ops.Dense:
         """Return the dense op; z: what its sums become before the table, else y itself."""
         q = self.q(x)
-        scale = np.maximum(np.abs(w).max(axis=0) / 127, np.abs(b) / (q.scale * MAX_BIAS))
-        scale[scale == 0] = 1.0
-        w_oi = np.rint(w / scale).astype(np.int64).T
-        b_o = np.rint(b / (q.scale * scale)).astype(np.int64) - q.zero * w_oi.sum(axis=1)
-        if np.abs(b_o).max() >= 1 << 31:
-            raise ValueError(f"layer {self.name!r}: a bias of {np.abs(b_o).max()} units does not fit 32 bits")
+        w_oi, b_o, scale = self.weights(w, b, q)
         lo, hi = _cut(cut, z)
         nothing = np.zeros(0, self.q(y).dtype)
         op = quantize_ops.Dense(
-            x, y, w_oi.astype(np.int8), b_o.astype(np.int32), np.zeros(len(b_o), np.int32), 0, z.zero, lo, hi,
+            x, y, w_oi, b_o, np.zeros(len(b_o), np.int32), 0, z.zero, lo, hi,
             nothing if table is None else table,
         )  # fmt: skip
         bound = int(op.bounds(q).max())
@@ -164,6 +161,16 @@ class _Lowering:
             m, op.s = factor(q.scale * scale / z.scale, bound, f"layer {self.name!r}")
         op.m = m.astype(np.int32)
         return op
+
+    def weights(self, w: np.ndarray, b: np.ndarray, q: Quantization) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the integers of w [O, I] and b, and the scale of each output's weights; q: of what w multiplies."""
+        scale = np.maximum(np.abs(w).max(axis=0) / 127, np.abs(b) / (q.scale * MAX_BIAS))
+        scale[scale == 0] = 1.0
+        w_oi = np.rint(w / scale).astype(np.int64).T
+        b_o = np.rint(b / (q.scale * scale)).astype(np.int64) - q.zero * w_oi.sum(axis=1)
+        if np.abs(b_o).max() >= 1 << 31:
+            raise ValueError(f"layer {self.name!r}: a bias of {np.abs(b_o).max()} units does not fit 32 bits")
+        return np.ascontiguousarray(w_oi, np.int8), b_o.astype(np.int32), scale
 
     def activation(self, op: Op) -> None:
         act, x = op.activation, self.at[op.x]
@@ -197,6 +204,55 @@ class _Lowering:
     def running_norm(self, op: Op) -> None:
         self.scaled(self.at[op.x], self.value(op.y), *self.norm(op, op.p[0], 0.0))
 
+    def row_norm(self, op: Op) -> None:
+        x, y = self.at[op.x], self.value(op.y)
+        a, b = self.q(x), self.q(y)
+        epsilon = round(max(op.p[0] / a.scale**2 * 4.0 ** fraction_bits(a.bits), 1.0))
+        if epsilon > MAX_EPSILON:
+            raise ValueError(f"layer {self.name!r}: its epsilon {op.p[0]:g} is too large for values of {a.scale:g}")
+        gamma, beta = (np.full(1, x) if p is None else self.params[p][0] for p, x in ((op.w, 1.0), (op.b, 0.0)))
+        gamma, beta = np.broadcast_arrays(gamma, beta)
+        places = beta / b.scale + b.zero
+        m, s = factor(gamma / (b.scale * 65536), MAX_NORM, f"layer {self.name!r}", min(60, offset_limit(places)))
+        c = np.rint(np.ldexp(places, s)).astype(np.int64) + half(s)
+        self.made.append(RowNorm(x, y, epsilon, m.astype(np.int32), c, s, b.lo, b.hi))
+
+    def lstm(self, op: Op) -> None:
+        w, r, b = self.params[op.w], self.params[op.w2], self.params[op.b][0]
+        x, n, steps, states = self.at[op.x], len(r), op.at, self.machine.kept[op]
+        x_btf = self.sample[op.x].astype(np.float64).reshape(len(self.sample[op.x]), steps, -1)
+        above = np.stack([x_btf[:, t] @ w + states[t][6] @ r + b for t in range(steps)])
+        i, f, a, q = np.split(above, 4, axis=2)
+        what, sigmoid, tanh = f"a gate of {self.name!r}", activations.get("sigmoid"), activations.get("tanh")
+        gate = choose(what, [i, f, q], 16, self.method, sigmoid)
+        content = choose(what, a, 16, self.method, tanh)
+        cell = choose(f"the cell of {self.name!r}", [state[5] for state in states], 16, self.method)
+        bits = self.bits_of(op.y)
+        largest_h = max(float(np.abs(state[7]).max()) for state in states)
+        hidden = symmetric(largest_h if bits == 8 else min(1.0, 2 * largest_h), bits)
+        w_gi, b_g, w_scale = self.weights(w, b, self.q(x))
+        r_gu, _, r_scale = self.weights(r, np.zeros(4 * n), hidden)
+        z_scale = np.repeat([gate.scale, gate.scale, content.scale, gate.scale], n)
+        threshold = 0
+        if op.x2 is not None:
+            mask = self.q(self.at[op.x2])
+            threshold = math.floor(mask.zero + 0.5 / mask.scale)
+        one = Quantization(1 / GATE_ONE, 0, 16)
+        (m_f, m_i), s_c = factor([1 / GATE_ONE, 1 / GATE_ONE**2 / cell.scale], 1 << 31, what)
+        m_h, s_h = factor(1 / GATE_ONE**2 / hidden.scale, 1 << 30, what)
+        made = LSTM(
+            x, self.value(op.y, hidden), -1 if op.x2 is None else self.at[op.x2],
+            self.add_value(n, cell, f"{self.name} (cell)"), self.add_value(n, hidden, f"{self.name} (hidden)"),
+            steps, threshold, w_gi, r_gu, b_g, np.zeros(4 * n, np.int32), np.zeros(4 * n, np.int32), 0,
+            int(m_f), int(m_i), s_c, int(m_h), s_h,
+            _table(sigmoid, gate, one), _table(tanh, content, one), _table(tanh, cell, one),
+        )  # fmt: skip
+        bound = 2 * max(int(bounds.max()) for bounds in made.bounds(self.q(x), hidden))
+        ratios = np.concatenate([self.q(x).scale * w_scale / z_scale, hidden.scale * r_scale / z_scale])
+        factors, made.s = factor(ratios, bound, f"layer {self.name!r}")
+        made.m, made.n = np.split(factors.astype(np.int32), 2)
+        self.made.append(made)
+
     def concat(self, op: Op) -> None:
         self.scaled(self.at[op.x], self.value(op.y), [1.0], [0.0], at=op.at)
 
@@ -227,6 +283,8 @@ LOWER = {
     OP["concat"]: _Lowering.concat,
     OP["running_norm"]: _Lowering.running_norm,
     OP["prelu"]: _Lowering.prelu,
+    OP["row_norm"]: _Lowering.row_norm,
+    OP["lstm"]: _Lowering.lstm,
 }
 CUTS = ("identity", "relu", "step")  # activations that need no table
 

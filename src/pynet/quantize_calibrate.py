@@ -13,7 +13,7 @@ from .quantize_numbers import Quantization
 from .quantize_ops import SEGMENTS
 from .reference import Machine
 
-__all__ = ["METHODS", "choose", "float_values", "some_rows"]
+__all__ = ["METHODS", "choose", "float_machine", "some_rows", "symmetric"]
 
 METHODS = ("mse", "minmax", "percentile")
 MAX_ROWS = 8192  # of data that ranges are found on, evenly spaced; of very wide networks fewer:
@@ -37,12 +37,12 @@ def some_rows(model, X) -> list[np.ndarray]:
     return inputs
 
 
-def float_values(plan, arena, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """Return all values of a plan for rows of data, [n, width], computed by the NumPy machine."""
+def float_machine(plan, arena, inputs: list[np.ndarray]) -> Machine:
+    """Return a NumPy machine that holds all values of a plan for rows of data."""
     n = len(inputs[0])
     machine = Machine(plan, arena, rows=n)
     machine.run(Job(inputs=inputs, rows=n, batch=n, stages=_core.FORWARD), 0, 1)
-    return [machine.value(v) for v in range(len(plan.values))]
+    return machine
 
 
 def choose(what: str, sample, bits: int, method: str, f=None) -> Quantization:
@@ -72,7 +72,7 @@ def choose(what: str, sample, bits: int, method: str, f=None) -> Quantization:
         raise ValueError(f"{what} takes values that are not finite on X")
     lo, hi = min(float(sample.min()), 0.0), max(float(sample.max()), 0.0)
     if bits == 16 and f is None:
-        return _symmetric(HEADROOM * max(-lo, hi))
+        return symmetric(HEADROOM * max(-lo, hi))
     if method == "percentile":
         lo, hi = min(float(np.quantile(sample, 0.001)), 0.0), max(float(np.quantile(sample, 0.999)), 0.0)
     if bits == 8 and method != "mse":
@@ -81,7 +81,7 @@ def choose(what: str, sample, bits: int, method: str, f=None) -> Quantization:
         sample = sample[np.arange(MAX_SAMPLES) * STRIDE % len(sample)]
     shares = np.arange(1, STEPS + 1) / STEPS
     if bits == 16:
-        candidates = [_symmetric(share * max(-lo, hi)) for share in shares]
+        candidates = [symmetric(share * max(-lo, hi)) for share in shares]
     else:
         los, his = (end * shares if end else [0.0] for end in (lo, hi))
         candidates = [_asymmetric(a, b) for a in los for b in his]
@@ -106,8 +106,9 @@ def _scale(x: float) -> float:
     return float(np.float32(min(x, float(np.finfo(np.float32).max)))) or 1.0
 
 
-def _symmetric(largest: float) -> Quantization:
-    return Quantization(_scale(largest / 32767), 0, 16)
+def symmetric(largest: float, bits: int = 16) -> Quantization:
+    """Return the quantisation without a zero point that spans -largest..largest."""
+    return Quantization(_scale(largest / ((1 << (bits - 1)) - 1)), 0, bits)
 
 
 def _asymmetric(lo: float, hi: float) -> Quantization:

@@ -4,11 +4,11 @@
 
     {"format_version": 1, "kind": "quantized", "library": "0.1.0", "metadata": {...},
      "network": {"values":  [{"width", "scale", "zero", "bits", "name", "of"}, ...],
-                 "ops":     [{"kind", and its integers}, ...],
+                 "ops":     [{"kind", its integers, "table": whether it has one}, ...],
                  "inputs":  [{"name", "value", "shape", "offset"}, ...],
                  "outputs": [{"name", "value", "shape"}, ...]}}
 
-Arrays are tensors: "op0.w", "input0.shift", "input0.examples" ...; an empty table is not written.
+Arrays are tensors: "op0.w", "input0.shift", "input0.examples" ....
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ import numpy as np
 
 from .files import FORMAT_VERSION, to_json, version, write
 from .graph import check_name
+from .quantize_kinds import KINDS
 from .quantize_numbers import Quantization
-from .quantize_ops import KINDS, IntegerOp, Value
+from .quantize_ops import IntegerOp, Value
 from .quantized_input import QuantizedInput
 from .quantized_model import QuantizedModel, QuantizedOutput
 
 __all__ = ["restore", "save"]
 
 MAX_WIDTH = 1 << 24
+VALUE_FIELDS = {"x": 0, "x2": 0, "y": 0, "cell": 0, "hidden": 0, "mask": -1}  # fields that name a value: the lowest
 
 
 def save(model: QuantizedModel, path) -> None:
@@ -42,7 +44,7 @@ def save(model: QuantizedModel, path) -> None:
             {"width": v.width, "scale": v.q.scale, "zero": v.q.zero, "bits": v.q.bits, "name": v.name, "of": v.of}
             for v in model.values
         ],
-        "ops": [{"kind": op.kind} | {name: getattr(op, name) for name in _integers(type(op))} for op in model.ops],
+        "ops": [_row(op) for op in model.ops],
         "inputs": [
             {"name": i.name, "value": i.value, "shape": list(i.shape), "offset": i.offset} for i in model.inputs
         ],
@@ -56,6 +58,13 @@ def save(model: QuantizedModel, path) -> None:
         "network": network,
     }
     write(path, tensors, {"format": "pynet", "pynet": to_json(document)})
+
+
+def _row(op: IntegerOp) -> dict:
+    """Return what the document says of an op: all but its arrays; "table" tells whether it has one."""
+    row: dict = {name: getattr(op, name) for name in _integers(type(op))}
+    table = {"table": bool(op.table.size)} if "table" in op.arrays else {}  # type: ignore[attr-defined]
+    return {"kind": op.kind} | row | table
 
 
 def _integers(kind: type[IntegerOp]) -> list[str]:
@@ -102,11 +111,12 @@ def _integer(row: dict, key: str, low: int, high: int) -> int:
     return value
 
 
-def _name(row: dict, more: str = "") -> str:
+def _name(row: dict, more: tuple[str, ...] = ()) -> str:
     name = row.get("name")
     if not isinstance(name, str):
         raise ValueError(f"network: 'name' is {str(name)[:40]}, expected a text")
-    check_name(name.removesuffix(more), "'name' in network")
+    plain = next((name.removesuffix(end) for end in more if name.endswith(end)), name)
+    check_name(plain, "'name' in network")
     return name
 
 
@@ -118,7 +128,12 @@ def _value(row: dict) -> Value:
     if bits not in (8, 16):
         raise ValueError(f"network: 'bits' is {bits}, expected 8 or 16")
     q = Quantization(scale, _integer(row, "zero", -(1 << 31), 1 << 31), bits)
-    return Value(_integer(row, "width", 1, MAX_WIDTH), q, _name(row, " (logits)"), _integer(row, "of", -1, 1 << 31))
+    return Value(
+        _integer(row, "width", 1, MAX_WIDTH),
+        q,
+        _name(row, (" (logits)", " (cell)", " (hidden)")),
+        _integer(row, "of", -1, 1 << 31),
+    )
 
 
 def _op(k: int, row: dict, values: list[Value], left: dict) -> IntegerOp:
@@ -128,10 +143,10 @@ def _op(k: int, row: dict, values: list[Value], left: dict) -> IntegerOp:
     kind = KINDS[given]
     arguments: dict = {}
     for name in _integers(kind):
-        is_value = name in ("x", "x2", "y")
-        arguments[name] = _integer(row, name, *((0, len(values) - 1) if is_value else (-(1 << 63), (1 << 63) - 1)))
+        low, high = VALUE_FIELDS.get(name, -(1 << 63)), len(values) if name in VALUE_FIELDS else 1 << 63
+        arguments[name] = _integer(row, name, low, high - 1)
     for name in kind.arrays:
-        if name == "table" and f"op{k}.table" not in left:
+        if name == "table" and row.get("table") is False:
             arguments[name] = np.zeros(0, values[arguments["y"]].q.dtype)
         else:
             arguments[name] = _array(left, f"op{k}.{name}")

@@ -8,7 +8,14 @@ import numpy as np
 
 __all__ = ["constants", "footprint", "places", "wrapper_constants"]
 
-PARTS = {"w": "weights", "b": "biases", "c": "biases", "m": "factors", "n": "factors"}  # others are tables
+PARTS = {
+    "w": "weights",
+    "r": "weights",
+    "b": "biases",
+    "c": "biases",
+    "m": "factors",
+    "n": "factors",
+}  # others are tables
 
 
 def constants(model) -> tuple[dict[str, np.ndarray], dict[tuple[int, str], str]]:
@@ -42,8 +49,9 @@ def places(model) -> tuple[dict[int, int], int]:
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     for t, op in enumerate(model.ops):
-        first.setdefault(op.y, t)
-        for v in (op.y, *op.reads):
+        for v in (op.y, *op.scratch):
+            first.setdefault(v, t)
+        for v in (op.y, *op.reads, *op.scratch):
             last[v] = t
     inside = [v for v in first if v not in outside]
     size = {v: 2 * -(-model.values[v].width * model.values[v].q.dtype.itemsize // 2) for v in inside}

@@ -2,7 +2,8 @@
 
 Letters: B rows of a batch, I inputs, O outputs; x, y are integers [B, width], z_x the integer that stands for 0 in x.
 `run` is NumPy in int64, `check` shows that int32 (where C has it) and int64 hold whatever the data is.
-csrc has no part in this: the same ops in C stand in export/c_int8.py and export/runtime_int8.inc.
+The norms of rows and the LSTM stand in files of their own, the same ops in C in export/c_int8_ops.py and
+export/runtime_int8.inc.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from .quantize_numbers import LIMIT, MAX_FACTOR, MAX_SHIFT, Quantization, half, shift_right
 
-__all__ = ["KINDS", "Add", "Dense", "IntegerOp", "PReLU", "Scale", "Softmax", "Table", "Value", "look_up"]
+__all__ = ["Add", "Dense", "IntegerOp", "PReLU", "Scale", "Softmax", "Table", "Value", "look_up", "magnitude"]
 
 INT32_LIMIT = 1 << 31
 EXACT = 1 << 53  # below it float64 holds every integer: sums of products in a matrix product are exact in any order
@@ -58,6 +59,11 @@ class IntegerOp:
     def reads(self) -> list[int]:
         return [self.x]
 
+    @property
+    def scratch(self) -> list[int]:
+        """Values that nobody else uses."""
+        return []
+
     def constants(self) -> dict[str, np.ndarray]:
         """Return the arrays that stand in flash."""
         return {name: a for name in self.arrays if (a := getattr(self, name)).size}
@@ -86,17 +92,18 @@ class IntegerOp:
         if not truth:
             raise ValueError(f"{self.kind} op that makes value {self.y}: {fault}")
 
-    def _check_shift(self, *factors) -> None:
-        self._require(0 <= self.s <= MAX_SHIFT, "the shift is out of range")  # type: ignore[attr-defined]
+    def check_shift(self, s: int, *factors) -> None:
+        """Raise ValueError unless a shift and the factors that belong to it are in range."""
+        self._require(0 <= s <= MAX_SHIFT, "the shift is out of range")
         for m in factors:
-            self._require(_magnitude(m) <= MAX_FACTOR, "a factor is out of range")
+            self._require(magnitude(m) <= MAX_FACTOR, "a factor is out of range")
 
     def _check_ends(self, q: Quantization) -> None:
         lo, hi = self.lo, self.hi  # type: ignore[attr-defined]
         self._require(q.lo <= lo <= hi <= q.hi, "the ends are out of range")
 
 
-def _magnitude(a) -> int:
+def magnitude(a) -> int:
     """Return the largest |a| as a Python int."""
     a = np.asarray(a)
     return max(abs(int(a.max())), abs(int(a.min()))) if a.size else 0
@@ -148,7 +155,7 @@ class Dense(IntegerOp):
         x, y = values[self.x], values[self.y]
         self._require(self.w.shape == (y.width, x.width), f"w has shape {self.w.shape}")
         self._require(self.b.shape == self.m.shape == (y.width,), "b and m need an element for each output")
-        self._check_shift(self.m)
+        self.check_shift(self.s, self.m)
         self._check_ends(_check_table(self, y.q))
         self._require(abs(self.zero) < 1 << 31, "zero is out of range")
         bounds = self.bounds(x.q)
@@ -194,9 +201,9 @@ class Scale(IntegerOp):
         x, y = values[self.x], values[self.y]
         self._require(len(self.m) == len(self.c) and len(self.m) in (1, x.width), "m and c have the wrong lengths")
         self._require(0 <= self.at <= y.width - x.width, "it writes beyond its value")
-        self._check_shift(self.m)
+        self.check_shift(self.s, self.m)
         self._check_ends(y.q)
-        self._require(_magnitude(self.m) * largest(x.q) + _magnitude(self.c) <= 2 * LIMIT - 1, "it could overflow")
+        self._require(magnitude(self.m) * largest(x.q) + magnitude(self.c) <= 2 * LIMIT - 1, "it could overflow")
 
     def run(self, values, data):
         x, y = data[self.x], values[self.y]
@@ -228,9 +235,9 @@ class PReLU(IntegerOp):
         super().check(values)
         x, y = values[self.x], values[self.y]
         self._require(x.width == y.width and len(self.n) in (1, x.width), "widths differ")
-        self._check_shift(self.m, self.n)
+        self.check_shift(self.s, self.m, self.n)
         self._check_ends(y.q)
-        most = max(abs(self.m), _magnitude(self.n))
+        most = max(abs(self.m), magnitude(self.n))
         self._require(most * largest(x.q) + abs(self.c) <= 2 * LIMIT - 1, "it could overflow")
 
     def run(self, values, data):
@@ -265,7 +272,7 @@ class Add(IntegerOp):
         super().check(values)
         x, x2, y = values[self.x], values[self.x2], values[self.y]
         self._require(x.width == x2.width == y.width, "widths differ")
-        self._check_shift(self.m, self.m2)
+        self.check_shift(self.s, self.m, self.m2)
         self._check_ends(y.q)
         most = abs(self.m) * largest(x.q) + abs(self.m2) * largest(x2.q) + abs(self.c)
         self._require(most <= 2 * LIMIT - 1, "it could overflow")
@@ -320,7 +327,7 @@ class Softmax(IntegerOp):
         x, y = values[self.x], values[self.y]
         self._require(x.width == y.width, "widths differ")
         self._require(y.q.bits == 16 and x.q.bits == 16, "softmax reads and writes 16 bits")
-        self._check_shift(self.m)
+        self.check_shift(self.s, self.m)
         self._require(self.m >= 0 and x.width < 1 << 24, "it could overflow")  # v < 2^47, sum e < 2^54
 
     def run(self, values, data):
@@ -334,5 +341,3 @@ class Softmax(IntegerOp):
 
 SOFTMAX_Q = Quantization(float(np.float32(1 / SOFTMAX_ONE)), 0, 16)
 SOFTMAX_RATE = (1 << FRACTION_BITS) / math.log(2)  # exponents of a softmax per unit of its input
-
-KINDS = {cls.kind: cls for cls in (Dense, Scale, PReLU, Add, Table, Softmax)}

@@ -9,7 +9,7 @@ import numpy as np
 
 from .arrays import as_array, as_inputs
 from .model import Model
-from .quantize_calibrate import float_values
+from .quantize_calibrate import float_machine
 
 __all__ = ["QuantizationReport", "report"]
 
@@ -89,7 +89,7 @@ def report(quantized, X, y=None, model=None) -> QuantizationReport:
     scores = [_Score() for _ in quantized.outputs]
     for first in range(0, n, ROWS):
         rows = [x[first : first + ROWS] for x in arrays]
-        exact = float_values(plan, model.arena, rows)
+        exact = float_machine(plan, model.arena, rows).values
         ours = zip(quantized.inputs, rows, strict=True)
         data = quantized.run([i.integers(x, values[i.value].q) for i, x in ours])
         for k, value in enumerate(values):

@@ -220,7 +220,11 @@ class QuantizedModel:
             for v in op.reads:
                 if made[v] != self.values[v].width:
                     raise ValueError(f"{op.kind} op reads value {v}, which is not complete")
+            if any(made[v] for v in op.scratch) or len(set(op.scratch)) < len(op.scratch):
+                raise ValueError(f"{op.kind} op works in a value that is another's")
             op.check(self.values)
+            for v in op.scratch:
+                made[v] = self.values[v].width
             if made[op.y] != getattr(op, "at", 0):
                 raise ValueError(f"{op.kind} op writes value {op.y} from another place than the one to go on from")
             made[op.y] += self.values[op.x].width if op.kind == "scale" else self.values[op.y].width
