@@ -85,8 +85,9 @@ def choose(what: str, sample, bits: int, method: str, f=None) -> Quantization:
     else:
         los, his = (end * shares if end else [0.0] for end in (lo, hi))
         candidates = [_asymmetric(a, b) for a in los for b in his]
-    exact = sample if f is None else f(sample)
-    errors = [np.square(_through(q, sample, f) - exact).mean() for q in candidates]
+    with np.errstate(all="ignore"):
+        exact = sample if f is None else f(sample)
+        errors = [np.square(_through(q, sample, f) - exact).mean() for q in candidates]
     return candidates[int(np.argmin(errors[::-1])) * -1 - 1]  # of equal ones the widest
 
 
