@@ -210,6 +210,10 @@ def test_an_lstm_skips_what_its_mask_says():
     X2[50:, 3:] = 7.0
     for a, b in zip(quantized.predict([X, M]), quantized.predict([X2, M]), strict=True):
         assert_same_bits(a, b)
+    for kind in ("int8", "int16"):  # a step is taken where its mask is above 1/2
+        one = model.quantize([X, M], kind)
+        for a, b in zip(one.predict([X, M]), one.predict([X, 0.3 + 0.4 * M]), strict=True):
+            assert_same_bits(a, b)
     last, every = quantized.predict([X, M])
     assert (every[50:, 5] == every[50:, 2]).all()
     assert np.abs(last - model.predict([X, M])[0]).max() < 0.02
@@ -596,3 +600,17 @@ def test_parts_that_do_not_fit(digits):
     ):
         with pytest.raises(ValueError, match=message):
             QuantizedModel(**(parts | wrong))
+
+
+def test_an_lstm_has_states_of_its_own():
+    _, _, q = integers.quantized("lstm_stacked", "int8")
+    first, second = (op for op in q.ops if op.kind == "lstm")
+    parts = (q.values, q.ops, q.inputs, q.outputs, q.examples)
+    for field in ("cell", "hidden"):
+        own = getattr(second, field)
+        for other in (getattr(first, field), second.x, q.inputs[0].value):
+            setattr(second, field, other)
+            with pytest.raises(ValueError, match="lstm op works in a value that is another's"):
+                QuantizedModel(*parts)
+        setattr(second, field, own)
+    QuantizedModel(*parts)

@@ -173,6 +173,26 @@ def test_footprint_is_what_the_compiler_makes(name, digits, tmp_path):
         assert int(compiled.sizes[f"N{activations.upper()}_MEMORY"]) == max(found["ram"] // 2, 1)
 
 
+def test_square_roots_are_exact(tmp_path):
+    """Of squares, of what is one less, and of the last number before the next square."""
+    write_int8(integers.quantized("layer_norm", "int8")[2], tmp_path / "net.c")
+    (tmp_path / "main.c").write_text("""
+        #include "net.c"
+        int main(void)
+        {
+            int64_t k;
+            for (k = 1; k < (INT64_C(1) << 31) - 100000; k += k / 1000 + 1) {
+                if (net_root(k * k) != k || net_root(k * k - 1) != k - 1 || net_root(k * k + 2 * k) != k) {
+                    return 1;
+                }
+            }
+            return net_root(0) != 0;
+        }
+    """)
+    integers.run(integers.COMPILERS[0], "-O1", tmp_path / "main.c", "-o", tmp_path / "main")
+    integers.run(tmp_path / "main")
+
+
 def test_the_selftest_notices_a_changed_weight(digits, tmp_path):
     model, _ = digits
     write_int8(model, tmp_path / "net.c")
