@@ -411,7 +411,7 @@ class Model:
         X : array-like, as of `predict`
             Data that looks like what will come: the ranges of all values are found on it, on at most 8192 rows, evenly
             spaced.  Of an integer dtype that fits 8 bits, and an Input without scale and shift or with one number for
-            each, shift whole: the inputs lose nothing.
+            each, shift whole: the inputs lose nothing, and later ones must be whole as well.
         activations : "int8" or "int16"
             Of the values between layers.  Outputs are int16 in both cases.
         ranges : "mse", "minmax" or "percentile"
@@ -424,8 +424,8 @@ class Model:
         Raises
         ------
         TypeError, ValueError
-            X does not fit, is empty or not finite; an unknown word; a layer that has no integer form (LSTM, LayerNorm,
-            InstanceNorm, what is written in Python), or whose sums could overflow: the message names it.
+            X does not fit, is empty or not finite; an unknown word; a layer that has no integer form (written in Python),
+            or whose numbers no integers can hold: the message names it.
         """
         from .quantize import quantize
 

@@ -163,7 +163,7 @@ class _Lowering:
         return op
 
     def weights(self, w: np.ndarray, b: np.ndarray, q: Quantization) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the integers of w [O, I] and b, and the scale of each output's weights; q: of what w multiplies."""
+        """Return the integers of w [I, O] as [O, I], those of b, and the scale of each output's weights; q: of x."""
         scale = np.maximum(np.abs(w).max(axis=0) / 127, np.abs(b) / (q.scale * MAX_BIAS))
         scale[scale == 0] = 1.0
         w_oi = np.rint(w / scale).astype(np.int64).T

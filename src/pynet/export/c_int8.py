@@ -157,7 +157,7 @@ class _Writer:
         return "\n".join(parts)
 
     def _predict(self) -> str:
-        lines = [f"void {self.prefix}_predict_q({self._parameters()}, int16_t *memory)", "{"]
+        lines = [f"void {self.prefix}_predict_q({self._parameters()}, int16_t *memory) {{"]
         for i, op in enumerate(self.model.ops):
             lines.append(f"    {{ /* {comment(self.model.values[op.y].name)}: {op.kind} */")
             for v, name in zip(op.reads, ("in", "in2"), strict=False):

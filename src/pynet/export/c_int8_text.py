@@ -36,7 +36,7 @@ class Runtime:
 
 def function(head: str, *lines: str) -> str:
     """Return the definition of a function."""
-    return "\n".join([head, "{", *(f"    {line}" for line in lines), "}", ""])
+    return "\n".join([f"{head} {{", *(f"    {line}" for line in lines), "}", ""])
 
 
 def loop(n: int, *lines: str) -> list[str]:
