@@ -424,8 +424,8 @@ class Model:
         Raises
         ------
         TypeError, ValueError
-            X does not fit, is empty or not finite; an unknown word; a layer that has no integer form (written in Python),
-            or whose numbers no integers can hold: the message names it.
+            X does not fit, is empty or not finite; an unknown word; a layer that has no integer form, being
+            written in Python, or whose numbers no integers can hold: the message names it.
         """
         from .quantize import quantize
 
