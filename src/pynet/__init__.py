@@ -41,7 +41,7 @@ LATER = ("analysis", "datasets", "export", "logic", "prune", "tabular")  # not n
 
 
 def load(path):
-    """Read a model from a file that Model.save or Trainer.save_checkpoint wrote.
+    """Read a model from a file that Model.save, Trainer.save_checkpoint or QuantizedModel.save wrote.
 
     Parameters
     ----------
@@ -49,16 +49,16 @@ def load(path):
 
     Returns
     -------
-    Model
+    Model, or QuantizedModel
 
     Raises
     ------
     OSError, ValueError
         The file cannot be read, or is damaged; both name it.
     """
-    from .files import load_model
+    from . import files
 
-    return load_model(path)
+    return files.load(path)
 
 
 def cpu_info() -> dict:

@@ -33,7 +33,7 @@ def data_of(model, options, need_target: bool):
 
 def load(options):
     """Return the model, its metadata as far as these commands rely on it checked."""
-    model = pn.load(options.model)
+    model = files.load_model(options.model)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         n = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
         raise ValueError(f"{options.model}: {n}, expected one of each")
@@ -121,7 +121,8 @@ def info(options) -> None:
             print(f"  {name:<40} {array.dtype.name:<8} {list(array.shape)}")
         return
     document, _ = files.read_document(options.model)
-    model = load(options) if "training" in document["metadata"] else pn.load(options.model)
+    trained = "training" in document["metadata"] and document["kind"] != "quantized"
+    model = load(options) if trained else pn.load(options.model)
     show("file", f"{options.model}: {size}, {document['kind']}, written by pynet {document.get('library')}")
     known = model.metadata if "training" in model.metadata else {}
     if known.get("target"):

@@ -10,7 +10,8 @@ pruned ones in the form of compact.py; everything else about a model is one JSON
 and beside it stands, as ``["pynet.plan"]``, the plan that libpynet predicts with (plan_text.py).
 
 A checkpoint holds more tensors (optimizer slots, what callbacks remember) and is a valid model file too.
-Unknown keys are kept out of the way and ignored; an unknown format version is an error.
+Unknown keys are kept out of the way and ignored; an unknown format version is an error.  Integer networks, kind
+"quantized", have "network" in place of "model": see quantize_files.py.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ from .compact_dense import CompactDense
 from .plan_text import plan_text
 
 __all__ = [
+    "load",
     "load_checkpoint",
     "load_model",
     "read",
     "read_document",
     "save_checkpoint",
     "save_model",
+    "to_json",
+    "version",
     "write",
     "write_atomically",
 ]
@@ -78,20 +82,47 @@ def save_model(model, path, extra_tensors: dict[str, np.ndarray] | None = None, 
     document = {
         "format_version": FORMAT_VERSION,
         "kind": "model",
-        "library": _version(),
+        "library": version(),
         "model": model.config(),
         "metadata": getattr(model, "metadata", None) or {},
         **(extra or {}),
     }
-    texts = {"format": "pynet", "pynet": _to_json(document)}
+    texts = {"format": "pynet", "pynet": to_json(document)}
     plan = plan_text(model.plan, tensors)
     if plan:
         texts["pynet.plan"] = plan
     write(path, tensors, texts)
 
 
+def load(path):
+    """Read a model, the model inside a checkpoint, or an integer network.  Known as ``pn.load``.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+
+    Returns
+    -------
+    Model or QuantizedModel
+
+    Raises
+    ------
+    OSError, ValueError
+        As `load_model`.
+    """
+    document, tensors = read_document(path)
+    if document["kind"] != "quantized":
+        return _restored(path, document, tensors)[0]
+    from .quantize_files import restore
+
+    try:
+        return restore(document, tensors)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{_text(path)}: {str(error)[:500]}") from error
+
+
 def load_model(path):
-    """Read a model, or the model inside a checkpoint.  Known as ``pn.load``.
+    """Read a model, or the model inside a checkpoint.
 
     Parameters
     ----------
@@ -106,10 +137,10 @@ def load_model(path):
     OSError
         The file cannot be opened or read.
     ValueError
-        The file is damaged, is no pynet file, or describes an impossible model; the message names the file and the
-        fault.
+        The file is damaged, is no pynet file, holds an integer network, or describes an impossible model; the message
+        names the file and the fault.
     """
-    return _load(path)[0]
+    return _restored(path, *read_document(path))[0]
 
 
 def save_checkpoint(path, model, state: dict, tensors: dict[str, np.ndarray]) -> None:
@@ -142,7 +173,7 @@ def load_checkpoint(path):
     OSError, ValueError
         As `load_model`; ValueError also for a model file that is no checkpoint.
     """
-    model, document, tensors = _load(path)
+    model, document, tensors = _restored(path, *read_document(path))
     state = document.get("state")
     if document["kind"] != "checkpoint" or not isinstance(state, dict):
         raise ValueError(f"{_text(path)}: it holds a model only, expected a checkpoint (from Trainer.save_checkpoint)")
@@ -156,15 +187,15 @@ def read_document(path) -> tuple[dict, dict[str, np.ndarray]]:
         if "pynet" not in metadata:
             raise ValueError("a safetensors file, but not of pynet: its metadata has no entry 'pynet'")
         document = parse_json(metadata["pynet"], "metadata entry 'pynet'")
-        version, kind = document.get("format_version"), document.get("kind")
-        if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        number, kind = document.get("format_version"), document.get("kind")
+        if type(number) is not int or not 1 <= number <= FORMAT_VERSION:
             raise ValueError(
-                f"format_version {version!r}, expected 1..{FORMAT_VERSION} (written by pynet "
-                f"{str(document.get('library'))[:40]}; this is {_version()})"
+                f"format_version {number!r}, expected 1..{FORMAT_VERSION} (written by pynet "
+                f"{str(document.get('library'))[:40]}; this is {version()})"
             )
-        if kind not in ("model", "checkpoint"):
-            raise ValueError(f"kind {str(kind)[:40]!r}, expected 'model' or 'checkpoint'")
-        for key in ("model", "metadata"):
+        if kind not in ("model", "checkpoint", "quantized"):
+            raise ValueError(f"kind {str(kind)[:40]!r}, expected 'model', 'checkpoint' or 'quantized'")
+        for key in ("network" if kind == "quantized" else "model", "metadata"):
             if not isinstance(document.get(key), dict):
                 raise ValueError(f"entry {key!r} is {type(document.get(key)).__name__}, expected an object")
     except ValueError as error:
@@ -172,10 +203,11 @@ def read_document(path) -> tuple[dict, dict[str, np.ndarray]]:
     return document, tensors
 
 
-def _load(path):
+def _restored(path, document: dict, tensors: dict):
     from .restore import model_from_config  # which imports model.py, which imports this module
 
-    document, tensors = read_document(path)
+    if document["kind"] == "quantized":
+        raise ValueError(f"{_text(path)}: it holds an integer network, expected a model; open it with pn.load")
     try:
         model = model_from_config(document["model"], tensors)
     except (TypeError, ValueError) as error:
@@ -189,7 +221,8 @@ def _load(path):
     return model, document, extra
 
 
-def _to_json(document: dict) -> str:
+def to_json(document: dict) -> str:
+    """Return the JSON text of a file; TypeError or ValueError if what the user put into it cannot be written."""
     import json
 
     try:
@@ -201,7 +234,8 @@ def _to_json(document: dict) -> str:
     return text
 
 
-def _version() -> str:
+def version() -> str:
+    """Return the version of this library."""
     from . import __version__
 
     return __version__

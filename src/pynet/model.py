@@ -399,6 +399,8 @@ class Model:
         masks = 0 if self.weights.keep is None else self.weights.keep.nbytes
         return self.arena.nbytes + self.plan.places.nbytes + self.plan.ends.nbytes + masks
 
+    # ---- on devices -------------------------------------------------------------------------------------------------
+
     def footprint(self, dtype=None, sparse: bool | None = None, stream: bool = False):
         """Return what the network takes on a device, before anything is flashed.
 
@@ -425,6 +427,36 @@ class Model:
         from .footprint import footprint
 
         return footprint(self, dtype, sparse, stream)
+
+    def quantize(self, X, activations: str = "int8", ranges: str = "mse"):
+        """Make an integer network of this one: int8 weights, and not one float between input and output.
+
+        Its predictions equal, to the bit, those of the C file that `pynet.export.to_c` writes of it.
+
+        Parameters
+        ----------
+        X : array-like, as of `predict`
+            Data that looks like what will come: the ranges of all values are found on it, on at most 8192 rows, evenly
+            spaced.  Of an integer dtype that fits 8 bits, and an Input without scale and shift or with one number for
+            each, shift whole: the inputs lose nothing, and later ones must be whole as well.
+        activations : "int8" or "int16"
+            Of the values between layers.  Outputs are int16 in both cases.
+        ranges : "mse", "minmax" or "percentile"
+            How int8 ranges are chosen: least squared error, all of the data, or 99.8 % of it.
+
+        Returns
+        -------
+        QuantizedModel
+
+        Raises
+        ------
+        TypeError, ValueError
+            X does not fit, is empty or not finite; an unknown word; a layer that has no integer form, being
+            written in Python, or whose numbers no integers can hold: the message names it.
+        """
+        from .quantize import quantize
+
+        return quantize(self, X, activations, ranges)
 
     # ---- as text, as a file -----------------------------------------------------------------------------------------
 

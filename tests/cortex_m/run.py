@@ -22,8 +22,8 @@ import pynet as pn
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROWS = 200
-FLAGS = ["-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard", "-std=c99", "-O2", "-ffunction-sections",
-         "-fdata-sections", "-Wall", "-Wextra", "-Werror", "-ffreestanding"]  # fmt: skip
+BOARD = ["-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"]
+FLAGS = [*BOARD, "-std=c99", "-O2", "-ffunction-sections", "-fdata-sections", "-Wall", "-Wextra", "-Werror"]
 
 MAIN = """
 #include "net.h"
@@ -91,7 +91,7 @@ def on_board(folder: pathlib.Path, X: np.ndarray, integers: bool):
         run(gcc, *FLAGS, define, "-c", source, "-o", folder / f"{source.stem}.o")
     objects = [folder / f"{name}.o" for name in ("net", "main", "startup")]
     target, mapped = folder / "net.elf", folder / "net.map"
-    run(gcc, *FLAGS[:4], "-nostartfiles", "-Wl,--gc-sections", "-T", HERE / "link.ld", f"-Wl,-Map={mapped}", *objects,
+    run(gcc, *BOARD, "-nostartfiles", "-Wl,--gc-sections", "-T", HERE / "link.ld", f"-Wl,-Map={mapped}", *objects,
         "-lm", "-lc", "-lgcc", "-o", target)  # fmt: skip
     out = run("qemu-system-arm", "-M", "mps2-an386", "-nographic", "-monitor", "none", "-serial", "none",
               "-semihosting-config", "enable=on,target=native", "-kernel", target)  # fmt: skip
