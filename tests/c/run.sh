@@ -1,7 +1,7 @@
 #!/bin/sh
 # run.sh: builds libpynet and its C tests with each compiler and sanitizer that is here, and runs them.
 #
-#   tests/c/run.sh            gcc, clang, ASan+UBSan with both, TSan with both, aarch64 under qemu
+#   tests/c/run.sh            gcc, clang, ASan+UBSan with both, TSan with both; aarch64, arm, s390x under qemu
 #   tests/c/run.sh --short    gcc with ASan+UBSan only
 #
 # One line for each: ok, FAILED (then the log), or SKIPPED and why.  Builds in $TMPDIR/pynet-c, kept for the next time.
@@ -65,15 +65,21 @@ attempt gcc gcc "" .
 attempt clang clang "" .
 attempt gcc-asan gcc address,undefined .
 attempt clang-asan clang address,undefined .
-attempt gcc-tsan gcc thread 'machine|training|pool|obs|example'
-attempt clang-tsan clang thread 'machine|training|pool|obs|example'
+attempt gcc-tsan gcc thread 'machine|training|pool|obs|example|model'
+attempt clang-tsan clang thread 'machine|training|pool|obs|example|model'
 same_bits gcc clang
-if command -v qemu-aarch64 >/dev/null; then
-    attempt aarch64 aarch64-linux-gnu-gcc "" . -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
-        -DCMAKE_C_FLAGS=-DEMULATED=1 \
-        "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64;-L;/usr/aarch64-linux-gnu"
-    same_bits gcc aarch64
-else
-    echo "aarch64: SKIPPED, there is no qemu-aarch64"
-fi
+# emulated NAME COMPILER PROCESSOR SYSROOT TESTS: on another processor
+emulated() {
+    if ! command -v "qemu-$1" >/dev/null; then
+        echo "$1: SKIPPED, there is no qemu-$1"
+        return
+    fi
+    attempt "$1" "$2" "" "$5" -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR="$3" -DCMAKE_C_FLAGS=-DEMULATED=1 \
+        "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-$1;-L;$4"
+}
+emulated aarch64 aarch64-linux-gnu-gcc aarch64 /usr/aarch64-linux-gnu .
+same_bits gcc aarch64
+few='example|model|corpus|plan|kernels|gradient|obs'
+emulated arm arm-linux-gnueabihf-gcc arm /usr/arm-linux-gnueabihf "$few"
+emulated s390x s390x-linux-gnu-gcc s390x /usr/s390x-linux-gnu "$few" # its bytes stand in the other order
 exit $failed
