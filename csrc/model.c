@@ -239,21 +239,24 @@ pn_status pn_model_open_memory(pn_model **model, const void *data, size_t n, cha
     return status;
 }
 
-/* The whole file in one block, at least one byte long; NULL: `fault` says why. */
+/* The whole file, or what else has a path and an end, in one block; NULL: `fault` says why. */
 static void *read_file(const char *path, size_t *n, const char **fault) {
-    char *data = NULL;
-    long end = -1;
     FILE *file = fopen(path, "rb");
-    *fault = "it cannot be opened";
-    if (!file) return NULL;
-    *fault = "it cannot be read";
-    if (fseek(file, 0, SEEK_END) == 0 && (end = ftell(file)) >= 0 && fseek(file, 0, SEEK_SET) == 0) {
-        *n = (size_t)end;
-        data = malloc(*n + 1);
-        if (!data) *fault = PN_OUT_OF_MEMORY;
-        if (data && fread(data, 1, *n, file) != *n) free(data), data = NULL;
+    char *data = NULL;
+    size_t room = 0;
+    *n = 0, *fault = NULL;
+    if (!file) *fault = "it cannot be opened";
+    while (!*fault && *n == room) {
+        room = room ? 2 * room : 1 << 16;
+        char *larger = room > *n ? realloc(data, room) : NULL;
+        if (larger)
+            data = larger, *n += fread(data + *n, 1, room - *n, file);
+        else
+            *fault = PN_OUT_OF_MEMORY;
     }
-    fclose(file);
+    if (file && !*fault && ferror(file)) *fault = "it cannot be read";
+    if (file) fclose(file);
+    if (*fault) free(data), data = NULL;
     return data;
 }
 
