@@ -3,6 +3,7 @@
 import signal
 
 import helpers
+import libpynet
 import numpy as np
 import pytest
 
@@ -58,3 +59,11 @@ def backend(request):
     else:
         with helpers.forced_isa(request.param):
             yield "c"
+
+
+@pytest.fixture(scope="session")
+def libpynet_build(tmp_path_factory):
+    """The directory of a build of the C library and its programs."""
+    folder = tmp_path_factory.mktemp("libpynet")
+    libpynet.build(folder)
+    return folder

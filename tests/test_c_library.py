@@ -1,56 +1,28 @@
 """The C library without Python: it builds, passes its own tests, installs, and serves a program by pkg-config."""
 
 import os
-import pathlib
 import shutil
 import subprocess
-import sys
 
 import nets
 import numpy as np
 import pytest
+from libpynet import ROOT, run, tool
 
 from pynet import _core
 from pynet.files import load_checkpoint
 from pynet.plan import Job
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-
-def tool(name: str) -> str:
-    """Return a program that came with the test requirements, or of the system."""
-    beside = pathlib.Path(sys.executable).with_name(name)
-    found = str(beside) if beside.exists() else shutil.which(name)
-    if not found:
-        pytest.skip(f"{name} comes with the test requirements: pip install .[test]")
-    return found
-
-
-def run(*command, **options) -> str:
-    result = subprocess.run([str(c) for c in command], capture_output=True, text=True, **options)
-    assert result.returncode == 0, f"{command}\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}"
-    return result.stdout + result.stderr
-
-
-@pytest.fixture(scope="module")
-def build(tmp_path_factory):
-    """Configure and build the library with warnings as errors; return its build directory."""
-    folder = tmp_path_factory.mktemp("libpynet")
-    options = ["-DPYNET_PYTHON=OFF", "-DPYNET_DEVELOPER=ON", f"-DCMAKE_INSTALL_PREFIX={folder / 'installed'}"]
-    run(tool("cmake"), "-S", ROOT, "-B", folder, *options, "-DCMAKE_INSTALL_LIBDIR=lib")
-    run(tool("cmake"), "--build", folder, "--parallel", "2")
-    return folder
-
-
-def test_c_tests_pass(build):
-    output = run(tool("ctest"), "--test-dir", build, "--output-on-failure")
+def test_c_tests_pass(libpynet_build):
+    output = run(tool("ctest"), "--test-dir", libpynet_build, "--output-on-failure")
     assert "100% tests passed" in output
     assert "0 tests failed out of 0" not in output
 
 
-def test_installed_library_serves_a_program(build, tmp_path):
-    run(tool("cmake"), "--install", build)
-    prefix = build / "installed"
+def test_installed_library_serves_a_program(libpynet_build, tmp_path):
+    run(tool("cmake"), "--install", libpynet_build)
+    prefix = libpynet_build / "installed"
     pc = (prefix / "lib/pkgconfig/pynet.pc").read_text()
     assert "-lpynet" in pc
     program = tmp_path / "example"
@@ -72,7 +44,7 @@ def flat(arrays) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", SAVED)
-def test_a_saved_net_predicts_the_same_bits_in_c(build, tmp_path, name, dtype):
+def test_a_saved_net_predicts_the_same_bits_in_c(libpynet_build, tmp_path, name, dtype):
     """The example program, on ordinary rows and on zeros, huge, tiny, infinite and missing numbers."""
     model = nets.NETS[name](dtype, 1)
     model.save(tmp_path / "net.safetensors")
@@ -87,7 +59,7 @@ def test_a_saved_net_predicts_the_same_bits_in_c(build, tmp_path, name, dtype):
         job = Job(inputs=[x.reshape(10, -1) for x in inputs], outputs=outputs, rows=10, batch=10)
         job.stages = _core.FORWARD | _core.OUTPUT
         _core.Machine(model.plan, model.arena, rows=10, isa=isa).run(job, 0, 1)
-        printed = run(build / "example_predict", tmp_path / "net.safetensors", input=text,
+        printed = run(libpynet_build / "example_predict", tmp_path / "net.safetensors", input=text,
                       env={**os.environ, "PYNET_ISA": isa})  # fmt: skip
         got = np.array([line.split() for line in printed.splitlines()], dtype)
         np.testing.assert_array_equal(got, flat(outputs), err_msg=isa)
@@ -104,7 +76,7 @@ def test_the_models_of_the_c_tests_are_what_python_predicts(name):
     np.testing.assert_allclose(flat(Y if isinstance(Y, list) else [Y]), tensors["rows.y"], rtol=0, atol=1e-6)
 
 
-def test_example_predict_says_what_is_wrong(build, tmp_path):
+def test_example_predict_says_what_is_wrong(libpynet_build, tmp_path):
     model = nets.NETS["pruned"]("float32", 1)
     model.save(tmp_path / "net.safetensors")
     whole = (tmp_path / "net.safetensors").read_bytes()
@@ -115,7 +87,7 @@ def test_example_predict_says_what_is_wrong(build, tmp_path):
     (tmp_path / "damaged.safetensors").write_bytes(damaged)
 
     def told(name, rows="0 0 0\n"):
-        command = [build / "example_predict", tmp_path / f"{name}.safetensors"]
+        command = [libpynet_build / "example_predict", tmp_path / f"{name}.safetensors"]
         result = subprocess.run(command, input=rows, capture_output=True, text=True)
         assert (result.returncode == 0) == (result.stderr == "")
         return result.stderr
@@ -128,10 +100,10 @@ def test_example_predict_says_what_is_wrong(build, tmp_path):
     assert "a row is too short" in told("net", "0 0")
 
 
-def test_only_the_public_names_are_exported(build):
+def test_only_the_public_names_are_exported(libpynet_build):
     """The shared library shows pn_ functions of pynet.h and nothing of the kernels."""
     nm = shutil.which("nm")
-    library = build / "libpynet.so"
+    library = libpynet_build / "libpynet.so"
     if nm is None or not library.exists():  # macOS has other flags and another suffix; the build above was checked
         return
     names = {line.split()[-1] for line in run(nm, "-D", "--defined-only", library).splitlines()}

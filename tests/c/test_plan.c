@@ -9,8 +9,13 @@
 
 CHECK_PROGRAM
 
-static void put(net *n, size_t at, size_t size, uint64_t number) { /* little-endian, as all that pynet runs on */
-    memcpy((char *)n + at, &number, size);
+static void put(net *n, size_t at, size_t size, uint64_t number) {
+    const union {
+        uint16_t first;
+        uint8_t bytes[2];
+    } order = {1};
+    const size_t skipped = order.bytes[0] ? 0 : sizeof number - size; /* where the lowest bytes come last */
+    memcpy((char *)n + at, (const char *)&number + skipped, size);
 }
 
 static void change(net *n, const fault *f) {

@@ -1,0 +1,175 @@
+"""Files that contradict themselves although their checksums are right: libpynet says what is wrong, and with what."""
+
+import subprocess
+
+import numpy as np
+import pytest
+
+import pynet as pn
+from pynet import files
+from pynet._safetensors import read, write
+from pynet.plan_text import plan_text
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Texts and tensors of a network with a whole kernel, one in bits, one in steps, one in nibbles, and sparse ops."""
+    x = pn.Input(300, scale=np.ones(300))
+    names = ("whole", "bits", "steps", "nibbles", "op_steps", "op_nibbles")
+    h = [pn.Dense(2, name=name)(x) for name in names]
+    model = pn.Model(x, pn.Concat()(h))
+    rng = np.random.default_rng(0)
+    masks = {f"{name}.kernel": rng.random((300, 2)) < share for name, share in (("bits", 0.6), ("steps", 0.02))}
+    masks["nibbles.kernel"] = np.add.outer(np.arange(300), np.arange(2)) % 6 == 0
+    masks |= {"op_steps.kernel": masks["steps.kernel"], "op_nibbles.kernel": masks["nibbles.kernel"]}
+    pn.prune.set_masks(model, masks)
+    model = model.compact(["op_steps", "op_nibbles"])
+    path = tmp_path_factory.mktemp("saved") / "net.safetensors"
+    files.save_model(model, path)
+    tensors, texts = read(path)
+    assert {name.rpartition(".")[2] for name in tensors} >= {"bits", "steps", "nibbles", "counts"}
+    texts.pop("crc32", None)
+    return model, texts, tensors
+
+
+@pytest.fixture
+def told(saved, libpynet_build, tmp_path):
+    """A function of changed tensors (None: gone) and a change of the plan's words: what C says of such a file."""
+    model, texts, tensors = saved
+
+    def told(change=None, words=None):
+        changed = {name: array for name, array in (tensors | (change or {})).items() if array is not None}
+        plan = plan_text(model.plan, changed)
+        if words:
+            import binascii
+
+            text = words(plan[:-8])
+            plan = f"{text}{binascii.crc32(text.encode()):08x}"
+        write(tmp_path / "net.safetensors", changed, texts | {"pynet.plan": plan})
+        command = [str(libpynet_build / "example_predict"), str(tmp_path / "net.safetensors")]
+        result = subprocess.run(command, input="1 " * 300, capture_output=True, text=True)
+        assert (result.returncode == 0) == (result.stderr == "")
+        return result.stderr.strip().rpartition("net.safetensors: ")[2]
+
+    assert told() == ""
+    return told
+
+
+def value(array, at, number):
+    """Return a copy with another element."""
+    copy = array.copy()
+    copy.reshape(-1)[at] = number
+    return copy
+
+
+def test_whole_parameters(told, saved):
+    kernel = saved[2]["whole.kernel"]
+    for changed, text in (
+        (None, "is missing"),
+        (kernel.T, "has another type or shape than the plan says"),
+        (kernel[:-1], "has another type or shape than the plan says"),
+        (kernel.astype(np.float64), "has another type or shape than the plan says"),
+        (kernel.view(np.uint32), "has another type or shape than the plan says"),
+        (value(kernel, 5, np.nan), "has NaN or infinite values"),
+        (value(kernel, -1, np.inf), "has NaN or infinite values"),
+    ):
+        assert told({"whole.kernel": changed}) == f"parameter 'whole.kernel' {text}"
+    assert told({"whole.bias": saved[2]["whole.bias"][None]}) == ""  # [1, 2] is as good as [2]
+
+
+def test_bits(told, saved):
+    values, bits = saved[2]["bits.kernel.values"], saved[2]["bits.kernel.bits"]
+    for changed, text in (
+        ({"values": values[:-1]}, "has fewer values than its bits say"),
+        ({"values": np.append(values, values[:1])}, "has more values than its bits say"),
+        ({"values": value(values, 3, -np.inf)}, "has NaN or infinite values"),
+        ({"values": values.astype(np.float64)}, "has another type than the plan says"),
+        ({"values": None}, "is missing"),
+        ({"bits": bits[:-1]}, "has not one bit for each weight"),
+        ({"bits": np.append(bits, bits[:1])}, "has not one bit for each weight"),
+        ({"bits": bits.astype(np.uint32)}, "has not one bit for each weight"),
+        ({"bits": None}, "is neither whole nor pruned"),
+    ):
+        change = {f"bits.kernel.{key}": array for key, array in changed.items()}
+        assert told(change) == f"parameter 'bits.kernel' {text}"
+
+
+@pytest.mark.parametrize("form", ["steps", "nibbles"])
+def test_steps(told, saved, form):
+    parts = {key: saved[2][f"{form}.kernel.{key}"] for key in ("values", "counts", form)}
+    values, counts, steps = parts["values"], parts["counts"], parts[form]
+    more = counts + np.array([0, 2], np.uint32)
+    for changed, text in (
+        ({"values": values[:-2]}, "has counts, values and steps that do not fit each other"),
+        ({"counts": counts[:-1]}, "has counts, values and steps that do not fit each other"),
+        ({"counts": counts.astype(np.float32)}, "has counts, values and steps that do not fit each other"),
+        ({form: steps[:-1]}, "has counts, values and steps that do not fit each other"),
+        ({form: steps.astype(np.uint32)}, "has counts, values and steps that do not fit each other"),
+        ({form: None}, "is neither whole nor pruned"),
+        ({"counts": None}, "is neither whole nor pruned"),
+        ({"counts": more}, "has fewer values than its counts say"),
+        ({"counts": value(counts, 1, 0)}, "has more values than its counts say"),
+        ({form: value(steps, 0, 0)}, "has steps that lead outside of its inputs"),
+        ({form: np.full_like(steps, 255)}, "has steps that lead outside of its inputs"),
+        ({"values": value(values, 0, np.nan)}, "has NaN or infinite values"),
+    ):
+        change = {f"{form}.kernel.{key}": array for key, array in changed.items()}
+        assert told(change) == f"parameter '{form}.kernel' {text}"
+
+
+@pytest.mark.parametrize("form", ["steps", "nibbles"])
+def test_sparse_ops(told, saved, form):
+    name = f"op_{form}.kernel"
+    values, counts, steps = (saved[2][f"{name}.{key}"] for key in ("values", "counts", form))
+    missing = "the places of a sparse op are missing or do not fit"
+    for changed, text in (
+        ({form: None}, missing),
+        ({"counts": None}, missing),
+        ({"counts": counts[:-1]}, missing),
+        ({"counts": counts.astype(np.float32)}, missing),
+        ({form: steps.astype(np.uint32)}, missing),
+        ({form: np.full_like(steps, 255)}, "lies outside of 300 inputs"),
+        ({form: value(steps, 0, 0)}, "lies outside of 300 inputs"),
+        ({"counts": counts + np.uint32(2)}, "has shape 1 x"),
+        ({"counts": np.array([counts.sum() + 6, 2**32 - 6], np.uint32)}, "descend"),
+        ({"values": values[:-1]}, "has another type or shape than the plan says"),
+        ({"values": value(values, 0, np.nan)}, "has NaN or infinite values"),
+    ):
+        assert text in told({f"{name}.{key}": array for key, array in changed.items()}), (changed.keys(), text)
+
+
+def test_plans(told, saved):
+    """Words that are no plan, and plans of networks that cannot be."""
+    plain = plan_text(saved[0].plan, saved[2])[:-8]
+    ops = plain.index(" 1 0 16 - - 0 - ")  # the input
+    no_plan = "the entry 'pynet.plan' of the metadata is not a plan"
+    for words, text in (
+        (lambda plan: plan.replace("1 float32", "2 float32", 1), "a plan of another version of the format"),
+        (lambda plan: plan.replace("float32", "float16"), no_plan),
+        (lambda plan: plan[:-10], no_plan),
+        (lambda plan: plan + "7 ", no_plan),
+        (lambda plan: plan.replace(" 300 ", "  300 ", 1), no_plan),
+        (lambda plan: plan.replace(" 300 ", " 16777217 ", 1), no_plan),
+        (lambda plan: plan.replace(" 300 ", " 4294967596 ", 1), no_plan),
+        (lambda plan: plan.replace(" 300 ", " 18446744073709551916 ", 1), no_plan),
+        (lambda plan: plan.replace(" 300 ", " 30a ", 1), no_plan),
+        (lambda plan: "1 float32 2" + plan[11:], "the plan reads an input twice, or not at all"),
+        (lambda plan: plan[:ops] + " 15" + plan[ops + 2 :], "an op that does not belong into a network that predicts"),
+        (lambda plan: plan[:ops] + " 8" + plan[ops + 2 :], "an op that does not belong into a network that predicts"),
+        (lambda plan: plan.replace("whole.kernel 300 2", "whole.kernel 16777216 16777216"), no_plan),
+        (lambda plan: plan.replace("whole.kernel 300 2", "whole.kernel 16777216 16"), "more memory than such a file"),
+        (lambda plan: plan.replace("whole.kernel 300 2", "whole.kernel 300 3"), "has another type or shape"),
+        (lambda plan: plan.replace("whole.kernel", "whole.nothing"), "parameter 'whole.nothing' is missing"),
+    ):
+        assert text in told(words=words), text
+
+
+def test_sums_of_widths(told):
+    """Columns are numbers of 32 bits: 300 values of 2^24 columns are too many."""
+
+    def many(plan):
+        head, _, rest = plan.partition(" 8 300 ")  # 8 values, the input of 300
+        assert rest
+        return f"{head} 308 {'16777216 ' * 300}300 {rest}"
+
+    assert told(words=many) == "the entry 'pynet.plan' of the metadata is not a plan"
