@@ -100,6 +100,40 @@ def test_example_predict_says_what_is_wrong(libpynet_build, tmp_path):
     assert "a row is too short" in told("net", "0 0")
 
 
+CPP = """
+#include "pynet.hpp"
+#include <iostream>
+int main(int, char **words) {
+    try {
+        pynet::Model model(words[1]);
+        pynet::Predictor<float> predict(model, 2);
+        for (float y : predict({1, 2, 3, 4, 5, 6, 7, 8, 9})) std::cout << y << " ";
+        pynet::Predictor<double> other(model);
+    } catch (const pynet::Error &error) {
+        std::cout << error.status << " " << error.what();
+    }
+}
+"""
+
+
+def test_a_program_in_cpp(libpynet_build, tmp_path):
+    compiler = shutil.which("c++")
+    if not compiler:
+        pytest.skip("there is no C++ compiler")
+    (tmp_path / "main.cpp").write_text(CPP)
+    flags = ["-std=c++11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{ROOT / 'csrc'}"]
+    libraries = [libpynet_build / "libpynet.a", "-lm", "-lpthread"]
+    run(compiler, *flags, tmp_path / "main.cpp", *libraries, "-o", tmp_path / "main")
+    model = nets.NETS["pruned"]("float32", 1)
+    model.save(tmp_path / "net.safetensors")
+    out = run(tmp_path / "main", tmp_path / "net.safetensors").split(maxsplit=6)
+    expected = model.predict(np.arange(1, 10, dtype=np.float32).reshape(3, 3)).reshape(-1)
+    np.testing.assert_allclose(np.array(out[:6], np.float32), expected, rtol=1e-5)
+    assert out[6] == "2 the numbers of the model are of the other type, float or double"
+    missing = run(tmp_path / "main", tmp_path / "nowhere")
+    assert missing == f"9 {tmp_path / 'nowhere'}: it cannot be opened"
+
+
 def test_only_the_public_names_are_exported(libpynet_build):
     """The shared library shows pn_ functions of pynet.h and nothing of the kernels."""
     nm = shutil.which("nm")

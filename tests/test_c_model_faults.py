@@ -115,6 +115,9 @@ def test_steps(told, saved, form):
     ):
         change = {f"{form}.kernel.{key}": array for key, array in changed.items()}
         assert told(change) == f"parameter '{form}.kernel' {text}"
+    if form == "steps":  # a byte of no distance is no place; of half a byte it fills up
+        change = {"steps.kernel.steps": value(steps, 1, 0)}
+        assert told(change) == "parameter 'steps.kernel' has steps that lead outside of its inputs"
 
 
 @pytest.mark.parametrize("form", ["steps", "nibbles"])
