@@ -31,7 +31,18 @@ static const pn_entry *find(const char *list, int id) {
 }
 
 int pn_activation_known(int id) { return find("activation", id) != NULL; }
-int pn_activation_needs_x(int id) { return find("activation", id)->extra == X; }
+
+/* Asked in every step: looking it up in the roll-call was 5 % of the instructions of a step of 4-32-32-1 @1. */
+int pn_activation_needs_x(int id) {
+#define ACT(id, NAME, needs, forward, derivative) [id] = needs == X,
+#define ACT_ROW(id, NAME, needs)                  [id] = needs == X,
+    static const uint8_t table[PN_N_ACTS] = {
+#include "activations.def"
+    };
+#undef ACT
+#undef ACT_ROW
+    return table[id];
+}
 int pn_optimizer_slots(int id) { return find("optimizer", id) ? find("optimizer", id)->extra : -1; }
 
 int pn_op_predicts(int kind) {
