@@ -1,4 +1,4 @@
-"""One row predicted in C by libpynet, without Python, and the sizes of the library.
+"""One row predicted in C by libpynet, without Python; what pruned networks take in memory; the sizes of the library.
 
 python benchmarks/predict.py [--json FILE] [--rounds 15]
 """
@@ -37,6 +37,24 @@ def saved(widths, folder: str) -> bytes:
     return path.encode()
 
 
+def pruned(lib, folder: str) -> dict[str, list[int]]:
+    """Print and return bytes of LeNet-300-100, dense and pruned by magnitude: its file; open in C; and with a machine."""
+    sizes, path = {}, os.path.join(folder, "pruned.safetensors")
+    hidden = [pn.Dense(300, activation="relu"), pn.Dense(100, activation="relu")]
+    model = pn.Sequential([pn.Input(784), *hidden, pn.Dense(10, activation="softmax")])
+    print("784-300-100-10, bytes: file, open in C, with a machine for one row; dense over pruned")
+    for share in (0.0, 0.8, 0.9, 0.95):
+        if share:
+            pn.prune.magnitude(model, sparsity=share)
+        (model.compact() if share else model).save(path)
+        machine = ctypes.c_longlong()
+        open_in_c = lib.model_bytes(path.encode(), ctypes.byref(machine))
+        sizes[f"{share:.0%}"] = row = [os.path.getsize(path), open_in_c, open_in_c + machine.value]
+        ratios = "  ".join(f"{n:9d} {dense / n:5.2f}" for n, dense in zip(row, sizes["0%"], strict=True))
+        print(f"{share:>12.0%} {ratios}")
+    return sizes
+
+
 def library_bytes(options, folder: str) -> int:
     """Return the bytes of the shared library, stripped."""
     root, target = os.path.dirname(HERE), os.path.join(folder, "stripped")
@@ -63,6 +81,9 @@ def main() -> None:
             seconds = statistics.median(lib.predict_seconds(path, 20000) for _ in range(chosen.rounds))
             result["seconds"][name] = seconds
             print(f"{name:>12s} {seconds * 1e6:7.3f} us")
+        lib.model_bytes.restype = ctypes.c_longlong
+        lib.model_bytes.argtypes = [ctypes.c_char_p, ctypes.POINTER(ctypes.c_longlong)]
+        result["pruned"] = pruned(lib, folder)
     print("libpynet.so, stripped")
     for name, options in BUILDS.items():
         with tempfile.TemporaryDirectory() as folder:
