@@ -38,7 +38,7 @@ def saved(widths, folder: str) -> bytes:
 
 
 def pruned(lib, folder: str) -> dict[str, list[int]]:
-    """Print and return bytes of LeNet-300-100, dense and pruned by magnitude: its file; open in C; and with a machine."""
+    """Print and return bytes of LeNet-300-100, dense and pruned by magnitude: its file, open in C, with a machine."""
     sizes, path = {}, os.path.join(folder, "pruned.safetensors")
     hidden = [pn.Dense(300, activation="relu"), pn.Dense(100, activation="relu")]
     model = pn.Sequential([pn.Input(784), *hidden, pn.Dense(10, activation="softmax")])
