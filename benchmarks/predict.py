@@ -79,6 +79,8 @@ def main() -> None:
         for name, widths in NETS.items():
             path = saved(widths, folder)
             seconds = statistics.median(lib.predict_seconds(path, 20000) for _ in range(chosen.rounds))
+            if seconds < 0:
+                raise SystemExit(f"libpynet does not open the network {name}")
             result["seconds"][name] = seconds
             print(f"{name:>12s} {seconds * 1e6:7.3f} us")
         lib.model_bytes.restype = ctypes.c_longlong

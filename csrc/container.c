@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_HEADER = 1 << 20, MAX_TENSORS = 4096, MAX_DIM = 1 << 24, MAX_NAME = 256 };
+enum { MAX_HEADER = 1 << 22, MAX_TENSORS = 4096, MAX_DIM = 1 << 24, MAX_NAME = 256 };
 
 typedef struct scanner {
     const char *at, *end;
@@ -32,8 +32,8 @@ static int take_string(scanner *s, pn_text *text) {
     if (!take(s, '"')) return 0;
     text->at = s->at;
     while (s->at < s->end && *s->at != '"') {
-        if ((unsigned char)*s->at < 0x20) return 0;
         if (*s->at == '\\' && ++s->at == s->end) return 0;
+        if ((unsigned char)*s->at < 0x20) return 0;
         s->at++;
     }
     text->length = (size_t)(s->at - text->at);
@@ -125,11 +125,11 @@ const char *pn_container_read(pn_container *c, const void *file, size_t size) {
     if (size < 8) return "not a safetensors file: shorter than 8 bytes";
     for (int i = 7; i >= 0; i--) length = length << 8 | bytes[i];
     if (length > size - 8 || length > MAX_HEADER)
-        return "not a safetensors file, or cut short: its header is longer than the file or than 1 MiB";
+        return "not a safetensors file, or cut short: its header is longer than the file or than 4 MiB";
     scanner s = {(const char *)bytes + 8, (const char *)bytes + 8 + length};
     const uint8_t *data = bytes + 8 + length;
 
-    uint32_t most = 0; /* every tensor has a ':' of its own, and more */
+    uint32_t most = 0; /* every tensor has two '[' of its own */
     for (const char *p = s.at; p < s.end; p++) most += *p == '[';
     most = most / 2 < MAX_TENSORS ? most / 2 : MAX_TENSORS;
     c->tensors = calloc(most ? most : 1, sizeof *c->tensors);

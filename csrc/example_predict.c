@@ -28,7 +28,6 @@ static void print_number(pn_dtype dtype, const void *at, long i, char behind) {
 }
 
 int main(int n, char **words) {
-    enum { MOST = 16 };
     if (n != 2) return give_up("usage", "example_predict MODEL < rows");
 
     /* 1. The model: read once, never written again. */
@@ -38,8 +37,8 @@ int main(int n, char **words) {
     const pn_dtype dtype = pn_model_dtype(model);
 
     /* 2. Memory for the rows, and scratch for a machine: all that predicting will ever need. */
-    const void *x[MOST];
-    void *y[MOST], *scratch = malloc(pn_model_scratch(model, 1));
+    const void *x[PN_MOST_ENDS];
+    void *y[PN_MOST_ENDS], *scratch = malloc(pn_model_scratch(model, 1));
     long features = 0, answers = 0;
     for (uint32_t i = 0; i < pn_model_inputs(model); i++) features += pn_model_input_width(model, i);
     for (uint32_t k = 0; k < pn_model_outputs(model); k++) answers += pn_model_output_width(model, k);

@@ -184,6 +184,7 @@ static pn_status check(const pn_plan *plan, pn_dtype dtype, int64_t rows, const 
 /* Makes a machine in memory that is 0: so the padding of every value starts. */
 static pn_status settle(pn_machine **machine, char *memory, const pn_plan *plan, pn_dtype dtype, int64_t rows,
                         const pn_arenas *arenas, const char *isa, int n_threads) {
+    pn_process(); /* what the first call in a process does, so that predicting does not */
     const pn_status known = isa ? PN_OK : pn_isa_default(&isa);
     const pn_isa *found = known == PN_OK ? pn_isa_find(isa) : NULL;
     if (!found) return PN_NO_ISA;
@@ -304,14 +305,12 @@ pn_status pn_predict_one(pn_machine *m, const void *x, void *y) {
     return pn_run(m, &job, 0, 1, 1e9, &done);
 }
 
-enum { MOST_ENDS = 16 }; /* inputs, and outputs, of a network */
-
 pn_status pn_predict(pn_machine *m, int64_t rows, const void *const *x, void *const *y) {
     const pn_plan *plan = &m->plan;
     const int64_t size = m->dtype == PN_F64 ? 8 : 4;
     const uint32_t type = m->dtype == PN_F64 ? PN_FLOAT64 : PN_FLOAT32;
-    pn_array inputs[MOST_ENDS] = {{0}}, outputs[MOST_ENDS] = {{0}};
-    if (plan->n_inputs > MOST_ENDS || plan->n_outputs > MOST_ENDS) return PN_BAD_ARGUMENT;
+    pn_array inputs[PN_MOST_ENDS] = {{0}}, outputs[PN_MOST_ENDS] = {{0}};
+    if (plan->n_inputs > PN_MOST_ENDS || plan->n_outputs > PN_MOST_ENDS) return PN_BAD_ARGUMENT;
     for (uint32_t i = 0; i < plan->n_ops && plan->ops[i].kind == PN_OP_input; i++) { /* they come first */
         const uint32_t slot = plan->ops[i].slot, width = plan->values[plan->ops[i].y].width;
         inputs[slot] = (pn_array){(void *)(uintptr_t)x[slot], width * size, size, width, type};

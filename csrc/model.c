@@ -114,13 +114,17 @@ static const char *fill_from_steps(const filling *f, const parts *q) {
     return e == n ? NULL : "has more values than its counts say";
 }
 
-static const char *fill(const filling *f, uint32_t expected) {
+static const char *fill(const filling *f, uint32_t expected, uint64_t *left) {
     const pn_tensor *own = pn_container_find(f->c, f->name, ""), *whole = pn_container_find(f->c, f->kernel, "");
     const parts q = find_parts(f);
     const pn_tensor *all[] = {whole, q.values, q.counts, q.steps, q.nibbles, q.bits};
     uint32_t crc = 0;
-    for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-        if (all[k]) crc = pn_crc32(crc, all[k]->bytes, all[k]->size);
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+        if (!all[k]) continue;
+        if (all[k]->size > *left) return "has tensors that other parameters have too";
+        *left -= all[k]->size;
+        crc = pn_crc32(crc, all[k]->bytes, all[k]->size);
+    }
     if (!own && !q.values) return "is missing";
     if (PN_CRC_DIFFERS(crc, expected)) return "does not match its checksum: the file is damaged";
     if (own) return fill_plain(f, own);
@@ -156,11 +160,20 @@ static const char *count_places(pn_model *m, const pn_container *c) {
     return NULL;
 }
 
+static const pn_op *first_with(const pn_plan *plan, uint32_t w) { /* sparse, and of this parameter */
+    const pn_op *op = plan->ops;
+    while (op->kind != PN_OP_sparse || op->w != w) op++;
+    return op;
+}
+
 /* Of a plan without overflow: count_places has looked.  What the numbers mean, pn_plan_check will see. */
-static void copy_places(pn_model *m, const pn_container *c, uint32_t *ends, uint8_t *places) {
+static const char *copy_places(pn_model *m, const pn_container *c, uint32_t *ends, uint8_t *places) {
     for (uint32_t i = 0; i < m->plan.n_ops; i++) {
         const pn_op *op = &m->plan.ops[i];
         if (op->kind != PN_OP_sparse) continue;
+        const pn_op *first = first_with(&m->plan, op->w);
+        if (op->at != first->at || op->slot != first->slot) return "two sparse ops of one parameter differ";
+        if (op != first) continue;
         const pn_tensor *from = places_of(c, op, m->sources[op->w].name);
         const pn_tensor *counts = pn_container_find(c, kernel_of(m->sources[op->w].name), ".counts");
         memcpy(places + op->at, from->bytes, from->size);
@@ -168,15 +181,21 @@ static void copy_places(pn_model *m, const pn_container *c, uint32_t *ends, uint
         for (uint64_t o = 0; o < counts->count; o++)
             ends[op->slot + o] = end += (uint32_t)little(counts->bytes + 4 * o, 4);
     }
+    return NULL;
 }
 
 /* ---- ops that a network which only predicts may have --------------------------------------------------------------
  */
 
+static int predicts(const pn_op *op) {
+    const int dropout = op->kind == PN_OP_dense && op->w2 == PN_NONE && op->p[2] != 0;
+    return pn_op_predicts(op->kind) && op->kind != PN_OP_python && !dropout;
+}
+
 static const char *check_frozen(const pn_plan *plan) {
+    if (plan->n_inputs > PN_MOST_ENDS || plan->n_outputs > PN_MOST_ENDS) return "more than 16 inputs or outputs";
     for (uint32_t i = 0; i < plan->n_ops; i++)
-        if (!pn_op_predicts(plan->ops[i].kind) || plan->ops[i].kind == PN_OP_python)
-            return "the plan has an op that does not belong into a network that predicts";
+        if (!predicts(&plan->ops[i])) return "the plan has an op that does not belong into a network that predicts";
     for (uint32_t slot = 0; slot < plan->n_inputs; slot++) {
         uint32_t read = 0;
         for (uint32_t i = 0; i < plan->n_ops; i++)
@@ -196,19 +215,23 @@ static const char *fill_all(pn_model *m, const pn_container *c, size_t file_size
     if (fault) return fault;
     const uint64_t ends = (uint64_t)m->plan.n_ends * sizeof(uint32_t),
                    need = whole_lines(arena) + ends + m->plan.n_places;
-    if (need / PN_MODEL_BYTES_PER_BYTE > file_size) return "it would take more memory than such a file can be worth";
+    if (need > PN_MODEL_BYTES && (need - PN_MODEL_BYTES) / PN_MODEL_BYTES_PER_BYTE > file_size)
+        return "it would take more memory than such a file can be worth";
+    if (need > SIZE_MAX - LINE) return PN_OUT_OF_MEMORY; /* more than an address can say */
     char *memory = m->memory = calloc(1, (size_t)(need + LINE));
     if (!memory) return PN_OUT_OF_MEMORY;
     m->params = memory = (char *)(uintptr_t)whole_lines((uintptr_t)memory);
-    copy_places(m, c, (uint32_t *)(memory + whole_lines(arena)), (uint8_t *)memory + whole_lines(arena) + ends);
-    m->plan.ends = (uint32_t *)(memory + whole_lines(arena));
-    m->plan.places = (uint8_t *)memory + whole_lines(arena) + ends;
+    uint32_t *const to = (uint32_t *)(memory + whole_lines(arena));
+    uint8_t *const places = (uint8_t *)memory + whole_lines(arena) + ends;
+    m->plan.ends = to, m->plan.places = places;
+    uint64_t left = file_size; /* each byte belongs to one parameter: opening takes as long as reading */
     for (uint32_t p = 0; p < m->plan.n_params && !fault; p++) {
         const pn_text name = m->sources[p].name;
         const filling f = {m, c, &m->plan.params[p], name, kernel_of(name)};
         *which = name.at, *length = name.length;
-        fault = fill(&f, m->sources[p].crc);
+        fault = fill(&f, m->sources[p].crc, &left);
     }
+    if (!fault) *which = NULL, fault = copy_places(m, c, to, places);
     return fault;
 }
 
@@ -220,17 +243,21 @@ pn_status pn_model_open_memory(pn_model **model, const void *data, size_t n, cha
     if (size) text[0] = '\0';
     pn_model *m = calloc(1, sizeof *m);
     fault = m ? pn_container_read(&c, data, n) : PN_OUT_OF_MEMORY;
-    if (!fault && !c.plan.at) fault = "no plan in it: read it with pn.load, and save it again";
+    if (!fault && !c.plan.at)
+        fault = "no plan in it: save it again with pn.load(...).save(...); integer networks: pn.export.to_c";
     if (!fault) fault = pn_plan_text_read(m, c.plan);
     if (!fault && !pn_dtype_built(m->dtype)) fault = "a network of float64, and this libpynet was built without it";
     if (!fault) fault = check_frozen(&m->plan);
     if (!fault) fault = fill_all(m, &c, n, &which, &length);
     pn_container_drop(&c);
     pn_status status = fault ? strcmp(fault, PN_OUT_OF_MEMORY) == 0 ? PN_NO_MEMORY : PN_BAD_FILE : PN_OK;
-    if (fault && size)
-        snprintf(text, size, which ? "parameter '%.*s' %s" : "%.*s%s", (int)length, which ? which : "", fault);
+    if (fault && which && size) snprintf(text, size, "parameter '%.*s' %s", (int)length, which, fault);
+    if (fault && !which && size) snprintf(text, size, "%s", fault);
     if (!fault) status = pn_plan_check(&m->plan, text, size);
-    if (status == PN_OK && !pn_machine_bytes(&m->plan, m->dtype, 1, 0)) status = PN_BAD_PLAN;
+    if (status == PN_OK && !pn_machine_bytes(&m->plan, m->dtype, 1, 0)) {
+        status = PN_NO_MEMORY; /* more than an address can say */
+        if (size) snprintf(text, size, "%s", PN_OUT_OF_MEMORY);
+    }
     if (m) free(m->sources), m->sources = NULL;
     if (status == PN_OK)
         *model = m;

@@ -216,8 +216,9 @@ PN_API pn_status pn_run(pn_machine *machine, const pn_job *job, int64_t first, i
                         int64_t *done);
 /* One row in, one out, of a network with one input and one output, in the machine's dtype, contiguous. */
 PN_API pn_status pn_predict_one(pn_machine *machine, const void *x, void *y);
-/* Any number of rows, inputs and outputs: x[slot] is [rows, width], y[k] likewise, in the machine's dtype, contiguous.
- */
+/* Any number of rows, up to PN_MOST_ENDS inputs and outputs: x[slot] is [rows, width], y[k] likewise, in the machine's
+ * dtype, contiguous, aligned as such numbers are. */
+enum { PN_MOST_ENDS = 16 };
 PN_API pn_status pn_predict(pn_machine *machine, int64_t rows, const void *const *x, void *const *y);
 /* What computes the PYTHON ops: called in the thread that called pn_run, with the number of the op; it reads and writes
  * values through pn_machine_value, with 0 in the columns from width to ld; backward: it adds to dx where the op says
@@ -239,13 +240,15 @@ PN_API void *pn_machine_value(pn_machine *machine, uint32_t value, int gradient,
  *   pn_predict_one(machine, x, y);                                 as often as you like
  *
  * A model is never written after it was opened: threads share it, each with a machine (and scratch) of its own, which
- * uses no other thread.  Predicting allocates nothing, waits for nobody and takes no lock. */
+ * uses no other thread.  Predicting allocates nothing, waits for nobody and takes no lock.  A machine takes the best
+ * instruction set of the CPU, or the one that PYNET_ISA names in the environment when it is made. */
 
 typedef struct pn_model pn_model;
 
-/* Opens a file of Model.save.  It holds everything in memory of its own, at most PN_MODEL_BYTES_PER_BYTE bytes of
- * parameters for each byte of the file; `data` may go.  text receives one line about what is wrong. */
-enum { PN_MODEL_BYTES_PER_BYTE = 1024 };
+/* Opens a file of Model.save.  It holds everything in memory of its own; `data` may go.  Its parameters take at most
+ * PN_MODEL_BYTES, and PN_MODEL_BYTES_PER_BYTE for each byte of the file: what is pruned away is short in files.  text
+ * receives one line about what is wrong. */
+enum { PN_MODEL_BYTES = 1 << 24, PN_MODEL_BYTES_PER_BYTE = 1024 };
 PN_API pn_status pn_model_open(pn_model **model, const char *path, char *text, size_t size);
 PN_API pn_status pn_model_open_memory(pn_model **model, const void *data, size_t n, char *text, size_t size);
 PN_API void pn_model_close(pn_model *model); /* its machines first */
@@ -256,8 +259,11 @@ PN_API uint32_t pn_model_outputs(const pn_model *model);
 PN_API uint32_t pn_model_input_width(const pn_model *model, uint32_t slot); /* 0: there is no such input */
 PN_API uint32_t pn_model_output_width(const pn_model *model, uint32_t k);
 
-/* Bytes that a machine takes that predicts up to `rows` rows at a time; 0 if that overflows. */
+/* Bytes that a machine takes that predicts up to `rows` rows at a time; 0 if that overflows.  The file says how wide
+ * its layers are: of a file from anybody, compare this with what you can spare. */
 PN_API size_t pn_model_scratch(const pn_model *model, int64_t rows);
+/* In scratch of any alignment.  It goes with its scratch: pn_machine_close has nothing to do, and must not come later.
+ */
 PN_API pn_status pn_model_machine(pn_machine **machine, const pn_model *model, int64_t rows, void *scratch,
                                   size_t size);
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from libpynet import ROOT, run, tool
 
+import pynet as pn
 from pynet import _core
 from pynet.files import load_checkpoint
 from pynet.plan import Job
@@ -20,21 +21,58 @@ def test_c_tests_pass(libpynet_build):
     assert "0 tests failed out of 0" not in output
 
 
-def test_installed_library_serves_a_program(libpynet_build, tmp_path):
-    run(tool("cmake"), "--install", libpynet_build)
-    prefix = libpynet_build / "installed"
-    pc = (prefix / "lib/pkgconfig/pynet.pc").read_text()
-    assert "-lpynet" in pc
+@pytest.fixture(scope="module")
+def installed(libpynet_build, tmp_path_factory):
+    """Where the library was installed: elsewhere than its build was told."""
+    prefix = tmp_path_factory.mktemp("installed")
+    run(tool("cmake"), "--install", libpynet_build, "--prefix", prefix)
+    return prefix
+
+
+def test_installed_library_serves_a_program(installed, tmp_path):
+    """By the flags of pkg-config, or of its file where there is no pkg-config."""
+    assert [p for p in (installed / "lib").iterdir() if p.suffix in (".so", ".dylib")]
+    folder = installed / "lib/pkgconfig"
+    if shutil.which("pkg-config"):
+        flags = run(
+            "pkg-config", "--cflags", "--libs", "--static", "pynet", env=os.environ | {"PKG_CONFIG_PATH": folder}
+        )
+    else:
+        lines = [line for line in (folder / "pynet.pc").read_text().splitlines() if line and line[0] != "#"]
+        known = {"pcfiledir": str(folder)}
+        for line in lines[:3]:
+            key, _, text = line.partition("=")
+            known[key] = text.replace("${pcfiledir}", known["pcfiledir"]).replace("${prefix}", known.get("prefix", ""))
+        flags = f"-I{known['includedir']} -L{known['libdir']} -lpynet -lm -lpthread"
     program = tmp_path / "example"
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    run(compiler, "-std=c11", ROOT / "csrc/example.c", f"-I{prefix / 'include'}", prefix / "lib/libpynet.a",
-        "-lm", "-lpthread", "-o", program)  # fmt: skip
+    run(compiler, "-std=c11", ROOT / "csrc/example.c", *flags.split(), "-lm", f"-Wl,-rpath,{installed / 'lib'}",
+        "-o", program)  # fmt: skip
     assert run(program)
-    shared = [p for p in (prefix / "lib").iterdir() if p.suffix in (".so", ".dylib")]
-    assert shared
 
 
-SAVED = [name for name in nets.NETS if name not in ("escapes", "everything")]  # Python functions cannot be saved
+def test_find_package(installed, tmp_path):
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.25)\nproject(user LANGUAGES C)\nfind_package(pynet 0.1 REQUIRED)\n"
+        f"foreach(kind static shared)\n  add_executable(with_${{kind}} {ROOT / 'csrc/example.c'})\n"
+        "  target_link_libraries(with_${kind} pynet::pynet_${kind})\nendforeach()\n"
+    )
+    run(tool("cmake"), "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={installed}")
+    run(tool("cmake"), "--build", tmp_path / "build")
+    assert run(tmp_path / "build/with_static") == run(tmp_path / "build/with_shared")
+
+
+def every_activation(dtype, seed):
+    """A branch for each, behind a Dense layer and by itself; and what does nothing on the way up."""
+    x = pn.Input(5, name="x")
+    h = pn.GradientClip(pn.ClipNorm(1.0))(pn.Dense(7)(x))
+    names = list(_core.ACTIVATIONS)
+    branches = [pn.Dense(3, activation=name)(h) for name in names] + [pn.Activation(name)(h) for name in names]
+    return pn.Model(x, pn.Concat()(branches), dtype=dtype, random_state=seed)
+
+
+SAVABLE = {name: make for name, make in nets.NETS.items() if name not in ("escapes", "everything")}  # without Python's
+SAVABLE["every_activation"] = every_activation
 USABLE = [isa for isa, usable in _core.isas().items() if usable]
 
 
@@ -43,10 +81,10 @@ def flat(arrays) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", SAVED)
+@pytest.mark.parametrize("name", SAVABLE)
 def test_a_saved_net_predicts_the_same_bits_in_c(libpynet_build, tmp_path, name, dtype):
     """The example program, on ordinary rows and on zeros, huge, tiny, infinite and missing numbers."""
-    model = nets.NETS[name](dtype, 1)
+    model = SAVABLE[name](dtype, 1)
     model.save(tmp_path / "net.safetensors")
     rng = np.random.default_rng(0)
     inputs = [rng.standard_normal((10, *value.shape)).astype(dtype) for value in model.inputs]
@@ -95,7 +133,7 @@ def test_example_predict_says_what_is_wrong(libpynet_build, tmp_path):
     assert told("net") == ""
     assert "cannot be opened" in told("nowhere")
     assert "a tensor in the header contradicts itself or the file" in told("cut")
-    assert "no plan in it: read it with pn.load, and save it again" in told("old")
+    assert "no plan in it: save it again with pn.load(...).save(...)" in told("old")
     assert "does not match its checksum: the file is damaged" in told("damaged")
     assert "a row is too short" in told("net", "0 0")
 

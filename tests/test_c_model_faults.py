@@ -176,3 +176,59 @@ def test_sums_of_widths(told):
         return f"{head} 308 {'16777216 ' * 300}300 {rest}"
 
     assert told(words=many) == "the entry 'pynet.plan' of the metadata is not a plan"
+
+
+def test_ends(told, saved):
+    def inputs(plan):
+        return plan.replace("1 float32 1 ", "1 float32 17 ", 1)
+
+    def outputs(plan):
+        return plan.replace(f" 1 {saved[0].plan.outputs[0]} ", " 17 " + f"{saved[0].plan.outputs[0]} " * 17)
+
+    assert told(words=inputs) == told(words=outputs) == "more than 16 inputs or outputs"
+
+
+def test_dropout(told, saved):
+    """A dense op with a rate is a dropout: nothing that predicts."""
+    op = " 2 0 20 0 - "
+
+    def rate(plan):
+        head, _, rest = plan.partition(op)
+        words = rest.split(" ")
+        words[9] = "3fe0000000000000"  # p2: 0.5
+        return head + op + " ".join(words)
+
+    assert told(words=rate) == "the plan has an op that does not belong into a network that predicts"
+
+
+def test_tensors_of_two_parameters(told):
+    """What belongs to one parameter belongs to no other: else a short file could keep a reader busy for minutes."""
+
+    def same(plan):
+        return plan.replace("whole.bias 1 2", "steps.bias 1 2").replace("bits.bias 1 2", "steps.bias 1 2")
+
+    many = "parameter 'steps.bias' does not match its checksum: the file is damaged"  # the biases are alike but in name
+    assert told(words=same) in ("", many)
+
+
+def test_names_twice(saved, libpynet_build, tmp_path):
+    model, texts, tensors = saved
+    path = tmp_path / "net.safetensors"
+    write(path, tensors, texts | {"pynet.plan": plan_text(model.plan, tensors)})
+    whole = path.read_bytes()
+    assert whole.count(b'"steps.bias":') == 1
+    path.write_bytes(whole.replace(b'"steps.bias":', b'"whole.bias":'))
+    command = [str(libpynet_build / "example_predict"), str(path)]
+    told = subprocess.run(command, input="", capture_output=True, text=True).stderr
+    assert "parameter 'whole.bias' is missing" in told
+
+
+def test_much_pruned_columns_are_short_in_files(libpynet_build, tmp_path):
+    """An arena 1500 times as large as the file, as pn.prune makes it."""
+    model = pn.Sequential([pn.Input(100_000), pn.Dense(1)])
+    pn.prune.set_masks(model, {"dense_1.kernel": (np.arange(100_000) % 250 == 0)[:, None]})
+    model.save(tmp_path / "net.safetensors")
+    command = [str(libpynet_build / "example_predict"), str(tmp_path / "net.safetensors")]
+    done = subprocess.run(command, input="1 " * 100_000, capture_output=True, text=True)
+    assert done.stderr == ""
+    np.testing.assert_allclose(float(done.stdout), model.predict(np.ones((1, 100_000)))[0, 0], rtol=1e-6)

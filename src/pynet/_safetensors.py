@@ -16,7 +16,7 @@ import numpy as np
 
 __all__ = ["parse_json", "read", "write"]
 
-MAX_HEADER = 1 << 20  # bytes
+MAX_HEADER = 1 << 22  # bytes
 MAX_TENSORS = 4096
 MAX_RANK = 2
 MAX_DIM = 1 << 24
