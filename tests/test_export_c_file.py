@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import subprocess
 from importlib import resources
 from pathlib import Path
 
@@ -92,6 +93,32 @@ def test_the_digits_by_the_program_of_the_page(tmp_path, monkeypatch):
     assert right > 0.9 * rows
     printed = run("./a.out", input=Path("test.txt").read_bytes()).decode()
     assert printed == f"{right} of {rows} right, wrong in the self-test: 0\n"
+
+
+# ---- 32 bits --------------------------------------------------------------------------------------------------------
+
+
+def targets_of_32_bits(folder) -> list[tuple[str, ...]]:
+    """Commands of compilers found here that make code of 32 bits without a C library."""
+    (folder / "empty.c").write_text("int empty;\n")
+    board = ("arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
+    known = [board, *((compiler, "-m32") for compiler in COMPILERS)]
+    empty = ("-c", str(folder / "empty.c"), "-o", str(folder / "empty.o"))
+    found = [target for target in known if shutil.which(target[0])]
+    return [target for target in found if subprocess.run([*target, *empty], capture_output=True).returncode == 0]
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_compilers_of_32_bits_have_nothing_to_warn_of(wide, tmp_path):
+    """Loops whose ends a compiler knows when it has inlined them: none may look as if it ran beyond the memory."""
+    targets = targets_of_32_bits(tmp_path)
+    for widths in ((64, 64, 64, 10), (4, 32, 32, 1), (64, 64), (7, 5, 3, 2)):
+        layers = [pn.Dense(units, activation="relu") for units in widths[1:]]
+        pn.export.to_c(pn.Sequential([pn.Input(widths[0]), *layers]), tmp_path / "net.c", wide=wide, math=False)
+        for target in targets:
+            for level in ("-O1", "-O2", "-O3"):
+                flags = (*C, *WARNINGS, "-ffreestanding", level, "-c", "-o", tmp_path / "net.o")
+                run(*target, *flags, tmp_path / "net.c")
 
 
 # ---- numbers and texts ----------------------------------------------------------------------------------------------
