@@ -16,8 +16,8 @@ from c_programs import COMPILERS, CXX, WARNINGS, C, run
 
 import pynet as pn
 from pynet import export
-from pynet.export import c_text, fragments, vectors
-from pynet.export.program import KINDS, Program
+from pynet.export import c_fragments, c_text, c_vectors
+from pynet.export.c_program import KINDS, Program
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "c-export.md"
 LIBM = {"exp", "expm1", "log1p", "tanh", "sin", "atan", "sqrt", "erfc"}
@@ -231,7 +231,7 @@ def _stands_in(made, value, whole) -> bool:
 def test_rows_from_data(tmp_path):
     """Rows of the samples are in the file, and no others but the two edges."""
     X = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32) + 100
-    found = vectors.Vectors(small(), 5, [X])
+    found = c_vectors.Vectors(small(), 5, [X])
     assert len(found.inputs[0]) == 7
     assert all((row == X).all(axis=1).any() for row in found.inputs[0][:5])
     assert not found.inputs[0][5].any()
@@ -242,7 +242,7 @@ def test_rows_from_data(tmp_path):
 def test_rows_of_masks():
     """Are 0 and 1; at the edges all steps count."""
     model = nets.NETS["lstm_masked"]("float32")
-    found = vectors.Vectors(model, 6)
+    found = c_vectors.Vectors(model, 6)
     assert set(found.inputs[1].reshape(-1).tolist()) == {0.0, 1.0}
     assert (found.inputs[1][6:] == 1).all()
     assert all(y.any() for y in found.outputs)
@@ -268,7 +268,7 @@ def test_a_row_at_a_jump_is_no_test_row():
     model = pn.Model(x, pn.Activation("step")(h))
     model.set_weights([np.array([[0.1], [-0.1]], np.float32)])
     X = np.array([[0.3, 0.3], [0.5, 0.1]], np.float32)
-    found = vectors.Vectors(model, 2, [X])
+    found = c_vectors.Vectors(model, 2, [X])
     assert (found.inputs[0] == X[1]).all(axis=1).any()
     assert not (found.inputs[0] == X[0]).all(axis=1).any()
 
@@ -288,7 +288,7 @@ def test_no_row_can_be_a_test_row(tmp_path):
 def test_the_runtime_is_installed_with_the_package():
     """README.md has these tests run on what pip installed from the wheel."""
     names = {path.name for path in resources.files(export).joinpath("runtime").iterdir()}
-    used = {"float", "double", "libm", "own_math", "wide", "narrow", *fragments.COMMON}
+    used = {"float", "double", "libm", "own_math", "wide", "narrow", *c_fragments.COMMON}
     assert names == {f"{name}.h" for name in used}
 
 

@@ -52,7 +52,7 @@ def footprint(model, dtype=None, sparse: bool | None = None, stream: bool = Fals
 
 def _floating(model, dtype: np.dtype, stream: bool) -> Footprint:
     """Of the C file with floating-point numbers."""
-    from .export.program import Program
+    from .export.c_program import Program
 
     program = Program(model, stream=stream)
     size = dtype.itemsize

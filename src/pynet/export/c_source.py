@@ -12,11 +12,11 @@ import numpy as np
 from .. import _check
 from .._safetensors import write_atomically
 from ..layer_base import flag
+from .c_fragments import linked, renamed
+from .c_parts import Constant, Value
+from .c_program import Program
 from .c_text import WIDTH, array, check_prefix, comment, number, string
-from .fragments import linked, renamed
-from .parts import Constant, Value
-from .program import Program
-from .vectors import Vectors, check_rows
+from .c_vectors import Vectors, check_rows
 
 __all__ = ["to_c"]
 
