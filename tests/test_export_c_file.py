@@ -288,7 +288,7 @@ def test_no_row_can_be_a_test_row(tmp_path):
 def test_the_runtime_is_installed_with_the_package():
     """README.md has these tests run on what pip installed from the wheel."""
     names = {path.name for path in resources.files(export).joinpath("runtime").iterdir()}
-    used = {"float", "double", "libm", "own_math", "wide", "narrow", *c_fragments.COMMON}
+    used = {"float", "double", "libm", "own_math", "wide", "narrow", *c_fragments.COMMON, *c_fragments.INTEGERS}
     assert names == {f"{name}.h" for name in used}
 
 

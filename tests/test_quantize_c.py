@@ -9,7 +9,6 @@ import pytest
 from helpers import assert_same_bits, assert_within
 
 import pynet as pn
-from pynet.export.c_int8 import write_int8
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +61,7 @@ def test_outputs_that_are_something_else_as_well(which, tmp_path):
 def test_random_graphs(tmp_path):
     for k, (model, X) in enumerate(integers.random_nets(24)):
         quantized = model.quantize(integers.as_X(X), ("int8", "int16")[k % 2])
-        compiled = integers.Compiled(quantized, tmp_path, f"g{k}_")
+        compiled = integers.Compiled(quantized, tmp_path, f"g{k}")
         assert compiled.selftest() == 0
         assert_same(compiled, quantized, X)
 
@@ -120,7 +119,7 @@ def test_whole_numbers_enter_without_floats(digits, tmp_path):
 @pytest.mark.parametrize("name", ["digits", "dropout_of_a_merge", "prelu_everywhere", "wide_rows", "lstm_masked"])
 def test_it_is_cpp_too(name, digits, tmp_path):
     model = digits[0] if name == "digits" else integers.quantized(name, "int8")[2]
-    write_int8(model, tmp_path / "net.c", "my_Net2")
+    pn.export.to_c(model, tmp_path / "net.c", prefix="my_Net2")
     for compiler in [found for found in map(shutil.which, ("g++", "clang++")) if found]:
         integers.run(compiler, "-x", "c++", *integers.STRICT, "-c", tmp_path / "net.c", "-o", tmp_path / "net.o")
 
@@ -130,7 +129,7 @@ def test_it_is_cpp_too(name, digits, tmp_path):
 def test_nothing_is_undefined(name, activations, digits, tmp_path):
     """The self-test, whose rows reach the ends of the range, traps wherever C leaves something undefined."""
     model = digits[0] if name == "digits" else integers.quantized(name, activations)[2]
-    write_int8(model, tmp_path / "net.c")
+    pn.export.to_c(model, tmp_path / "net.c")
     (tmp_path / "main.c").write_text('#include "net.h"\nint main(void) { return net_selftest(); }\n')
     sanitize = ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error", "-O1", "-g")
     files = (tmp_path / "main.c", tmp_path / "net.c", "-o", tmp_path / "main")
@@ -140,7 +139,7 @@ def test_nothing_is_undefined(name, activations, digits, tmp_path):
 
 def test_integers_alone_and_nobody_to_call(digits, tmp_path):
     """Without the wrapper there is no float in the file, and never a function of another library."""
-    write_int8(digits[0], tmp_path / "net.c")
+    pn.export.to_c(digits[0], tmp_path / "net.c")
     text = integers.run(integers.COMPILERS[0], "-E", "-P", "-DNET_NO_FLOAT", "-DNET_NO_SELFTEST", tmp_path / "net.c")
     words = set(re.findall(r"\w+", text))
     assert "net_predict_q" in words
@@ -175,7 +174,7 @@ def test_footprint_is_what_the_compiler_makes(name, digits, tmp_path):
 
 def test_square_roots_are_exact(tmp_path):
     """Of squares, of what is one less, and of the last number before the next square."""
-    write_int8(integers.quantized("layer_norm", "int8")[2], tmp_path / "net.c")
+    pn.export.to_c(integers.quantized("layer_norm", "int8")[2], tmp_path / "net.c")
     (tmp_path / "main.c").write_text("""
         #include "net.c"
         int main(void)
@@ -195,7 +194,7 @@ def test_square_roots_are_exact(tmp_path):
 
 def test_the_selftest_notices_a_changed_weight(digits, tmp_path):
     model, _ = digits
-    write_int8(model, tmp_path / "net.c")
+    pn.export.to_c(model, tmp_path / "net.c")
     text = (tmp_path / "net.c").read_text()
     begin = text.index("net_w2[640] = {") + len("net_w2[640] = {")
     first, rest = text[begin:].split(",", 1)
@@ -206,15 +205,57 @@ def test_the_selftest_notices_a_changed_weight(digits, tmp_path):
     integers.run(tmp_path / "main")
 
 
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"scratch": "static"}, "scratch has no meaning for an integer network"),
+        ({"math": False}, "math has no meaning"),
+        ({"wide": False}, "wide has no meaning"),
+        ({"stream": True}, "stream has no meaning"),
+        ({"tests": 0}, "tests has no meaning"),
+        ({"samples": np.zeros((2, 64))}, "samples has no meaning"),
+        ({"prefix": "int"}, "prefix must be no keyword"),
+    ],
+)
+def test_what_has_no_meaning(options, text, digits, tmp_path):
+    with pytest.raises(ValueError, match=text):
+        pn.export.to_c(digits[0], tmp_path / "net.c", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_be_written(digits, tmp_path):
     model, _ = digits
-    with pytest.raises(TypeError, match="quantized must be a QuantizedModel, got Sequential"):
-        write_int8(model.source, tmp_path / "net.c")
+    with pytest.raises(TypeError, match="model must be a Model or a QuantizedModel, got ndarray"):
+        pn.export.to_c(np.zeros(3), tmp_path / "net.c")
     with pytest.raises(ValueError, match=r"path must end in \.c, got '.*net\.h'"):
-        write_int8(model, tmp_path / "net.h")
-    for prefix in ("", "1net", "a-b", "naïve", 3, "x" * 42, "net\n"):
-        with pytest.raises(ValueError, match="prefix must be a C name"):
-            write_int8(model, tmp_path / "net.c", prefix)
+        pn.export.to_c(model, tmp_path / "net.h")
     with pytest.raises(OSError, match="cannot write the file"):
-        write_int8(model, tmp_path / "nowhere" / "net.c")
+        pn.export.to_c(model, tmp_path / "nowhere" / "net.c")
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "net.c").mkdir()  # the second file that is written
+    with pytest.raises(OSError):
+        pn.export.to_c(model, tmp_path / "net.c")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.c"]
+
+
+def test_the_names_of_the_classes(tmp_path):
+    """In the metadata of the model that was quantised, as in the file of floats; the prefix is the name of the file."""
+    model = pn.Sequential([pn.Input(2), pn.Dense(3)])
+    model.metadata["classes"] = ["net_a", 'b"?', "é"]
+    quantized = model.quantize(np.eye(2))
+    pn.export.to_c(quantized, tmp_path / "zoo.c")
+    (tmp_path / "main.c").write_text("""
+        #include <stdio.h>
+        #include "zoo.h"
+        int main(void) {
+            unsigned k;
+            for (k = 0; k < ZOO_CLASSES; k++) puts(zoo_classes[k]);
+            return zoo_selftest();
+        }
+    """)
+    files = (tmp_path / "main.c", tmp_path / "zoo.c", "-o", tmp_path / "main")
+    integers.run(integers.COMPILERS[0], "-std=c99", *integers.STRICT, *files)
+    assert integers.run(tmp_path / "main").splitlines() == model.metadata["classes"]
+    quantized.metadata["classes"] = [1]
+    with pytest.raises(ValueError, match="'classes' must be a list of texts"):
+        pn.export.to_c(quantized, tmp_path / "zoo.c")
