@@ -378,13 +378,13 @@ def test_the_model_stays_as_it_was(digits):
 
 def test_values_give_their_place_to_others(digits):
     model, (X, _, _, _) = digits
-    assert model.quantize(X).footprint()["ram"] == 128  # two rows of 64, never three
+    assert model.quantize(X).footprint().ram == 128  # two rows of 64, never three
     x = pn.Input(10)
     h = pn.Dense(40, activation="tanh")(x)
     for name in ("tanh", "silu", "gelu"):
         h = pn.Activation(name)(h)
     chain = pn.Model(x, pn.Dense(2)(h))
-    assert chain.quantize(integers.rows_for(chain, 50)[0]).footprint()["ram"] == 40  # one place for all of them
+    assert chain.quantize(integers.rows_for(chain, 50)[0]).footprint().ram == 40  # one place for all of them
 
 
 def test_nobody_stands_in_a_place_that_is_taken():
@@ -392,7 +392,9 @@ def test_nobody_stands_in_a_place_that_is_taken():
     shared = 0
     for model, X in integers.random_nets(60):
         quantized = model.quantize(integers.as_X(X))
-        place, total = places(quantized)
+        memory = places(quantized)
+        total, found = memory.size, {v: memory.place(v) for v in range(len(quantized.values))}
+        place = {v: at for v, (array, at) in found.items() if array == "scratch"}
         span = {
             v: range(at, at + quantized.values[v].width * quantized.values[v].q.bits // 8) for v, at in place.items()
         }
@@ -420,8 +422,8 @@ def test_equal_constants_stand_once():
     layer = pn.Dense(8, activation="relu", use_bias=False)
     model = pn.Model(x, pn.Dense(2)(layer(layer(x))))
     footprint = model.quantize(integers.rows_for(model, 50)[0]).footprint()
-    assert footprint["weights"] == 8 * 8 + 8 * 2
-    assert footprint["macs"] == 2 * 8 * 8 + 8 * 2
+    assert footprint.parts["weights"] == 8 * 8 + 8 * 2
+    assert footprint.macs == 2 * 8 * 8 + 8 * 2
 
 
 # ---- report ----------------------------------------------------------------------------------------------------------
@@ -435,7 +437,7 @@ def test_report(digits):
     ours, exact = quantized.predict(X_test), model.predict(X_test)
     assert output.max_error == pytest.approx(np.abs(ours - exact).max(), rel=1e-3)
     assert output.agreement == (ours.argmax(axis=1) == exact.argmax(axis=1)).mean()
-    assert report.flash == quantized.footprint()["flash"]
+    assert report.flash == quantized.footprint().flash
     noise = np.square(ours - exact).sum(dtype=np.float64)
     assert report.layers["dense_3"] == pytest.approx(10 * np.log10(np.square(exact).sum() / noise), abs=0.01)
     text = str(report)

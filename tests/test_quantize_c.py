@@ -167,9 +167,38 @@ def test_footprint_is_what_the_compiler_makes(name, digits, tmp_path):
         wrapper = {symbol for symbol in sizes if re.search(r"_(shift|factor)_in\d+$", symbol)}
         found = model.footprint()
         assert test
-        assert sum(sizes[symbol] for symbol in sizes.keys() - test - wrapper) == found["flash"]
-        assert sum(sizes[symbol] for symbol in wrapper) == found["wrapper"]
-        assert int(compiled.sizes[f"N{activations.upper()}_MEMORY"]) == max(found["ram"] // 2, 1)
+        assert sum(sizes[symbol] for symbol in sizes.keys() - test - wrapper) == found.flash
+        assert sum(sizes[symbol] for symbol in wrapper) == found.wrapper
+        assert int(compiled.sizes[f"N{activations.upper()}_MEMORY"]) == max(found.ram // 2, 1)
+
+
+CHAINS = [  # functions that are on the stack at the same time
+    ("predict_q", "dots8", "rest8"),
+    ("predict_q", "dots16", "rest16"),
+    ("predict_q", "wide_dot16"),
+    ("predict_q", "rescale", "shift"),
+    ("predict_q", "line", "between", "shift"),
+    ("predict_q", "softmax", "power"),
+    ("predict_q", "moments8", "root"),
+    ("predict_q", "moments16", "root"),
+]
+
+
+@pytest.mark.parametrize("flags", [("-O0", "-DNET_NO_SIMD"), ("-O3", "-march=native")], ids=" ".join)
+def test_the_stack_is_no_larger(flags, digits, tmp_path):
+    """By gcc's report of each function; other compilers write none."""
+    if "Free Software Foundation" not in integers.run(integers.COMPILERS[0], "--version"):
+        return
+    for k, name in enumerate(["digits", *integers.NETS[::4], *(name for name in integers.NETS if "lstm" in name)]):
+        model = digits[0] if name == "digits" else integers.quantized(name, ("int8", "int16")[k % 2])[2]
+        pn.export.to_c(model, tmp_path / "net.c")
+        options = ("-std=c99", *flags, "-DNET_NO_SELFTEST", "-DNET_NO_FLOAT", "-fstack-usage", "-c")
+        integers.run(integers.COMPILERS[0], *options, tmp_path / "net.c", "-o", tmp_path / "net.o")
+        report = (tmp_path / "net.su").read_text()
+        sizes = {found[1]: int(found[2]) for found in re.finditer(r":net_(\w+)[.\w]*\t(\d+)\t", report)}
+        assert "predict_q" in sizes
+        worst = max(sum(sizes.get(function, 0) for function in chain) for chain in CHAINS)
+        assert worst <= model.footprint().stack, name
 
 
 def test_square_roots_are_exact(tmp_path):

@@ -26,17 +26,17 @@ class Writer:
         self.model, self.stem = model, stem
         self.classes = class_names(model)
         self.arrays, self.names = constants(model)
-        self.places, self.ram = places(model)
-        self.pointers = {v: self._in_memory(v, at) for v, at in self.places.items()}
+        self.memory = places(model)
+        self.ram = self.memory.size
         self.inputs, self.outputs = _numbered(model.inputs), _numbered(model.outputs)
-        ends = [(end, f"x{k}") for end, k in self.inputs] + [(end, f"y{k}") for end, k in self.outputs]
-        for end, name in reversed(ends):  # of a value that is several ends the first counts
-            self.pointers[end.value] = name
+        self.pointers = [self._pointer(v) for v in range(len(model.values))]
 
-    def _in_memory(self, v: int, at: int) -> str:
-        if self.model.values[v].q.bits == 8:
-            return f"(int8_t *)memory + {at}"
-        return f"memory + {at // 2}"
+    def _pointer(self, v: int) -> str:
+        array, at = self.memory.place(v)
+        if array != "scratch":
+            ends = self.inputs if array[0] == "x" else self.outputs
+            return f"{array[0]}{ends[int(array[1:])][1]}"
+        return f"(int8_t *)memory + {at}" if self.model.values[v].q.bits == 8 else f"memory + {at // 2}"
 
     def type(self, v: int) -> str:
         return f"int{self.model.values[v].q.bits}_t"

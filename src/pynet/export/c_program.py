@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from .. import activations
+from ..memory import Memory
 from ..plan import unpack
 from ..reference_ops import OP, Op
 from .c_emit import CANNOT, ELEMENTWISE, EMIT
-from .c_memory import Memory
 from .c_parts import Call, Constant, Value
 from .c_stream import sequences
 
