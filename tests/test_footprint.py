@@ -130,7 +130,7 @@ def test_integers_before_anything_is_trained(name):
 
 
 def test_integers_of_a_small_net():
-    """Counted by hand: a byte a weight, bias and factor of 4 bytes an output, a table of 256; hidden values are memory."""
+    """Counted by hand: a byte a weight, bias and factor of 4 bytes an output, a table of 256; hidden values in ram."""
     model = pn.Sequential([pn.Input(8), pn.Dense(5, activation="tanh"), pn.Dense(3)])
     need = model.footprint("int8")
     assert need.parts == {"weights": 40 + 15, "biases": 4 * (5 + 3), "factors": 4 * (5 + 3), "tables": 256}
