@@ -64,9 +64,8 @@ def test_dots(variant, level, tmp_path):
     """Every length around those of vectors, 1 to 4 rows, all extremes; nothing is written behind the sums."""
     compiler, *flags = variant
     body = "\n\n".join(needed(["net_dots8", "net_dots16"], INTEGERS)).replace("static void net_dots", "void net_dots")
-    heads = [
-        f"void net_dots{b}(const int8_t *, int32_t, int32_t, const int{b}_t *, int32_t, int32_t *);" for b in (8, 16)
-    ]
+    head = "void net_dots{0}(const int8_t *, int32_t, int32_t, const int{0}_t *, int32_t, int32_t *);"
+    heads = [head.format(bits) for bits in (8, 16)]
     (tmp_path / "dots.c").write_text("\n".join(["#include <stdint.h>", *heads, body]) + "\n")
     options = ("-std=c99", *integers.STRICT, "-Wshadow", level, *flags, "-shared", "-fPIC")
     integers.run(compiler, *options, tmp_path / "dots.c", "-o", tmp_path / "dots.so")
@@ -89,8 +88,9 @@ def chain(widths, extreme: bool):
     model = pn.Sequential([pn.Input(widths[0]), *layers, pn.Dense(widths[-1])], random_state=0)
     if extreme:
         rng = np.random.default_rng(1)
-        state = {name: np.where(rng.random(a.shape) < 0.5, -1, 1) for name, a in model.state_dict().items()}
-        model.load_state_dict({name: a for name, a in state.items() if name.endswith("kernel")}, strict=False)
+        model.load_state_dict(
+            {k: np.where(rng.random(a.shape) < 0.5, -1.0, 1.0) for k, a in model.state_dict().items()}
+        )
     return model
 
 
@@ -104,9 +104,8 @@ def test_networks(variant, activations, tmp_path):
     for k, model in enumerate(models):
         X = integers.rows_for(model, 100)[0]
         quantized = model.quantize(X, activations)
-        compiled = integers.Compiled(
-            quantized, tmp_path, f"n{k}", compiler, ("-O2", *(f.replace("NET", f"N{k}") for f in flags))
-        )
+        own = [flag.replace("NET", f"N{k}") for flag in flags]
+        compiled = integers.Compiled(quantized, tmp_path, f"n{k}", compiler, ("-O2", *own))
         assert compiled.selftest() == 0
         x = np.concatenate([X, 100 * X])
         assert_same_bits(compiled.predict([x])[0], quantized.predict(x))
