@@ -71,9 +71,8 @@ def test_export_int8(capsys, tmp_path):
     assert "the same class in " in out
     assert "saved     net.c and net.h" in out
     assert "B of constants" in out
-    (tmp_path / "main.c").write_text(
-        '#include "net.h"\nint main(void) { return NET_CLASSES != 10U || net_selftest(); }\n'
-    )
+    body = "return NET_CLASSES != 10U || net_selftest();"
+    (tmp_path / "main.c").write_text(f'#include "net.h"\nint main(void) {{ {body} }}\n')
     run_program("cc", "-std=c99", "main.c", "net.c")
     run_program("./a.out")
 
@@ -96,7 +95,8 @@ def test_export_int8(capsys, tmp_path):
         (["small.safetensors", "--int8", "x.c", "--data", "digits"], "it holds an integer network, expected a model"),
         (["small.safetensors", "--c", "x.c", "--narrow"], "wide has no meaning for an integer network"),
         (["small.safetensors", "--c", "x.c", "--stream"], "stream has no meaning for an integer network"),
-        (["small.safetensors", "--onnx", "x.onnx"], "integer network"),
+        (["small.safetensors", "--onnx", "x.onnx"], "model must be a pynet Model, got QuantizedModel"),
+        (["digits.safetensors", "--int8", "x.c", "--data", "digits", "--static"], "scratch has no meaning"),
     ):
         assert run("export", *arguments) == 2
         assert text in capsys.readouterr().err

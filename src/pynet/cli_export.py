@@ -36,10 +36,14 @@ def _onnx(model, path: str, options) -> None:
     show("saved", f"{path} ({quantity(os.path.getsize(path))}B)")
 
 
-def _c(model, path: str, options) -> None:
+def _to_c(model, path: str, options) -> None:
     scratch = "static" if options.static else "caller"
     form = {"math": not options.no_math, "wide": not options.narrow, "stream": options.stream}
     pn.export.to_c(model, path, prefix=options.prefix, scratch=scratch, **form)
+
+
+def _c(model, path: str, options) -> None:
+    _to_c(model, path, options)
     _show_need(path, model.footprint(stream=True) if options.stream else model.footprint())
 
 
@@ -52,7 +56,7 @@ def _int8(model, path: str, options) -> None:
     which = f"{len(rest)} rows to quantise, {len(scored)} to measure" if are_apart else "all rows, for both"
     show("data", f"{options.data}: {which}")
     quantized = model.quantize(table.X[rest])
-    pn.export.to_c(quantized, path, prefix=options.prefix)
+    _to_c(quantized, path, options)
     report("before", model, table.X[scored], table, scored)
     report("after", quantized, table.X[scored], table, scored)
     print("\n".join(f"  {line}" for line in str(quantized.report(table.X[scored])).splitlines()))
