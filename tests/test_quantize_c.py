@@ -9,6 +9,7 @@ import pytest
 from helpers import assert_same_bits, assert_within
 
 import pynet as pn
+from pynet.export import c_fragments
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,31 @@ def test_every_net_gives_the_bits_of_numpy(name, tmp_path):
         assert compiled.selftest() == 0
         kinds = (integers.rows_for(model, 40, 1), integers.rows_for(model, 20, 2, 30.0), integers.edge_rows(model))
         assert_same(compiled, quantized, [np.concatenate(parts) for parts in zip(*kinds, strict=True)])
+
+
+def wide(activations: str, width: int):
+    """A net whose sums need 64 bits: all weights the largest; and rows at both ends of the range."""
+    x = pn.Input(width)
+    model = pn.Model(x, pn.Dense(2)(x))
+    signs = np.stack([np.ones(width), np.where(np.arange(width) % 2, 1, -1)], axis=1)
+    model.load_state_dict({"dense_1.kernel": signs, "dense_1.bias": [0.5, 0.25]})
+    rows = np.stack([np.full(width, -1.0), np.full(width, 1.0), signs[:, 1], -signs[:, 1]]).astype(np.float32)
+    return model, rows, model.quantize(rows, activations)
+
+
+WIDE = [("int16", 1000), ("int8", 140_000)]
+
+
+def test_every_function_of_the_runtime_is_used(tmp_path):
+    names = [name for name in integers.NETS if re.search("dense|norm|lstm|prelu|merge|softmax|compact", name)]
+    models = [integers.quantized(name, kind)[2] for name in names for kind in ("int8", "int16")]
+    used = set()
+    for model in [*models, *(wide(*arguments)[2] for arguments in WIDE)]:
+        pn.export.to_c(model, tmp_path / "net.c")
+        used |= set(c_fragments.NAME.findall((tmp_path / "net.c").read_text()))
+    for file in c_fragments.INTEGERS:
+        for block in c_fragments.blocks(file):
+            assert set(c_fragments.DEFINED.findall(block)) <= used
 
 
 def ends(which):
@@ -92,15 +118,9 @@ def test_no_fused_multiply_add_changes_the_bits(tmp_path):
     assert_same(compiled, quantized, integers.rows_for(model, 3000, 5, 4.0))
 
 
-@pytest.mark.parametrize(("activations", "width"), [("int16", 1000), ("int8", 140_000)])
+@pytest.mark.parametrize(("activations", "width"), WIDE)
 def test_sums_of_more_than_32_bits(activations, width, tmp_path):
-    """All weights the largest, and rows at both ends of the range."""
-    x = pn.Input(width)
-    model = pn.Model(x, pn.Dense(2)(x))
-    signs = np.stack([np.ones(width), np.where(np.arange(width) % 2, 1, -1)], axis=1)
-    model.load_state_dict({"dense_1.kernel": signs, "dense_1.bias": [0.5, 0.25]})
-    ends = np.stack([np.full(width, -1.0), np.full(width, 1.0), signs[:, 1], -signs[:, 1]]).astype(np.float32)
-    quantized = model.quantize(ends, activations)
+    model, ends, quantized = wide(activations, width)
     assert quantized.ops[0].is_wide(quantized.values)
     compiled = integers.Compiled(quantized, tmp_path, flags=("-O1", "-DNET_NO_SELFTEST"))
     assert_same(compiled, quantized, [np.concatenate([ends, 10 * ends])])
@@ -189,7 +209,7 @@ def test_the_stack_is_no_larger(flags, digits, tmp_path):
     """By gcc's report of each function; other compilers write none."""
     if "Free Software Foundation" not in integers.run(integers.COMPILERS[0], "--version"):
         return
-    for k, name in enumerate(["digits", *integers.NETS[::4], *(name for name in integers.NETS if "lstm" in name)]):
+    for k, name in enumerate(["digits", *integers.NETS[::8], "lstm", "lstm_masked"]):
         model = digits[0] if name == "digits" else integers.quantized(name, ("int8", "int16")[k % 2])[2]
         pn.export.to_c(model, tmp_path / "net.c")
         options = ("-std=c99", *flags, "-DNET_NO_SELFTEST", "-DNET_NO_FLOAT", "-fstack-usage", "-c")
