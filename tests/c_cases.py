@@ -7,7 +7,7 @@ import numpy as np
 
 import pynet as pn
 from pynet import _core, activations
-from pynet.export import vectors
+from pynet.export import c_vectors
 
 ROWS = 12  # of each net that are like those of training; edges come behind them
 
@@ -66,10 +66,10 @@ class Case:
         tiny = np.finfo(dtype).tiny
         self.rows, self.truth = {}, {}
         for name, model in self.models.items():
-            usual = vectors.random_rows(model, ROWS, 7)
+            usual = c_vectors.random_rows(model, ROWS, 7)
             edges = [np.stack([0 * x[0], 1000 * x[1], -1000 * x[2], tiny * x[3], tiny * x[4] / 64]) for x in usual]
             self.rows[name] = [np.concatenate(pair) for pair in zip(usual, edges, strict=True)]
-            self.truth[name] = vectors.tolerances(model, self.rows[name])
+            self.truth[name] = c_vectors.tolerances(model, self.rows[name])
 
     def program(self, **options):
         key = tuple(sorted(options.items()))

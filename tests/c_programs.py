@@ -58,7 +58,7 @@ class Program:
         for k, model in enumerate(models.values()):
             pn.export.to_c(model, self.folder / f"n{k}.c", **options)
             text.append(f'#include "n{k}.c"')
-            form = export.program.Program(model, stream=options.get("stream", False))
+            form = export.c_program.Program(model, stream=options.get("stream", False))
             widths = [form.inputs, form.outputs]
             widest = [max(a, sum(w)) for a, w in zip(widest, widths, strict=True)]
             wrappers.append(self._wrapper(k, model, form, options.get("scratch") == "static"))
@@ -110,7 +110,7 @@ class Program:
         """What a binary of streams makes of sequences, step by step: of each output [N, steps, width of a step]."""
         given, forms, n = [], {}, 0
         for name, model in self.models.items():
-            forms[name] = form = export.program.Program(model, stream=True)
+            forms[name] = form = export.c_program.Program(model, stream=True)
             n = len(rows[name][0])
             by_step = [
                 np.broadcast_to(x.reshape(n, -1, width), (n, form.steps, width))

@@ -11,7 +11,6 @@ from test_random_graphs import model_of
 
 import pynet as pn
 from pynet import _core
-from pynet.export.c_int8 import write_int8
 
 WITHOUT = {_core.OPS["python"]}  # ops that have no integer form
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion")
@@ -96,11 +95,11 @@ class Compiled:
 
     def __init__(self, model, folder, prefix="net", compiler=COMPILERS[0], flags=("-O0",)):
         source, library = folder / f"{prefix}.c", folder / f"{prefix}-{compiler}{''.join(flags)}.so"
-        write_int8(model, source, prefix)
+        pn.export.to_c(model, source, prefix=prefix)
         run(compiler, "-std=c99", *STRICT, *flags, "-shared", "-fPIC", source, "-o", library)
         self.model, self.prefix, self.library = model, prefix, ctypes.CDLL(str(library))
         lines = [line.split() for line in source.with_suffix(".h").read_text().splitlines()]
-        self.sizes = {line[1]: line[2] for line in lines if line[:1] == ["#define"] and len(line) == 3}
+        self.sizes = {line[1]: line[2] for line in lines if line[:1] == ["#define"] and len(line) > 2}
 
     def selftest(self) -> int:
         return getattr(self.library, f"{self.prefix}_selftest")()

@@ -22,7 +22,7 @@ def test_export_onnx(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["m"], "nothing to write: give --c FILE or --onnx FILE"),
+        (["m"], "nothing to write: give --c FILE or --int8 FILE or --onnx FILE"),
         (["m", "--onnx", "m"], "the model itself would be lost"),
         (["m", "--onnx", "nowhere/x"], "nowhere"),
         (["nothing", "--onnx", "x"], "nothing"),

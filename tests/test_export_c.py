@@ -12,7 +12,7 @@ from c_programs import COMPILERS, CXX, C
 
 import pynet as pn
 from pynet import _core, activations
-from pynet.export import emit, fragments
+from pynet.export import c_emit, c_fragments
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,8 @@ def test_the_self_test_notices_a_changed_weight(case, tmp_path):
 def test_every_op_and_activation_has_a_c_form():
     kinds = {kind for make in nets.NETS.values() for kind in make("float32").plan.ops["kind"].tolist()}
     named = {name for name, ident in _core.OPS.items() if ident in kinds}
-    assert named == set(emit.EMIT) | set(emit.CANNOT)
-    functions = {name for block in fragments.blocks("activations") for name in fragments.DEFINED.findall(block)}
+    assert named == set(c_emit.EMIT) | set(c_emit.CANNOT)
+    functions = {name for block in c_fragments.blocks("activations") for name in c_fragments.DEFINED.findall(block)}
     assert {f"net_act_{name}" for name in activations.TABLE} - functions == {"net_act_identity"}
 
 
@@ -72,9 +72,9 @@ def test_every_function_of_the_runtime_is_used(tmp_path):
         pn.export.to_c(model, tmp_path / f"{name}.c", prefix="net", **form)
     pn.export.to_c(pn.Sequential([pn.Input((2, 1)), pn.LSTM(1)]), tmp_path / "step.c", prefix="net", stream=True)
     used = "".join(path.read_text() for path in tmp_path.glob("*.c"))
-    for file in ("libm", "own_math", "narrow", "wide", *fragments.COMMON):
-        for block in fragments.blocks(file):
-            (name,) = fragments.DEFINED.findall(block)
+    for file in ("libm", "own_math", "narrow", "wide", *c_fragments.COMMON):
+        for block in c_fragments.blocks(file):
+            (name,) = c_fragments.DEFINED.findall(block)
             assert re.search(rf"\b{name}\(", used), name
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import subprocess
 from importlib import resources
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from c_programs import COMPILERS, CXX, WARNINGS, C, run
 
 import pynet as pn
 from pynet import export
-from pynet.export import c_text, fragments, vectors
-from pynet.export.program import KINDS, Program
+from pynet.export import c_fragments, c_text, c_vectors
+from pynet.export.c_program import KINDS, Program
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "c-export.md"
 LIBM = {"exp", "expm1", "log1p", "tanh", "sin", "atan", "sqrt", "erfc"}
@@ -92,6 +93,32 @@ def test_the_digits_by_the_program_of_the_page(tmp_path, monkeypatch):
     assert right > 0.9 * rows
     printed = run("./a.out", input=Path("test.txt").read_bytes()).decode()
     assert printed == f"{right} of {rows} right, wrong in the self-test: 0\n"
+
+
+# ---- 32 bits --------------------------------------------------------------------------------------------------------
+
+
+def targets_of_32_bits(folder) -> list[tuple[str, ...]]:
+    """Commands of compilers found here that make code of 32 bits without a C library."""
+    (folder / "empty.c").write_text("int empty;\n")
+    board = ("arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
+    known = [board, *((compiler, "-m32") for compiler in COMPILERS)]
+    empty = ("-c", str(folder / "empty.c"), "-o", str(folder / "empty.o"))
+    found = [target for target in known if shutil.which(target[0])]
+    return [target for target in found if subprocess.run([*target, *empty], capture_output=True).returncode == 0]
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_compilers_of_32_bits_have_nothing_to_warn_of(wide, tmp_path):
+    """Loops whose ends a compiler knows when it has inlined them: none may look as if it ran beyond the memory."""
+    targets = targets_of_32_bits(tmp_path)
+    for widths in ((64, 64, 64, 10), (4, 32, 32, 1), (64, 64), (7, 5, 3, 2)):
+        layers = [pn.Dense(units, activation="relu") for units in widths[1:]]
+        pn.export.to_c(pn.Sequential([pn.Input(widths[0]), *layers]), tmp_path / "net.c", wide=wide, math=False)
+        for target in targets:
+            for level in ("-O1", "-O2", "-O3"):
+                flags = (*C, *WARNINGS, "-ffreestanding", level, "-c", "-o", tmp_path / "net.o")
+                run(*target, *flags, tmp_path / "net.c")
 
 
 # ---- numbers and texts ----------------------------------------------------------------------------------------------
@@ -204,7 +231,7 @@ def _stands_in(made, value, whole) -> bool:
 def test_rows_from_data(tmp_path):
     """Rows of the samples are in the file, and no others but the two edges."""
     X = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32) + 100
-    found = vectors.Vectors(small(), 5, [X])
+    found = c_vectors.Vectors(small(), 5, [X])
     assert len(found.inputs[0]) == 7
     assert all((row == X).all(axis=1).any() for row in found.inputs[0][:5])
     assert not found.inputs[0][5].any()
@@ -215,7 +242,7 @@ def test_rows_from_data(tmp_path):
 def test_rows_of_masks():
     """Are 0 and 1; at the edges all steps count."""
     model = nets.NETS["lstm_masked"]("float32")
-    found = vectors.Vectors(model, 6)
+    found = c_vectors.Vectors(model, 6)
     assert set(found.inputs[1].reshape(-1).tolist()) == {0.0, 1.0}
     assert (found.inputs[1][6:] == 1).all()
     assert all(y.any() for y in found.outputs)
@@ -241,7 +268,7 @@ def test_a_row_at_a_jump_is_no_test_row():
     model = pn.Model(x, pn.Activation("step")(h))
     model.set_weights([np.array([[0.1], [-0.1]], np.float32)])
     X = np.array([[0.3, 0.3], [0.5, 0.1]], np.float32)
-    found = vectors.Vectors(model, 2, [X])
+    found = c_vectors.Vectors(model, 2, [X])
     assert (found.inputs[0] == X[1]).all(axis=1).any()
     assert not (found.inputs[0] == X[0]).all(axis=1).any()
 
@@ -261,7 +288,7 @@ def test_no_row_can_be_a_test_row(tmp_path):
 def test_the_runtime_is_installed_with_the_package():
     """README.md has these tests run on what pip installed from the wheel."""
     names = {path.name for path in resources.files(export).joinpath("runtime").iterdir()}
-    used = {"float", "double", "libm", "own_math", "wide", "narrow", *fragments.COMMON}
+    used = {"float", "double", "libm", "own_math", "wide", "narrow", *c_fragments.COMMON, *c_fragments.INTEGERS}
     assert names == {f"{name}.h" for name in used}
 
 

@@ -11,7 +11,7 @@ from c_programs import CXX, C, run
 
 import pynet as pn
 from pynet import activations
-from pynet.export import fragments
+from pynet.export import c_fragments
 
 SMALL = {"math": False, "wide": False, "scratch": "static"}
 
@@ -52,7 +52,7 @@ def test_elementary_functions(dtype, tmp_path):
         name: np.concatenate([rng.uniform(low, high, 150), rng.uniform(low, high, 50) * 1e-3]).astype(dtype)
         for name, (low, high, _, _) in FUNCTIONS.items()
     }
-    body = fragments.linked([f"net_{name}" for name in FUNCTIONS], dtype, False, False)
+    body = c_fragments.linked([f"net_{name}" for name in FUNCTIONS], dtype, False, False)
     each = (
         "for (k = 0; k < 200; k++) {{ fread(&x, sizeof x, 1, stdin); x = net_{}(x); fwrite(&x, sizeof x, 1, stdout); }}"
     )

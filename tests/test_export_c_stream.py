@@ -10,7 +10,7 @@ from c_programs import CXX, C, run
 
 import pynet as pn
 from pynet import _core
-from pynet.export import vectors
+from pynet.export import c_vectors
 
 ROWS = 8
 WHOLE = {  # nets that cannot be a stream, and why
@@ -51,9 +51,9 @@ def test_agreement(dtype, options, flags, tmp_path):
     made = c_programs.Program(tmp_path, models, stream=True, tests=2, **options)
     binary = made.binary("cc", *flags)
     assert made.selftests(binary) == dict.fromkeys(models, 0)
-    rows = {name: vectors.random_rows(model, ROWS, 3) for name, model in models.items()}
+    rows = {name: c_vectors.random_rows(model, ROWS, 3) for name, model in models.items()}
     for name, outputs in made.follow(binary, rows).items():
-        expected, tolerance = vectors.tolerances(models[name], rows[name])
+        expected, tolerance = c_vectors.tolerances(models[name], rows[name])
         for y, truth, bound in zip(outputs, expected, tolerance, strict=True):
             whole = y.reshape(ROWS, -1) if truth.shape[1] > y.shape[2] else y[:, -1]
             helpers.assert_within(whole, truth, bound[:, None], name)

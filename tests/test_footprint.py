@@ -5,6 +5,8 @@ import shutil
 
 import c_cases
 import c_programs
+import integers
+import nets
 import numpy as np
 import pruned_nets
 import pytest
@@ -103,10 +105,44 @@ def test_compact_layers():
     assert model.compact().footprint(sparse=False).flash == dense.flash
 
 
-@pytest.mark.parametrize("dtype", ["int8", "float16", np.int8])
+@pytest.mark.parametrize("dtype", ["int32", "float16", np.int32])
 def test_an_unknown_dtype(dtype):
     model = pn.Sequential([pn.Input(2), pn.Dense(1)])
-    with pytest.raises(ValueError, match=r"unknown dtype of a footprint '\w+'.*known: float32, float64"):
+    with pytest.raises(ValueError, match=r"unknown dtype of a footprint '\w+'.*known: float32, float64, int16, int8"):
         model.footprint(dtype)
     assert model.footprint(np.float64).dtype == "float64"
     assert pn.Sequential([pn.Input(2), pn.Dense(1)], dtype="float64").footprint().flash == 8 * 3
+
+
+# ---- integers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", integers.NETS)
+def test_integers_before_anything_is_trained(name):
+    """The sizes that the integer network will have, whatever it is quantised with."""
+    for activations in ("int8", "int16"):
+        model, _, quantized = integers.quantized(name, activations)
+        made, need = quantized.footprint(), model.footprint(activations)
+        for attribute in ("flash", "ram", "ends", "stack", "macs", "parts", "wrapper"):
+            assert (attribute, getattr(need, attribute)) == (attribute, getattr(made, attribute))
+        assert need.dtype == activations
+        assert need.flash == sum(need.parts.values())
+
+
+def test_integers_of_a_small_net():
+    """Counted by hand: a byte a weight, bias and factor of 4 bytes an output, a table of 256; hidden values in ram."""
+    model = pn.Sequential([pn.Input(8), pn.Dense(5, activation="tanh"), pn.Dense(3)])
+    need = model.footprint("int8")
+    assert need.parts == {"weights": 40 + 15, "biases": 4 * (5 + 3), "factors": 4 * (5 + 3), "tables": 256}
+    assert (need.ram, need.ends, need.wrapper, need.macs) == (6, 8 + 2 * 3, 0, 40 + 15)
+    assert "<Footprint int8: flash 375, ram 6 and 14 for a row" in repr(need)
+    scaled = pn.Sequential([pn.Input(8, scale=np.arange(1.0, 9.0)), pn.Dense(3)]).footprint("int8")
+    assert scaled.wrapper == 4 * 8
+
+
+def test_integers_have_no_streams():
+    model = pn.Sequential([pn.Input((5, 3)), pn.LSTM(4)])
+    with pytest.raises(ValueError, match="stream: integer networks take sequences at once"):
+        model.footprint("int8", stream=True)
+    with pytest.raises(ValueError, match="cannot be quantised"):
+        nets.NETS[integers.REFUSED[0]]("float32").footprint("int8")

@@ -4,6 +4,7 @@ import copy
 import itertools
 import json
 import math
+import re
 from fractions import Fraction
 
 import integers
@@ -14,7 +15,6 @@ from helpers import assert_same_bits, assert_within
 
 import pynet as pn
 from pynet import _safetensors, activations, cli, files, quantize_files, quantize_ops
-from pynet.export.c_int8 import write_int8
 from pynet.quantize_calibrate import choose
 from pynet.quantize_memory import places
 from pynet.quantize_numbers import Quantization, factor, half, offset_limit, shift_right
@@ -378,13 +378,13 @@ def test_the_model_stays_as_it_was(digits):
 
 def test_values_give_their_place_to_others(digits):
     model, (X, _, _, _) = digits
-    assert model.quantize(X).footprint()["ram"] == 128  # two rows of 64, never three
+    assert model.quantize(X).footprint().ram == 128  # two rows of 64, never three
     x = pn.Input(10)
     h = pn.Dense(40, activation="tanh")(x)
     for name in ("tanh", "silu", "gelu"):
         h = pn.Activation(name)(h)
     chain = pn.Model(x, pn.Dense(2)(h))
-    assert chain.quantize(integers.rows_for(chain, 50)[0]).footprint()["ram"] == 40  # one place for all of them
+    assert chain.quantize(integers.rows_for(chain, 50)[0]).footprint().ram == 40  # one place for all of them
 
 
 def test_nobody_stands_in_a_place_that_is_taken():
@@ -392,7 +392,9 @@ def test_nobody_stands_in_a_place_that_is_taken():
     shared = 0
     for model, X in integers.random_nets(60):
         quantized = model.quantize(integers.as_X(X))
-        place, total = places(quantized)
+        memory = places(quantized)
+        total, found = memory.size, {v: memory.place(v) for v in range(len(quantized.values))}
+        place = {v: at for v, (array, at) in found.items() if array == "scratch"}
         span = {
             v: range(at, at + quantized.values[v].width * quantized.values[v].q.bits // 8) for v, at in place.items()
         }
@@ -420,8 +422,8 @@ def test_equal_constants_stand_once():
     layer = pn.Dense(8, activation="relu", use_bias=False)
     model = pn.Model(x, pn.Dense(2)(layer(layer(x))))
     footprint = model.quantize(integers.rows_for(model, 50)[0]).footprint()
-    assert footprint["weights"] == 8 * 8 + 8 * 2
-    assert footprint["macs"] == 2 * 8 * 8 + 8 * 2
+    assert footprint.parts["weights"] == 8 * 8 + 8 * 2
+    assert footprint.macs == 2 * 8 * 8 + 8 * 2
 
 
 # ---- report ----------------------------------------------------------------------------------------------------------
@@ -435,7 +437,7 @@ def test_report(digits):
     ours, exact = quantized.predict(X_test), model.predict(X_test)
     assert output.max_error == pytest.approx(np.abs(ours - exact).max(), rel=1e-3)
     assert output.agreement == (ours.argmax(axis=1) == exact.argmax(axis=1)).mean()
-    assert report.flash == quantized.footprint()["flash"]
+    assert report.flash == quantized.footprint().flash
     noise = np.square(ours - exact).sum(dtype=np.float64)
     assert report.layers["dense_3"] == pytest.approx(10 * np.log10(np.square(exact).sum() / noise), abs=0.01)
     text = str(report)
@@ -473,8 +475,8 @@ def test_a_file_gives_the_same_network(name, tmp_path):
         for a, b in pairs:
             assert_same_bits(a, b)
         for m, file in ((quantized, "a.c"), (loaded, "b.c")):
-            write_int8(m, tmp_path / file)
-        assert (tmp_path / "a.c").read_text().replace("a.h", "b.h") == (tmp_path / "b.c").read_text()
+            pn.export.to_c(m, tmp_path / file, prefix="net")
+        assert re.sub(r"\ba\.", "b.", (tmp_path / "a.c").read_text()) == (tmp_path / "b.c").read_text()
         assert str(loaded.report(integers.as_X(X), model=model)) == str(quantized.report(integers.as_X(X)))
         with pytest.raises(TypeError, match="it was loaded from a file"):
             loaded.report(integers.as_X(X))

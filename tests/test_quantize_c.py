@@ -9,7 +9,7 @@ import pytest
 from helpers import assert_same_bits, assert_within
 
 import pynet as pn
-from pynet.export.c_int8 import write_int8
+from pynet.export import c_fragments
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,31 @@ def test_every_net_gives_the_bits_of_numpy(name, tmp_path):
         assert_same(compiled, quantized, [np.concatenate(parts) for parts in zip(*kinds, strict=True)])
 
 
+def wide(activations: str, width: int):
+    """A net whose sums need 64 bits: all weights the largest; and rows at both ends of the range."""
+    x = pn.Input(width)
+    model = pn.Model(x, pn.Dense(2)(x))
+    signs = np.stack([np.ones(width), np.where(np.arange(width) % 2, 1, -1)], axis=1)
+    model.load_state_dict({"dense_1.kernel": signs, "dense_1.bias": [0.5, 0.25]})
+    rows = np.stack([np.full(width, -1.0), np.full(width, 1.0), signs[:, 1], -signs[:, 1]]).astype(np.float32)
+    return model, rows, model.quantize(rows, activations)
+
+
+WIDE = [("int16", 1000), ("int8", 140_000)]
+
+
+def test_every_function_of_the_runtime_is_used(tmp_path):
+    names = [name for name in integers.NETS if re.search("dense|norm|lstm|prelu|merge|softmax|compact", name)]
+    models = [integers.quantized(name, kind)[2] for name in names for kind in ("int8", "int16")]
+    used = set()
+    for model in [*models, *(wide(*arguments)[2] for arguments in WIDE)]:
+        pn.export.to_c(model, tmp_path / "net.c")
+        used |= set(c_fragments.NAME.findall((tmp_path / "net.c").read_text()))
+    for file in c_fragments.INTEGERS:
+        for block in c_fragments.blocks(file):
+            assert set(c_fragments.DEFINED.findall(block)) <= used
+
+
 def ends(which):
     """Nets whose outputs are inputs, or the same value twice."""
     x = pn.Input(3)
@@ -62,7 +87,7 @@ def test_outputs_that_are_something_else_as_well(which, tmp_path):
 def test_random_graphs(tmp_path):
     for k, (model, X) in enumerate(integers.random_nets(24)):
         quantized = model.quantize(integers.as_X(X), ("int8", "int16")[k % 2])
-        compiled = integers.Compiled(quantized, tmp_path, f"g{k}_")
+        compiled = integers.Compiled(quantized, tmp_path, f"g{k}")
         assert compiled.selftest() == 0
         assert_same(compiled, quantized, X)
 
@@ -93,15 +118,9 @@ def test_no_fused_multiply_add_changes_the_bits(tmp_path):
     assert_same(compiled, quantized, integers.rows_for(model, 3000, 5, 4.0))
 
 
-@pytest.mark.parametrize(("activations", "width"), [("int16", 1000), ("int8", 140_000)])
+@pytest.mark.parametrize(("activations", "width"), WIDE)
 def test_sums_of_more_than_32_bits(activations, width, tmp_path):
-    """All weights the largest, and rows at both ends of the range."""
-    x = pn.Input(width)
-    model = pn.Model(x, pn.Dense(2)(x))
-    signs = np.stack([np.ones(width), np.where(np.arange(width) % 2, 1, -1)], axis=1)
-    model.load_state_dict({"dense_1.kernel": signs, "dense_1.bias": [0.5, 0.25]})
-    ends = np.stack([np.full(width, -1.0), np.full(width, 1.0), signs[:, 1], -signs[:, 1]]).astype(np.float32)
-    quantized = model.quantize(ends, activations)
+    model, ends, quantized = wide(activations, width)
     assert quantized.ops[0].is_wide(quantized.values)
     compiled = integers.Compiled(quantized, tmp_path, flags=("-O1", "-DNET_NO_SELFTEST"))
     assert_same(compiled, quantized, [np.concatenate([ends, 10 * ends])])
@@ -120,7 +139,7 @@ def test_whole_numbers_enter_without_floats(digits, tmp_path):
 @pytest.mark.parametrize("name", ["digits", "dropout_of_a_merge", "prelu_everywhere", "wide_rows", "lstm_masked"])
 def test_it_is_cpp_too(name, digits, tmp_path):
     model = digits[0] if name == "digits" else integers.quantized(name, "int8")[2]
-    write_int8(model, tmp_path / "net.c", "my_Net2")
+    pn.export.to_c(model, tmp_path / "net.c", prefix="my_Net2")
     for compiler in [found for found in map(shutil.which, ("g++", "clang++")) if found]:
         integers.run(compiler, "-x", "c++", *integers.STRICT, "-c", tmp_path / "net.c", "-o", tmp_path / "net.o")
 
@@ -130,7 +149,7 @@ def test_it_is_cpp_too(name, digits, tmp_path):
 def test_nothing_is_undefined(name, activations, digits, tmp_path):
     """The self-test, whose rows reach the ends of the range, traps wherever C leaves something undefined."""
     model = digits[0] if name == "digits" else integers.quantized(name, activations)[2]
-    write_int8(model, tmp_path / "net.c")
+    pn.export.to_c(model, tmp_path / "net.c")
     (tmp_path / "main.c").write_text('#include "net.h"\nint main(void) { return net_selftest(); }\n')
     sanitize = ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error", "-O1", "-g")
     files = (tmp_path / "main.c", tmp_path / "net.c", "-o", tmp_path / "main")
@@ -140,7 +159,7 @@ def test_nothing_is_undefined(name, activations, digits, tmp_path):
 
 def test_integers_alone_and_nobody_to_call(digits, tmp_path):
     """Without the wrapper there is no float in the file, and never a function of another library."""
-    write_int8(digits[0], tmp_path / "net.c")
+    pn.export.to_c(digits[0], tmp_path / "net.c")
     text = integers.run(integers.COMPILERS[0], "-E", "-P", "-DNET_NO_FLOAT", "-DNET_NO_SELFTEST", tmp_path / "net.c")
     words = set(re.findall(r"\w+", text))
     assert "net_predict_q" in words
@@ -168,14 +187,43 @@ def test_footprint_is_what_the_compiler_makes(name, digits, tmp_path):
         wrapper = {symbol for symbol in sizes if re.search(r"_(shift|factor)_in\d+$", symbol)}
         found = model.footprint()
         assert test
-        assert sum(sizes[symbol] for symbol in sizes.keys() - test - wrapper) == found["flash"]
-        assert sum(sizes[symbol] for symbol in wrapper) == found["wrapper"]
-        assert int(compiled.sizes[f"N{activations.upper()}_MEMORY"]) == max(found["ram"] // 2, 1)
+        assert sum(sizes[symbol] for symbol in sizes.keys() - test - wrapper) == found.flash
+        assert sum(sizes[symbol] for symbol in wrapper) == found.wrapper
+        assert int(compiled.sizes[f"N{activations.upper()}_MEMORY"]) == max(found.ram // 2, 1)
+
+
+CHAINS = [  # functions that are on the stack at the same time
+    ("predict_q", "dots8", "rest8"),
+    ("predict_q", "dots16", "rest16"),
+    ("predict_q", "wide_dot16"),
+    ("predict_q", "rescale", "shift"),
+    ("predict_q", "line", "between", "shift"),
+    ("predict_q", "softmax", "power"),
+    ("predict_q", "moments8", "root"),
+    ("predict_q", "moments16", "root"),
+]
+
+
+@pytest.mark.parametrize("flags", [("-O0", "-DNET_NO_SIMD"), ("-O3", "-march=native")], ids=" ".join)
+def test_the_stack_is_no_larger(flags, digits, tmp_path):
+    """By gcc's report of each function; other compilers write none."""
+    if "Free Software Foundation" not in integers.run(integers.COMPILERS[0], "--version"):
+        return
+    for k, name in enumerate(["digits", *integers.NETS[::8], "lstm", "lstm_masked"]):
+        model = digits[0] if name == "digits" else integers.quantized(name, ("int8", "int16")[k % 2])[2]
+        pn.export.to_c(model, tmp_path / "net.c")
+        options = ("-std=c99", *flags, "-DNET_NO_SELFTEST", "-DNET_NO_FLOAT", "-fstack-usage", "-c")
+        integers.run(integers.COMPILERS[0], *options, tmp_path / "net.c", "-o", tmp_path / "net.o")
+        report = (tmp_path / "net.su").read_text()
+        sizes = {found[1]: int(found[2]) for found in re.finditer(r":net_(\w+)[.\w]*\t(\d+)\t", report)}
+        assert "predict_q" in sizes
+        worst = max(sum(sizes.get(function, 0) for function in chain) for chain in CHAINS)
+        assert worst <= model.footprint().stack, name
 
 
 def test_square_roots_are_exact(tmp_path):
     """Of squares, of what is one less, and of the last number before the next square."""
-    write_int8(integers.quantized("layer_norm", "int8")[2], tmp_path / "net.c")
+    pn.export.to_c(integers.quantized("layer_norm", "int8")[2], tmp_path / "net.c")
     (tmp_path / "main.c").write_text("""
         #include "net.c"
         int main(void)
@@ -195,7 +243,7 @@ def test_square_roots_are_exact(tmp_path):
 
 def test_the_selftest_notices_a_changed_weight(digits, tmp_path):
     model, _ = digits
-    write_int8(model, tmp_path / "net.c")
+    pn.export.to_c(model, tmp_path / "net.c")
     text = (tmp_path / "net.c").read_text()
     begin = text.index("net_w2[640] = {") + len("net_w2[640] = {")
     first, rest = text[begin:].split(",", 1)
@@ -206,15 +254,57 @@ def test_the_selftest_notices_a_changed_weight(digits, tmp_path):
     integers.run(tmp_path / "main")
 
 
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"scratch": "static"}, "scratch has no meaning for an integer network"),
+        ({"math": False}, "math has no meaning"),
+        ({"wide": False}, "wide has no meaning"),
+        ({"stream": True}, "stream has no meaning"),
+        ({"tests": 0}, "tests has no meaning"),
+        ({"samples": np.zeros((2, 64))}, "samples has no meaning"),
+        ({"prefix": "int"}, "prefix must be no keyword"),
+    ],
+)
+def test_what_has_no_meaning(options, text, digits, tmp_path):
+    with pytest.raises(ValueError, match=text):
+        pn.export.to_c(digits[0], tmp_path / "net.c", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_be_written(digits, tmp_path):
     model, _ = digits
-    with pytest.raises(TypeError, match="quantized must be a QuantizedModel, got Sequential"):
-        write_int8(model.source, tmp_path / "net.c")
+    with pytest.raises(TypeError, match="model must be a Model or a QuantizedModel, got ndarray"):
+        pn.export.to_c(np.zeros(3), tmp_path / "net.c")
     with pytest.raises(ValueError, match=r"path must end in \.c, got '.*net\.h'"):
-        write_int8(model, tmp_path / "net.h")
-    for prefix in ("", "1net", "a-b", "naïve", 3, "x" * 42, "net\n"):
-        with pytest.raises(ValueError, match="prefix must be a C name"):
-            write_int8(model, tmp_path / "net.c", prefix)
+        pn.export.to_c(model, tmp_path / "net.h")
     with pytest.raises(OSError, match="cannot write the file"):
-        write_int8(model, tmp_path / "nowhere" / "net.c")
+        pn.export.to_c(model, tmp_path / "nowhere" / "net.c")
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "net.c").mkdir()  # the second file that is written
+    with pytest.raises(OSError):
+        pn.export.to_c(model, tmp_path / "net.c")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.c"]
+
+
+def test_the_names_of_the_classes(tmp_path):
+    """In the metadata of the model that was quantised, as in the file of floats; the prefix is the name of the file."""
+    model = pn.Sequential([pn.Input(2), pn.Dense(3)])
+    model.metadata["classes"] = ["net_a", 'b"?', "é"]
+    quantized = model.quantize(np.eye(2))
+    pn.export.to_c(quantized, tmp_path / "zoo.c")
+    (tmp_path / "main.c").write_text("""
+        #include <stdio.h>
+        #include "zoo.h"
+        int main(void) {
+            unsigned k;
+            for (k = 0; k < ZOO_CLASSES; k++) puts(zoo_classes[k]);
+            return zoo_selftest();
+        }
+    """)
+    files = (tmp_path / "main.c", tmp_path / "zoo.c", "-o", tmp_path / "main")
+    integers.run(integers.COMPILERS[0], "-std=c99", *integers.STRICT, *files)
+    assert integers.run(tmp_path / "main").splitlines() == model.metadata["classes"]
+    quantized.metadata["classes"] = [1]
+    with pytest.raises(ValueError, match="'classes' must be a list of texts"):
+        pn.export.to_c(quantized, tmp_path / "zoo.c")

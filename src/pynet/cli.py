@@ -60,12 +60,15 @@ EXPORT = """\
 Write a saved model for other programs, in one form or several.
 
 --c FILE.c    one C99 file and its header FILE.h, which need nothing but math.h: docs/c-export.md
+--int8 FILE.c the same of the integer network that `quantize` makes of the model, with the rows of --data that it was
+              trained on; those held out tell what that costs: docs/integers.md
 --onnx FILE   an ONNX file (needs onnx, pip install "pynet[onnx]"), which ONNX Runtime and others run: docs/onnx.md
 """
 
 EXPORT_EXAMPLES = """\
 examples:
   pynet export digits.safetensors --c digits.c
+  pynet export digits.safetensors --int8 digits.c --data digits
   pynet export digits.safetensors --onnx digits.onnx
 """
 
@@ -262,10 +265,14 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a file written by train, or by model.save")
+    parser.add_argument("model", help="a file written by train, by model.save, or by save of an integer network")
     group = parser.add_argument_group("what to write, at least one")
     group.add_argument("--c", metavar="FILE.c", help="one C99 file, and its header FILE.h")
+    group.add_argument("--int8", metavar="FILE.c", help="the same with integers alone; needs --data")
     group.add_argument("--onnx", metavar="FILE", help="an ONNX file")
+    group = parser.add_argument_group("integers")
+    group.add_argument("--data", metavar="DATA", help="digits, FILE.csv or FILE.npz, with the target")
+    group.add_argument("--target", metavar="COLUMN", help="name of the target (default: as in training)")
     group = parser.add_argument_group("C")
     group.add_argument("--prefix", metavar="NAME", help="of all names in the file (default: the file's own)")
     group.add_argument("--static", action="store_true", help="working memory in the file, not from the caller")

@@ -6,8 +6,10 @@ import os
 
 import pynet as pn
 
-from .cli_train import describe, show
+from .cli_train import describe, report, show
+from .cli_use import data_of, load, training_rows
 from .progress import quantity
+from .quantized_model import QuantizedModel
 
 __all__ = ["export"]
 
@@ -17,11 +19,14 @@ def export(options) -> None:
     wanted = {name: path for name in WRITERS if (path := getattr(options, name)) is not None}
     if not wanted:
         raise ValueError(f"nothing to write: give {' or '.join(f'--{name} FILE' for name in WRITERS)}")
+    if len(set(wanted.values())) < len(wanted):
+        raise ValueError(f"two forms cannot have one file: {next(iter(wanted.values()))}")
     model = pn.load(options.model)
     for path in wanted.values():
         if os.path.exists(path) and os.path.samefile(path, options.model):
             raise ValueError(f"{path}: the model itself would be lost, choose another name")
-    show("model", f"{options.model}: {describe(model)}")
+    integers = isinstance(model, QuantizedModel)
+    show("model", f"{options.model}: {repr(model)[1:-1] if integers else describe(model)}")
     for name, path in wanted.items():
         WRITERS[name](model, path, options)
 
@@ -31,15 +36,38 @@ def _onnx(model, path: str, options) -> None:
     show("saved", f"{path} ({quantity(os.path.getsize(path))}B)")
 
 
-def _c(model, path: str, options) -> None:
+def _to_c(model, path: str, options) -> None:
     scratch = "static" if options.static else "caller"
     form = {"math": not options.no_math, "wide": not options.narrow, "stream": options.stream}
     pn.export.to_c(model, path, prefix=options.prefix, scratch=scratch, **form)
-    need = model.footprint(stream=options.stream)
+
+
+def _c(model, path: str, options) -> None:
+    _to_c(model, path, options)
+    _show_need(path, model.footprint(stream=True) if options.stream else model.footprint())
+
+
+def _int8(model, path: str, options) -> None:
+    if options.data is None:
+        raise ValueError("--int8 needs --data DATA, the rows that say which numbers there are")
+    model = load(options)
+    table = data_of(model, options, True)
+    rest, scored, are_apart = training_rows(model, table)
+    which = f"{len(rest)} rows to quantise, {len(scored)} to measure" if are_apart else "all rows, for both"
+    show("data", f"{options.data}: {which}")
+    quantized = model.quantize(table.X[rest])
+    _to_c(quantized, path, options)
+    report("before", model, table.X[scored], table, scored)
+    report("after", quantized, table.X[scored], table, scored)
+    print("\n".join(f"  {line}" for line in str(quantized.report(table.X[scored])).splitlines()))
+    _show_need(path, quantized.footprint())
+
+
+def _show_need(path: str, need) -> None:
     show("saved", f"{path} and {os.path.splitext(path)[0]}.h")
     show("flash", f"{quantity(need.flash)}B of constants, besides the code")
     show("memory", f"{quantity(need.ram)}B to work in, {quantity(need.ends)}B for a row of inputs and outputs")
     show("work", f"{quantity(need.macs)} multiply-accumulates a row")
 
 
-WRITERS = {"c": _c, "onnx": _onnx}  # option: write(model, path, options)
+WRITERS = {"c": _c, "int8": _int8, "onnx": _onnx}  # option: write(model, path, options)

@@ -11,7 +11,7 @@ import numpy as np
 import pynet as pn
 
 from .cli_train import describe, report, show
-from .cli_use import data_of, load, rows_held_out
+from .cli_use import data_of, load, training_rows
 from .progress import quantity
 from .prune_hessian import default_loss
 
@@ -27,16 +27,10 @@ def prune(options) -> None:
         raise ValueError(f"--output {output}: the model itself would be lost, choose another name")
     model = load(options)
     table = data_of(model, options, True)
-    held_out = rows_held_out(model.metadata.get("training"), table)
-    rest = np.arange(len(table.X)) if held_out is None else np.setdiff1d(np.arange(len(table.X)), held_out)
-    scored = rest if held_out is None else held_out
+    rest, scored, are_apart = training_rows(model, table)
     show("model", f"{options.model}: {describe(model)}")
-    which = (
-        "all rows, to prune and to measure"
-        if held_out is None
-        else f"{len(rest)} rows to prune, {len(scored)} to measure"
-    )
-    show("data", f"{options.data}: {which}")
+    which = f"{len(rest)} rows to prune, {len(scored)} to measure"
+    show("data", f"{options.data}: {which if are_apart else 'all rows, to prune and to measure'}")
     report("before", model, table.X[scored], table, scored)
     dense, bytes_before = pn.load(options.model), os.path.getsize(options.model)
     begun = time.perf_counter()

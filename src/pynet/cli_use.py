@@ -12,7 +12,7 @@ import pynet as pn
 from . import files, progress
 from .cli_train import data_for, describe, fingerprint, report, show, split_parts
 
-__all__ = ["cpu", "evaluate", "info", "predict"]
+__all__ = ["cpu", "data_of", "evaluate", "info", "load", "predict", "rows_held_out", "training_rows"]
 
 ROWS_ON_SCREEN = 20
 
@@ -56,6 +56,13 @@ def rows_held_out(settings, table) -> np.ndarray | None:
     if not isinstance(settings, dict) or settings.get("fingerprint") != fingerprint(table) or not settings.get("test"):
         return None
     return split_parts(len(table.X), settings["test"], settings.get("validation", 0.0), settings.get("seed", 0))["test"]
+
+
+def training_rows(model, table) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Return rows to work with, rows to measure with, and whether these are apart: the ones held out in training."""
+    rows = np.arange(len(table.X))
+    held_out = rows_held_out(model.metadata.get("training"), table)
+    return (rows, rows, False) if held_out is None else (np.setdiff1d(rows, held_out), held_out, True)
 
 
 def evaluate(options) -> None:

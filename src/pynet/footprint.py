@@ -15,23 +15,34 @@ class Footprint:
     Attributes
     ----------
     dtype : str
+        "float32" or "float64"; of integer networks "int8" or, if no value has 8 bits, "int16".
     flash : int
         Bytes of all constants: weights, tables, scales.  The code, the names of classes (pointers, whose size is the
         device's affair) and the rows of the self-test come on top.
     ram : int
-        Bytes of the working memory, NET_SCRATCH numbers, and of the states of a stream, NET_STATE numbers.
+        Bytes of the working memory, NET_SCRATCH numbers, and of the states of a stream, NET_STATE numbers; of integer
+        networks what net_predict_q works in.
     ends : int
         Bytes of one row of inputs and outputs, which the caller holds.
     stack : int
         Bytes of local variables, an upper estimate for 64-bit processors; without what math.h takes.
     macs : int
-        Multiply-accumulates of the matrix products of one row.
+        Multiply-accumulates of the matrix products of one row; of integer networks all multiplications.
+    parts : dict of str -> int
+        Of integer networks what flash is the sum of: bytes of "weights", "biases", "factors", "tables".  Else {}.
+    wrapper : int
+        Bytes of further constants of an integer network, used by the functions for floats alone: shifts and scales of
+        features.
     """
 
-    __slots__ = ("dtype", "ends", "flash", "macs", "ram", "stack")
+    __slots__ = ("dtype", "ends", "flash", "macs", "parts", "ram", "stack", "wrapper")
 
-    def __init__(self, dtype: str, flash: int, ram: int, ends: int, stack: int, macs: int):
+    def __init__(
+        self, dtype: str, flash: int, ram: int, ends: int, stack: int, macs: int, parts: dict | None = None, wrapper=0
+    ):
         self.dtype, self.flash, self.ram, self.ends, self.stack, self.macs = dtype, flash, ram, ends, stack, macs
+        self.parts: dict[str, int] = parts or {}
+        self.wrapper: int = wrapper
 
     def __repr__(self) -> str:
         return (
@@ -52,7 +63,7 @@ def footprint(model, dtype=None, sparse: bool | None = None, stream: bool = Fals
 
 def _floating(model, dtype: np.dtype, stream: bool) -> Footprint:
     """Of the C file with floating-point numbers."""
-    from .export.program import Program
+    from .export.c_program import Program
 
     program = Program(model, stream=stream)
     size = dtype.itemsize
@@ -63,4 +74,17 @@ def _floating(model, dtype: np.dtype, stream: bool) -> Footprint:
     return Footprint(dtype.name, flash, size * (program.scratch + program.state), ends, stack, program.macs)
 
 
-FORMS = {"float32": _floating, "float64": _floating}  # by dtype; int8 belongs here
+def _integers(model, dtype: np.dtype, stream: bool) -> Footprint:
+    """Of the integer network that `quantize` would make.  Sizes are a matter of structure: any rows do."""
+    from .export.c_vectors import random_rows
+    from .quantize import quantize
+
+    if stream:
+        raise ValueError("stream: integer networks take sequences at once")
+    rows = [x.reshape(len(x), *value.shape) for x, value in zip(random_rows(model, 8, 0), model.inputs, strict=True)]
+    found = quantize(model, rows if len(rows) > 1 else rows[0], dtype.name).footprint()
+    found.dtype = dtype.name
+    return found
+
+
+FORMS = {"float32": _floating, "float64": _floating, "int8": _integers, "int16": _integers}  # by dtype

@@ -1,10 +1,13 @@
-"""Memory of integer networks: constants, each of them once, and places of values, given on when their life is over."""
+"""Memory of integer networks: constants, each of them once, and the places of values."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 import numpy as np
+
+from .footprint import Footprint
+from .memory import Memory
 
 __all__ = ["constants", "footprint", "places", "wrapper_constants"]
 
@@ -39,65 +42,45 @@ def wrapper_constants(model) -> dict[str, np.ndarray]:
     return {name: array for name, array in named if array.size > 1}
 
 
-def places(model) -> tuple[dict[int, int], int]:
-    """Return the place, in bytes, of each value that lies in memory, and how many bytes there are.
+def places(model) -> Memory:
+    """Return where values stand, in bytes: in the arrays of the caller, "x0", "x1", ..., "y0", ..., or in "scratch".
 
-    Inputs and outputs lie where the caller says.  Largest first, each at the lowest place that no value of its time
-    overlaps; an elementwise op may write over what it reads for the last time, element by element.
+    An elementwise op may write over what it reads for the last time.
     """
-    outside = {end.value for end in (*model.inputs, *model.outputs)}
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
+    memory = Memory([2 * -(-_nbytes(value) // 2) for value in model.values])
+    for letter, ends in (("x", model.inputs), ("y", model.outputs)):
+        for k, end in enumerate(ends):
+            if memory.is_free(end.value):  # of a value that is several ends the first counts
+                memory.give(end.value, f"{letter}{k}")
     for t, op in enumerate(model.ops):
+        for v in op.reads:
+            memory.read(v, t)
         for v in (op.y, *op.scratch):
-            first.setdefault(v, t)
-        for v in (op.y, *op.reads, *op.scratch):
-            last[v] = t
-    inside = [v for v in first if v not in outside]
-    size = {v: 2 * -(-model.values[v].width * model.values[v].q.dtype.itemsize // 2) for v in inside}
-    heirs = _heirs(model, first, last)
-    placed: dict[int, int] = {}
-
-    def fits(v: int, at: int) -> bool:
-        for u, there in placed.items():
-            apart = last[u] < first[v] or last[v] < first[u] or at + size[v] <= there or there + size[u] <= at
-            if not apart and not (at == there and ((u, v) in heirs or (v, u) in heirs)):
-                return False
-        return True
-
-    for v in sorted(inside, key=lambda v: (-size[v], first[v])):
-        candidates = {0, *placed.values(), *(at + size[u] for u, at in placed.items())}
-        placed[v] = min(at for at in candidates if fits(v, at))
-    return placed, max((placed[v] + size[v] for v in inside), default=0)
-
-
-def _heirs(model, first, last) -> set[tuple[int, int]]:
-    """Return the pairs (x, y) of which y may take the place of x."""
-    result = set()
+            memory.written(v, t)
     for t, op in enumerate(model.ops):
         y = model.values[op.y]
-        for v in op.reads:
+        for v in dict.fromkeys(op.reads if op.elementwise else ()):
             x = model.values[v]
-            if op.elementwise and (x.width, x.q.bits) == (y.width, y.q.bits) and last[v] == t == first[op.y]:
-                result.add((v, op.y))
-    return result
+            alike = (x.width, x.q.bits) == (y.width, y.q.bits) and memory.born[op.y] == t
+            if alike and memory.is_free(v) and memory.last_read(v) == t:
+                memory.put_inside(v, op.y)
+                break
+    memory.arrange()
+    return memory
 
 
-def footprint(model) -> dict:
+def footprint(model) -> Footprint:
     """Return what `QuantizedModel.footprint` says."""
     parts: Counter = Counter(dict.fromkeys(("weights", "biases", "factors", "tables"), 0))
     for name, array in constants(model)[0].items():
         parts[PARTS.get(name.rstrip("0123456789"), "tables")] += array.nbytes
-    ends = [sum(_nbytes(model.values[end.value]) for end in ends) for ends in (model.inputs, model.outputs)]
-    return {
-        "flash": sum(parts.values()),
-        **parts,
-        "wrapper": sum(array.nbytes for array in wrapper_constants(model).values()),
-        "ram": places(model)[1],
-        "input": ends[0],
-        "output": ends[1],
-        "macs": sum(op.macs(model.values) for op in model.ops),
-    }
+    wrapper = sum(array.nbytes for array in wrapper_constants(model).values())
+    ends = sum(_nbytes(model.values[end.value]) for end in (*model.inputs, *model.outputs))
+    macs = sum(op.macs(model.values) for op in model.ops)
+    dtype = "int8" if any(value.q.bits == 8 for value in model.values) else "int16"
+    recurrent = any(op.kind == "lstm" for op in model.ops)
+    stack = 256 + 64 * len(model.ops) + 256 * recurrent  # above what compilers report: tests/test_quantize_c.py
+    return Footprint(dtype, sum(parts.values()), places(model).size, ends, stack, macs, dict(parts), wrapper)
 
 
 def _nbytes(value) -> int:

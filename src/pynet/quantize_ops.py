@@ -3,7 +3,7 @@
 Letters: B rows of a batch, I inputs, O outputs; x, y are integers [B, width], z_x the integer that stands for 0 in x.
 `run` is NumPy in int64, `check` shows that int32 (where C has it) and int64 hold whatever the data is.
 The norms of rows and the LSTM stand in files of their own, the same ops in C in export/c_int8_ops.py and
-export/runtime_int8.inc.
+export/runtime/integers.h.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def report(quantized, X, y=None, model=None) -> QuantizationReport:
             layers[value.name] = math.inf if e == 0 else 10 * math.log10(s / e) if s else -math.inf
     outputs = [score.result(o.name) for o, score in zip(quantized.outputs, scores, strict=True)]
     size = model.count_params() * model.dtype.itemsize
-    return QuantizationReport(outputs, layers, quantized.footprint()["flash"], size)
+    return QuantizationReport(outputs, layers, quantized.footprint().flash, size)
 
 
 def _labels(y, n: int, outputs: int) -> np.ndarray:

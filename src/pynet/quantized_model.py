@@ -119,19 +119,13 @@ class QuantizedModel:
 
     # ---- what it costs ----------------------------------------------------------------------------------------------
 
-    def footprint(self) -> dict:
-        """Return the memory that the C file takes, exactly, and its work.
+    def footprint(self):
+        """Return the memory that the C file takes, and its work.
 
         Returns
         -------
-        dict
-            flash : bytes of constants of the integer network, the sum of
-            weights, biases, factors, tables : bytes;
-            wrapper : bytes of further constants, those of the float wrapper (shift and scale of features);
-            ram : bytes of memory that net_predict_q works in, without the rows given to it;
-            input, output : bytes of these rows;
-            macs : multiplications of one row.
-            Machine code and stack are not in it: they depend on the compiler.
+        footprint.Footprint
+            With flash and its parts, ram, ends and wrapper, all to the byte, an estimate of the stack, and macs.
         """
         from .quantize_memory import footprint
 
@@ -184,11 +178,13 @@ class QuantizedModel:
             rows.append((kind, value.name, str(value.width), str(q.bits), f"{q.scale:.4g}", str(q.zero)))
         widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        print_fn("\n".join([*lines, ", ".join(f"{name} {n}" for name, n in self.footprint().items())]))
+        need = self.footprint()
+        sizes = {"flash": need.flash, **need.parts, "wrapper": need.wrapper, "ram": need.ram, "ends": need.ends}
+        print_fn("\n".join([*lines, ", ".join(f"{name} {n}" for name, n in (sizes | {"macs": need.macs}).items())]))
 
     def __repr__(self) -> str:
         widths = [",".join(str(self.values[end.value].width) for end in ends) for ends in (self.inputs, self.outputs)]
-        return f"<QuantizedModel {' -> '.join(widths)}, {self.footprint()['flash']} bytes of constants>"
+        return f"<QuantizedModel {' -> '.join(widths)}, {self.footprint().flash} bytes of constants>"
 
     # ---- checks -----------------------------------------------------------------------------------------------------
 

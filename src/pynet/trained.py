@@ -131,8 +131,9 @@ class Trained:
 
         Parameters
         ----------
-        dtype : "float32" or "float64", optional
-            Of the numbers in the C file.  Default: the model's own.
+        dtype : "float32", "float64", "int8" or "int16", optional
+            Of the numbers in the C file.  Default: the model's own.  "int8" and "int16": of the integer network that
+            `quantize` would make with these activations; whatever the data is, if it is no whole numbers.
         sparse : bool, optional
             True: with pruned layers in compact form, as `compact` makes them; False: without.  Default: as the model
             is.

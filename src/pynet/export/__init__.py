@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .c_source import to_c
+from .c_export import to_c
 from .from_torch import from_torch, to_torch
 from .keras import from_keras
 from .onnx_read import from_onnx

@@ -1,75 +1,42 @@
 """Integer networks as C99: one source and one header, constants in flash, not one float between input and output.
 
-The functions that the ops call stand in runtime_int8.inc; of them a file gets those that it uses.
+The functions that the ops call stand in runtime/integers.h and runtime/dots.h; of them a file gets those that it uses.
 """
 
 from __future__ import annotations
 
-import os
-import re
-
 import numpy as np
 
-from ..files import write_atomically
 from ..quantize_memory import constants, places, wrapper_constants
 from ..quantized_model import QuantizedModel
-from .c_int8_ops import EMIT
-from .c_int8_text import Runtime, array, comment, function, literal, loop
+from .c_classes import class_names, declared, defined, macros
+from .c_fragments import INTEGERS, NAME, needed
+from .c_int8_ops import EMIT, loop
+from .c_text import comment, definition, number
 
-__all__ = ["write_int8"]
+__all__ = ["Writer"]
 
 RANDOM_ROWS = 2  # of a self-test, besides real rows and the two of its ends
-C_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
 
 
-def write_int8(quantized, path, prefix: str = "net") -> None:
-    """Write an integer network to the C99 source `path` (ending in .c) and the header beside it (.h).
+class Writer:
+    """The text of both files, whose names begin with net_ and NET_; stem: of the names of the files."""
 
-    Parameters
-    ----------
-    quantized : QuantizedModel
-    path : str or os.PathLike
-    prefix : str
-        With which all names begin, in lower case those of functions, in upper case those of macros.
-
-    Raises
-    ------
-    OSError
-        A file cannot be written.
-    TypeError, ValueError
-        `quantized` is no QuantizedModel, `path` does not end in .c, or `prefix` is no C name.
-    """
-    if not isinstance(quantized, QuantizedModel):
-        raise TypeError(f"quantized must be a QuantizedModel, got {type(quantized).__name__}")
-    path = os.fsdecode(path)
-    if not path.endswith(".c"):
-        raise ValueError(f"path must end in .c, got {path!r}")
-    if not isinstance(prefix, str) or not C_NAME.fullmatch(prefix):
-        raise ValueError(f"prefix must be a C name of at most 41 characters, got {prefix!r}")
-    writer = _Writer(quantized, prefix)
-    header = path[:-2] + ".h"
-    texts = {header: writer.header(), path: writer.source(os.path.basename(header))}
-    for name, text in texts.items():
-        write_atomically(name, [text.encode()])
-
-
-class _Writer:
-    """Writes the parts of the two files."""
-
-    def __init__(self, model: QuantizedModel, prefix: str):
-        self.model, self.prefix, self.upper = model, prefix, prefix.upper()
+    def __init__(self, model: QuantizedModel, stem: str):
+        self.model, self.stem = model, stem
+        self.classes = class_names(model)
         self.arrays, self.names = constants(model)
-        self.places, self.ram = places(model)
-        self.pointers = {v: self._in_memory(v, at) for v, at in self.places.items()}
+        self.memory = places(model)
+        self.ram = self.memory.size
         self.inputs, self.outputs = _numbered(model.inputs), _numbered(model.outputs)
-        ends = [(end, f"x{k}") for end, k in self.inputs] + [(end, f"y{k}") for end, k in self.outputs]
-        for end, name in reversed(ends):  # of a value that is several ends the first counts
-            self.pointers[end.value] = name
+        self.pointers = [self._pointer(v) for v in range(len(model.values))]
 
-    def _in_memory(self, v: int, at: int) -> str:
-        if self.model.values[v].q.bits == 8:
-            return f"(int8_t *)memory + {at}"
-        return f"memory + {at // 2}"
+    def _pointer(self, v: int) -> str:
+        array, at = self.memory.place(v)
+        if array != "scratch":
+            ends = self.inputs if array[0] == "x" else self.outputs
+            return f"{array[0]}{ends[int(array[1:])][1]}"
+        return f"(int8_t *)memory + {at}" if self.model.values[v].q.bits == 8 else f"memory + {at // 2}"
 
     def type(self, v: int) -> str:
         return f"int{self.model.values[v].q.bits}_t"
@@ -80,37 +47,44 @@ class _Writer:
     # ---- the header -------------------------------------------------------------------------------------------------
 
     def header(self) -> str:
-        p, P = self.prefix, self.upper
+        """Return the text of the header."""
+        from .. import __version__
+
         return "\n".join([
-            "/* An integer network, written by pynet. */",
-            f"#ifndef {P}_H", f"#define {P}_H", "", "#include <stdint.h>", "",
+            f"/* {self.stem}.h: an integer network, written by pynet {__version__}. */",
+            "#ifndef NET_H", "#define NET_H", "", "#include <stdint.h>", "",
+            *self._sizes(), *macros(self.classes), "",
             "#ifdef __cplusplus", 'extern "C" {', "#endif", "",
-            *self._sizes(), "",
-            f"/* The outputs of one row, integers alone. memory: {P}_MEMORY elements whose content does not matter,",
-            "   of which every thread needs its own. x and y must not overlap. */",
-            f"void {p}_predict_q({self._parameters()}, int16_t *memory);", "",
+            *declared(self.classes),
+            "/* The outputs of one row, integers alone.  What is in the memory does not matter; each thread needs",
+            "   its own.  x and y must not overlap. */",
+            f"void net_predict_q({self._parameters()}, int16_t *memory);", "",
             "/* The number of the largest of n outputs, the first of equal ones: the class. */",
-            f"int32_t {p}_argmax(const int16_t *y, int32_t n);", "",
+            "int32_t net_argmax(const int16_t *y, int32_t n);", "",
             *self._integer_inputs(),
-            f"#ifndef {P}_NO_SELFTEST",
+            "#ifndef NET_NO_SELFTEST",
             "/* 0 if rows that are built in give the bits that they must, else the number of the first that does not;",
             "   its memory lies on the stack. */",
-            f"int {p}_selftest(void);", "#endif", "",
-            f"#ifndef {P}_NO_FLOAT",
-            f"/* The same for floats; a NaN becomes the integer of 0. memory: {P}_FLOAT_MEMORY elements. */",
-            f"void {p}_predict({self._parameters('float', 'float')}, int16_t *memory);",
-            *(f"void {p}_quantize{suffix}(const float *x, {self.type(i.value)} *q);" for i, suffix in self.inputs),
-            *(f"void {p}_dequantize{suffix}(const int16_t *q, float *y);" for _, suffix in self.outputs),
+            "int net_selftest(void);", "#endif", "",
+            "#ifndef NET_NO_FLOAT",
+            "/* The same for floats; a NaN becomes the integer of 0. */",
+            f"void net_predict({self._parameters('float', 'float')}, int16_t *memory);",
+            *(f"void net_quantize{suffix}(const float *x, {self.type(i.value)} *q);" for i, suffix in self.inputs),
+            *(f"void net_dequantize{suffix}(const int16_t *q, float *y);" for _, suffix in self.outputs),
             "#endif", "",
-            "#ifdef __cplusplus", "}", "#endif", "", "#endif", "",
+            "#ifdef __cplusplus", "}", "#endif", "#endif", "",
         ])  # fmt: skip
 
     def _sizes(self) -> list[str]:
         """Return the macros: elements of int16_t memory, and of rows."""
-        sizes = [("MEMORY", max(self.ram // 2, 1)), ("FLOAT_MEMORY", self._float_memory())]
+        lines = [
+            f"#define NET_MEMORY {max(self.ram // 2, 1)} /* int16_t that it works in */",
+            f"#define NET_FLOAT_MEMORY {self._float_memory()} /* the same, for floats */",
+        ]
         for what, ends in (("INPUT", self.inputs), ("OUTPUT", self.outputs)):
-            sizes += [(f"{what}{suffix}", self.width(end.value)) for end, suffix in ends]
-        return [f"#define {self.upper}_{name} {size}" for name, size in sizes]
+            for end, suffix in ends:
+                lines.append(f"#define NET_{what}{suffix} {self.width(end.value)} /* {comment(end.name)} */")
+        return lines
 
     def _integer_inputs(self) -> list[str]:
         """Return what the header says of inputs that need no floats."""
@@ -118,7 +92,7 @@ class _Writer:
         for i, suffix in self.inputs:
             if i.offset == -128:
                 lines.append(f"/* Whole numbers 0..255 of input {i.name}: q = x - 128. */")
-                lines.append(f"void {self.prefix}_quantize_u8{suffix}(const uint8_t *x, int8_t *q);")
+                lines.append(f"void net_quantize_u8{suffix}(const uint8_t *x, int8_t *q);")
             elif i.offset == 0:
                 lines.append(f"/* Whole numbers are the integers of input {i.name}: give them as they are. */")
         return [*lines, ""] if lines else []
@@ -136,28 +110,38 @@ class _Writer:
 
     # ---- the source -------------------------------------------------------------------------------------------------
 
-    def source(self, header: str) -> str:
-        predict = self._predict()
-        runtime = Runtime(self.prefix)
-        integers = "\n".join([predict, self._argmax(), *self._quantize_integers()])
+    def source(self) -> str:
+        """Return the text of the C file."""
+        integers = [self._predict(), self._argmax(), *self._quantize_integers()]
+        functions = self._used_in(integers)
         floats = self._floats()
         parts = [
-            f'/* An integer network, written by pynet; see {header}. */\n#include "{header}"\n',
-            *(array(f"{self.prefix}_{name}", values) for name, values in self.arrays.items()),
-            *runtime.used_in(integers),
-            integers,
-            f"#ifndef {self.upper}_NO_SELFTEST\n",
-            self._selftest(),
-            f"#endif\n\n#ifndef {self.upper}_NO_FLOAT\n",
-            *(array(f"{self.prefix}_{name}", values) for name, values in wrapper_constants(self.model).items()),
-            *runtime.used_in(floats),
-            floats,
-            "#endif\n",
+            f'/* {self.stem}.c: see {self.stem}.h. */\n#include "{self.stem}.h"',
+            *(self._definition(name, values) for name, values in self.arrays.items()),
+            *functions,
+            *defined(self.classes),
+            *integers,
+            "#ifndef NET_NO_SELFTEST",
+            *self._selftest(),
+            "#endif",
+            "#ifndef NET_NO_FLOAT",
+            *(self._definition(name, values) for name, values in wrapper_constants(self.model).items()),
+            *self._used_in(floats, functions),
+            *floats,
+            "#endif",
         ]
-        return "\n".join(parts)
+        return "\n\n".join(parts) + "\n"
+
+    @staticmethod
+    def _used_in(parts: list[str], known=()) -> list[str]:
+        return needed([name for part in parts for name in NAME.findall(part)], INTEGERS, known)
+
+    @staticmethod
+    def _definition(name: str, values: np.ndarray) -> str:
+        return definition(f"net_{name}", values.reshape(-1), "float")
 
     def _predict(self) -> str:
-        lines = [f"void {self.prefix}_predict_q({self._parameters()}, int16_t *memory) {{"]
+        lines = [f"void net_predict_q({self._parameters()}, int16_t *memory) {{"]
         for i, op in enumerate(self.model.ops):
             lines.append(f"    {{ /* {comment(self.model.values[op.y].name)}: {op.kind} */")
             for v, name in zip(op.reads, ("in", "in2"), strict=False):
@@ -175,11 +159,11 @@ class _Writer:
                 ]
         if not self.ram:
             lines.append("    (void)memory;")
-        return "\n".join([*lines, "}", ""])
+        return "\n".join([*lines, "}"])
 
     def _argmax(self) -> str:
         return function(
-            f"int32_t {self.prefix}_argmax(const int16_t *y, int32_t n)",
+            "int32_t net_argmax(const int16_t *y, int32_t n)",
             "int32_t o;", "int32_t best = 0;",
             "for (o = 1; o < n; ++o) {", "    best = y[o] > y[best] ? o : best;", "}", "return best;",
         )  # fmt: skip
@@ -189,31 +173,29 @@ class _Writer:
         for i, suffix in self.inputs:
             if i.offset == -128:
                 body = loop(self.width(i.value), "q[o] = (int8_t)((int32_t)x[o] - 128);")
-                result.append(function(f"void {self.prefix}_quantize_u8{suffix}(const uint8_t *x, int8_t *q)", *body))
+                result.append(function(f"void net_quantize_u8{suffix}(const uint8_t *x, int8_t *q)", *body))
         return result
 
-    def _floats(self) -> str:
-        p, model = self.prefix, self.model
-        parts = []
+    def _floats(self) -> list[str]:
+        model, parts = self.model, []
         for k, (i, suffix) in enumerate(self.inputs):
             q = model.values[i.value].q
             shift, factor = (
-                literal(a[0]) if a.size == 1 else f"{p}_{name}_in{k}[o]"
+                number(a[0], a.dtype) if a.size == 1 else f"net_{name}_in{k}[o]"
                 for name, a in (("shift", i.shift), ("factor", i.factor))
             )
             t = f"(x[o] - {shift}) * {factor}"
-            line = f"q[o] = ({self.type(i.value)}){p}_nearest({t}, {q.zero}, {q.lo}, {q.hi});"
-            head = f"void {p}_quantize{suffix}(const float *x, {self.type(i.value)} *q)"
+            line = f"q[o] = ({self.type(i.value)})net_nearest({t}, {q.zero}, {q.lo}, {q.hi});"
+            head = f"void net_quantize{suffix}(const float *x, {self.type(i.value)} *q)"
             parts.append(function(head, *loop(self.width(i.value), line)))
         for out, suffix in self.outputs:
             q = model.values[out.value].q
-            line = f"y[o] = (float)((int32_t)q[o] - {q.zero}) * {literal(np.float32(q.scale))};".replace("- -", "+ ")
-            head = f"void {p}_dequantize{suffix}(const int16_t *q, float *y)"
+            line = f"y[o] = (float)((int32_t)q[o] - {q.zero}) * {number(q.scale, np.float32)};".replace("- -", "+ ")
+            head = f"void net_dequantize{suffix}(const int16_t *q, float *y)"
             parts.append(function(head, *loop(self.width(out.value), line)))
-        return "\n".join([*parts, self._float_predict()])
+        return [*parts, self._float_predict()]
 
     def _float_predict(self) -> str:
-        p = self.prefix
         at, pointers = self.ram // 2, []
         for end, _ in (*self.inputs, *self.outputs):
             pointers.append(f"({self.type(end.value)} *)(memory + {at})")
@@ -222,44 +204,42 @@ class _Writer:
         quantize = zip(self.inputs, reads, strict=True)
         dequantize = zip(self.outputs, writes, strict=True)
         return function(
-            f"void {p}_predict({self._parameters('float', 'float')}, int16_t *memory)",
-            *(f"{p}_quantize{k}(x{k}, {there});" for (_, k), there in quantize),
-            f"{p}_predict_q({', '.join(pointers)}, memory);",
-            *(f"{p}_dequantize{k}({there}, y{k});" for (_, k), there in dequantize),
+            f"void net_predict({self._parameters('float', 'float')}, int16_t *memory)",
+            *(f"net_quantize{k}(x{k}, {there});" for (_, k), there in quantize),
+            f"net_predict_q({', '.join(pointers)}, memory);",
+            *(f"net_dequantize{k}({there}, y{k});" for (_, k), there in dequantize),
         )
 
-    def _selftest(self) -> str:
-        p = self.prefix
+    def _selftest(self) -> list[str]:
         rows = self._test_rows()
         data = self.model.run(rows)
         arrays, lines, arguments, checks = [], [], [], []
-        for (i, k), x in zip(self.inputs, rows, strict=True):
-            arrays.append(array(f"{p}_test_x{k}", x))
-            arguments.append(f"{p}_test_x{k} + row * {self.width(i.value)}")
+        for (_, k), x in zip(self.inputs, rows, strict=True):
+            arrays.append(definition(f"net_test_x{k}", x))
+            arguments.append(f"net_test_x{k}[row]")
         for out, k in self.outputs:
-            width = self.width(out.value)
-            arrays.append(array(f"{p}_test_y{k}", data[out.value].astype(np.int16)))
-            lines.append(f"int16_t y{k}[{width}];")
+            arrays.append(definition(f"net_test_y{k}", data[out.value].astype(np.int16)))
+            lines.append(f"int16_t y{k}[NET_OUTPUT{k}];")
             arguments.append(f"y{k}")
             checks += [
-                f"for (o = 0; o < {width}; ++o) {{",
-                f"    if (y{k}[o] != {p}_test_y{k}[row * {width} + o]) {{",
+                f"for (o = 0; o < NET_OUTPUT{k}; ++o) {{",
+                f"    if (y{k}[o] != net_test_y{k}[row][o]) {{",
                 "        return (int)row + 1;",
                 "    }",
                 "}",
             ]
         body = [
-            f"int16_t memory[{self.upper}_MEMORY];",
+            "int16_t memory[NET_MEMORY];",
             *lines,
             "int32_t row;",
             "int32_t o;",
             f"for (row = 0; row < {len(rows[0])}; ++row) {{",
-            f"    {p}_predict_q({', '.join(arguments)}, memory);",
+            f"    net_predict_q({', '.join(arguments)}, memory);",
             *(f"    {line}" for line in checks),
             "}",
             "return 0;",
         ]
-        return "\n".join([*arrays, function(f"int {p}_selftest(void)", *body)])
+        return [*arrays, function("int net_selftest(void)", *body)]
 
     def _test_rows(self) -> list[np.ndarray]:
         """Return the integers of rows for each input: real ones, both ends of the range, random ones."""
@@ -276,3 +256,8 @@ class _Writer:
 def _numbered(ends: list) -> list[tuple]:
     """Return pairs (end, what its names end in): nothing if it is the only one, else _0, _1 ..."""
     return [(end, "" if len(ends) == 1 else f"_{k}") for k, end in enumerate(ends)]
+
+
+def function(head: str, *lines: str) -> str:
+    """Return the definition of a function."""
+    return "\n".join([f"{head} {{", *(f"    {line}" for line in lines), "}"])

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-__all__ = ["array", "check_prefix", "comment", "number", "string"]
+__all__ = ["array", "check_prefix", "comment", "definition", "number", "string"]
 
 WIDTH = 120
 MAX_PREFIX = 40
@@ -36,13 +36,14 @@ def check_prefix(prefix) -> str:
 
 
 def number(value, dtype) -> str:
-    """Return a floating constant that a compiler reads back to the bit; of a float32 with F behind it."""
+    """Return a constant that a compiler reads back to the bit; of a float32 with F behind it."""
     return _literals(np.asarray([value], dtype))[0]
 
 
 def _literals(values: np.ndarray) -> list[str]:
-    if values.dtype.kind == "u":
-        return [f"{value}U" for value in values.tolist()]
+    if values.dtype.kind in "ui":
+        form = {"u": "{}U", "i": "INT64_C({})" if values.dtype.itemsize == 8 else "{}"}[values.dtype.kind]
+        return [form.format(value) for value in values.tolist()]
     digits, suffix = (9, "F") if values.dtype == np.float32 else (17, "")
     texts = [f"{value:.{digits}g}" for value in values.tolist()]
     return [text + suffix if "." in text or "e" in text else f"{text}.0{suffix}" for text in texts]
@@ -59,6 +60,13 @@ def array(values: np.ndarray, indent: str = "    ") -> str:
             line = indent
         line += text + ", "
     return "\n".join([*lines, line.rstrip(", ")])
+
+
+def definition(name: str, values: np.ndarray, real: str = "net_real") -> str:
+    """Return the definition of a constant array; real: the type of floating numbers."""
+    kind = real if values.dtype.kind == "f" else f"{values.dtype.name}_t"
+    size = "".join(f"[{n}]" for n in values.shape)
+    return f"static const {kind} {name}{size} = {{\n{array(values)}\n}};"
 
 
 def string(text: str) -> str:

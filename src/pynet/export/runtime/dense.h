@@ -27,17 +27,16 @@ static net_real net_dot(const net_real *x, const net_real *w, uint32_t inputs) {
     net_real s1 = NET_R(0.0);
     net_real s2 = NET_R(0.0);
     net_real s3 = NET_R(0.0);
-    uint32_t i = 0U;
-    while ((inputs - i) >= 4U) {
+    const uint32_t fours = inputs - (inputs % 4U);
+    uint32_t i;
+    for (i = 0U; i < fours; i += 4U) {
         s0 += x[i] * w[i];
         s1 += x[i + 1U] * w[i + 1U];
         s2 += x[i + 2U] * w[i + 2U];
         s3 += x[i + 3U] * w[i + 3U];
-        i += 4U;
     }
-    while (i < inputs) {
+    for (i = fours; i < inputs; i++) {
         s0 += x[i] * w[i];
-        i++;
     }
     return (s0 + s1) + (s2 + s3);
 }
@@ -45,13 +44,12 @@ static net_real net_dot(const net_real *x, const net_real *w, uint32_t inputs) {
 /* b may be y itself */
 static void net_panels_4_1(const net_real *x, const net_real *w, const net_real *b, net_real *y, uint32_t inputs,
                            uint32_t outputs) {
-    uint32_t o = 0U;
-    while ((outputs - o) >= 4U) {
+    const uint32_t fours = outputs - (outputs % 4U);
+    uint32_t o;
+    for (o = 0U; o < fours; o += 4U) {
         net_panel_4(x, &w[(size_t)o * inputs], &b[o], &y[o], inputs);
-        o += 4U;
     }
-    while (o < outputs) {
+    for (o = fours; o < outputs; o++) {
         y[o] = b[o] + net_dot(x, &w[(size_t)o * inputs], inputs);
-        o++;
     }
 }

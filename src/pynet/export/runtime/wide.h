@@ -22,10 +22,10 @@ static void net_panel_32(const net_real *x, const net_real *w, const net_real *b
 
 static void net_dense(const net_real *x, const net_real *w, const net_real *b, net_real *y, uint32_t inputs,
                       uint32_t outputs) {
-    uint32_t o = 0U;
-    while ((outputs - o) >= 32U) {
+    const uint32_t wide = outputs - (outputs % 32U);
+    uint32_t o;
+    for (o = 0U; o < wide; o += 32U) {
         net_panel_32(x, &w[(size_t)o * inputs], &b[o], &y[o], inputs);
-        o += 32U;
     }
-    net_panels_4_1(x, &w[(size_t)o * inputs], &b[o], &y[o], inputs, outputs - o);
+    net_panels_4_1(x, &w[(size_t)wide * inputs], &b[wide], &y[wide], inputs, outputs - wide);
 }

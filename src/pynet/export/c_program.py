@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from .. import activations
+from ..memory import Memory
 from ..plan import unpack
 from ..reference_ops import OP, Op
-from .emit import CANNOT, ELEMENTWISE, EMIT
-from .memory import Memory
-from .parts import Call, Constant, Value
-from .stream import sequences
+from .c_emit import CANNOT, ELEMENTWISE, EMIT
+from .c_parts import Call, Constant, Value
+from .c_stream import sequences
 
 __all__ = ["Program"]
 

@@ -1,26 +1,11 @@
+/* integers.h: what the ops of integer networks compute with. */
+
 /* floor(v / 2^s); a right shift of a negative number would be the compiler's choice */
 static int64_t net_shift(int64_t v, int s) { return v >= 0 ? v >> s : ~(~v >> s); }
 
 static int32_t net_clip(int64_t v, int32_t lo, int32_t hi) { return v < lo ? lo : (v > hi ? hi : (int32_t)v); }
 
-/* acc + sum of w[i] x[i]; that it cannot overflow was proven when the network was made */
-static int32_t net_dot8(const int8_t *w, const int8_t *x, int32_t n, int32_t acc) {
-    int32_t i;
-    for (i = 0; i < n; ++i) {
-        acc += (int32_t)w[i] * x[i];
-    }
-    return acc;
-}
-
-static int32_t net_dot16(const int8_t *w, const int16_t *x, int32_t n, int32_t acc) {
-    int32_t i;
-    for (i = 0; i < n; ++i) {
-        acc += (int32_t)w[i] * x[i];
-    }
-    return acc;
-}
-
-/* the same where 32 bits could overflow */
+/* acc + sum of w[i] x[i], where 32 bits could overflow */
 static int64_t net_wide_dot8(const int8_t *w, const int8_t *x, int32_t n, int64_t acc) {
     int32_t i;
     for (i = 0; i < n; ++i) {

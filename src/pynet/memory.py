@@ -1,5 +1,7 @@
 """Where the values of an exported network stand: in what the caller gives, or in one scratch array.
 
+Of floats and of integers: export/c_program.py, quantize_memory.py.
+
 A value may be part of another (a piece of a concatenation, written in place) or stand where another stood (y = f(x),
 element by element).  What is left stands for itself in the scratch array, as long as somebody will read it; values
 whose lives do not overlap share places.
@@ -16,7 +18,7 @@ class Memory:
     Parameters
     ----------
     widths : list of int
-        Elements of each value.
+        Elements (of integers: bytes) of each value.
     """
 
     def __init__(self, widths: list[int]):

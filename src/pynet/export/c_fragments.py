@@ -1,7 +1,8 @@
 """The C functions that exported networks are made of: those of runtime/*.h that one uses, under its prefix.
 
-The files are C as it is compiled.  In them functions stand apart by blank lines, none stands inside of one, and all
-names begin with net_ or NET_, in whose place the prefix of the network comes.
+The files are C as it is compiled.  In them blocks stand apart by blank lines, a function or several that belong
+together; no blank line stands inside of one.  All names begin with net_ or NET_, in whose place the prefix of the
+network comes.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import re
 from importlib import resources
 
-__all__ = ["linked", "renamed"]
+__all__ = ["linked", "needed", "renamed"]
 
+INTEGERS = ("dots", "integers")  # files of integer networks; of the others:
 COMMON = ("dense", "sparse", "basic", "activations", "lstm", "selftest")
 NOT_OURS = re.compile(r'"(?:\\.|[^"\\])*"|/\*.*?\*/|\b(?:net|NET)_', re.DOTALL)
-NAME = re.compile(r"\bnet_\w+")
+NAME = re.compile(r"\bnet_\w+")  # of functions, and types
 DEFINED = re.compile(r"^static (?:const )?\w+ (net_\w+)\(", re.MULTILINE)
 
 
@@ -24,8 +26,8 @@ def blocks(name: str) -> list[str]:
 
 
 def linked(used, dtype: str, math: bool, wide: bool) -> str:
-    """Return the declarations of a dtype, and the functions `used` with all that they use, each after those it uses;
-    with the names that they have in the files.
+    """Return the declarations of a dtype, and the functions that a network of floating-point numbers needs, with the
+    names that they have in the files.
 
     Parameters
     ----------
@@ -38,25 +40,32 @@ def linked(used, dtype: str, math: bool, wide: bool) -> str:
         Whether the dense layers have panels of 32 outputs.
     """
     types = "\n\n".join(blocks("float" if dtype == "float32" else "double"))
-    files = ("libm" if math else "own_math", "wide" if wide else "narrow", *COMMON)
-    functions = {DEFINED.findall(block)[0]: block for name in files for block in blocks(name)}
-    chosen: dict[str, str] = {}
-
-    def add(name: str) -> None:
-        if name not in chosen and name in functions:
-            for other in NAME.findall(functions[name]):
-                if other != name:
-                    add(other)
-            chosen[name] = functions[name]
-
-    for name in used:
-        add(name)
-    body = "\n\n".join(chosen.values())
-    constants = [line for line in types.splitlines() if _needed(line, body)]
+    body = "\n\n".join(needed(used, ("libm" if math else "own_math", "wide" if wide else "narrow", *COMMON)))
+    constants = [line for line in types.splitlines() if _is_used(line, body)]
     return "\n".join(constants) + "\n\n" + body
 
 
-def _needed(line: str, body: str) -> bool:
+def needed(used, files, known=()) -> list[str]:
+    """Return the blocks of the functions `used` in some files and of all that they use, each after those it uses, but
+    those in `known`."""
+    functions = {function: block for name in files for block in blocks(name) for function in DEFINED.findall(block)}
+    chosen: dict[str, None] = {}
+    seen = set(known)
+
+    def add(name: str) -> None:
+        block = functions.get(name)
+        if block is not None and block not in seen:
+            seen.add(block)
+            for other in NAME.findall(block):
+                add(other)
+            chosen[block] = None
+
+    for name in used:
+        add(name)
+    return list(chosen)
+
+
+def _is_used(line: str, body: str) -> bool:
     """Return whether a line of declarations is the type, or defines what the functions use."""
     found = re.match(r"#define (\w+)", line)
     return not found or re.search(rf"\b{found[1]}\b", body) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..reference_ops import OP, Op
-from .parts import Value
+from .c_parts import Value
 
 __all__ = ["CANNOT", "ELEMENTWISE", "EMIT"]
 
