@@ -22,14 +22,14 @@ void print(const char *text) { ask_host(0x04, text); } /* SYS_WRITE0 */
 
 static void end(int failed) {
     const uint32_t why[2] = {0x20026, (uint32_t)failed}; /* ADP_Stopped_ApplicationExit */
-    ask_host(0x20, why);                                  /* SYS_EXIT_EXTENDED */
+    ask_host(0x20, why);                                 /* SYS_EXIT_EXTENDED */
     for (;;) {
     }
 }
 
 void reset(void) {
     static int begun;
-    if (begun) end(99); /* a fault */
+    if (begun) end(99);                             /* a fault */
     *(volatile uint32_t *)0xE000ED88 |= 0xFu << 20; /* CPACR: the FPU */
     __asm__ volatile("dsb\n\tisb");
     for (uint32_t *p = &bss_begin; p < &bss_end; p++) *p = 0;
