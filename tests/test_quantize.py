@@ -1,92 +1,22 @@
-"""Integer networks in Python: what they lose, that nothing overflows, reports, files, and what is refused."""
+"""Integer networks: what they lose, what goes in, what they take, what they report."""
 
-import copy
 import itertools
-import json
 import math
-import re
-from fractions import Fraction
 
 import integers
-import nets
 import numpy as np
 import pytest
 from helpers import assert_same_bits, assert_within
 
 import pynet as pn
-from pynet import _safetensors, activations, cli, files, quantize_files, quantize_ops
-from pynet.quantize_calibrate import choose
+from pynet import activations
 from pynet.quantize_memory import places
-from pynet.quantize_numbers import Quantization, factor, half, offset_limit, shift_right
-from pynet.quantize_ops import Value
 from pynet.quantize_row_norm import square_root
-from pynet.quantized_model import QuantizedModel
 
 
 @pytest.fixture(scope="module")
 def digits():
     return integers.digits_net()
-
-
-# ---- numbers ---------------------------------------------------------------------------------------------------------
-
-
-def test_shift_right_is_floor():
-    v = np.array([-(2**62), -129, -128, -127, -1, 0, 1, 127, 128, 2**62], np.int64)
-    for s in (0, 1, 7, 40, 62):
-        assert shift_right(v, s).tolist() == [Fraction(int(x), 2**s).__floor__() for x in v]
-        assert half(s) == (Fraction(2**s, 2) if s else 0)
-
-
-@pytest.mark.parametrize("bound", [1, 255, 2**31 - 1, 2**40])
-def test_a_factor_is_close_and_cannot_overflow(bound):
-    for ratio in (1e-12, 3.7e-9, 0.001, 0.49999999, 0.5, 1.0, 77.7):
-        (m,), s = factor([ratio], bound, "x")
-        assert 0 <= s <= 62
-        assert m < 2**31
-        assert int(m) * bound <= 2**62
-        bits = min(31, 62 - bound.bit_length())
-        assert abs(Fraction(int(m), 2**s) / Fraction(ratio) - 1) <= max(2.0 ** (1 - bits), 2.0**-62 / ratio)
-
-
-def test_factors_that_no_shift_can_bring_in():
-    with pytest.raises(ValueError, match=r"layer 'a': a factor of 1e\+12 between its integers"):
-        factor([1.0, 1e12], 255, "layer 'a'")
-    with pytest.raises(ValueError, match="layer 'a': a factor of inf"):
-        factor([np.inf], 255, "layer 'a'")
-    assert factor([0.0], 255, "x")[0].tolist() == [0]
-    for offset in (0.3, 1.0, 127.0, 128.0, 1e6, 2.0**40):
-        assert 2**58 < offset * 2.0 ** offset_limit([offset]) < 2**61
-
-
-@pytest.mark.parametrize("bits", [8, 16])
-def test_integers_stand_for_real_numbers(bits):
-    q = Quantization(0.25, -3, bits)
-    assert q.nearest([0.0, 0.25, 0.374, 0.375, -0.125, 1e30, -1e30]).tolist() == [-3, -2, -2, -1, -3, q.hi, q.lo]
-    assert q.real(q.nearest([1.5])).tolist() == [1.5]
-    assert (q.dtype.itemsize * 8, q.hi - q.lo + 1) == (bits, 2**bits)
-
-
-def test_ranges():
-    sample = np.append(np.linspace(-1, 3, 100_000), 1000.0)
-    whole, most, best = (choose("x", sample, 8, method) for method in ("minmax", "percentile", "mse"))
-    assert whole.real([-128, 127]) == pytest.approx([-1, 1000], abs=4)
-    assert most.real([-128, 127]) == pytest.approx([-1, 3], abs=0.03)
-
-    def loss(q):
-        return np.square(q.real(q.nearest(sample)) - sample).mean()
-
-    assert loss(best) <= loss(whole)
-    assert choose("x", np.linspace(0, 5, 100), 8, "mse").zero == -128  # behind a relu no integer is wasted
-    assert choose("x", np.full(5, 2.0), 8, "mse").real([-128]) == [0.0]  # 0 is always in the range
-    assert choose("x", np.zeros(5), 8, "mse").scale == 1.0
-    wide = choose("x", np.array([-2.0, 1.0]), 16, "mse")
-    assert (wide.zero, wide.real([32767])[0]) == (0, pytest.approx(4.0))
-    tanh = choose("x", np.linspace(-20, 20, 1000), 8, "minmax", activations.get("tanh"))
-    narrow = choose("x", np.linspace(-20, 20, 1000), 8, "mse", activations.get("tanh"))
-    assert narrow.scale < tanh.scale / 3  # what saturates needs no integers
-    with pytest.raises(ValueError, match="x takes values that are not finite on X"):
-        choose("x", np.array([0.0, np.inf]), 8, "mse")
 
 
 # ---- what is lost ----------------------------------------------------------------------------------------------------
@@ -227,79 +157,6 @@ def test_more_than_one_method(digits):
     rms = {r: model.quantize(X, ranges=r).report(X_test).outputs[0].rms_error for r in ("mse", "minmax", "percentile")}
     assert len(set(rms.values())) == 3
     assert max(rms.values()) < 0.01
-
-
-# ---- nothing overflows -----------------------------------------------------------------------------------------------
-
-
-def dense_op(w, b, m, s, q, **more):
-    n = len(b)
-    fields = {"zero": 0, "lo": -32768, "hi": 32767, "table": np.zeros(0, np.int16)} | more
-    op = quantize_ops.Dense(0, 1, np.array(w, np.int8), np.array(b, np.int32), np.array(m, np.int32), s, **fields)
-    return op, [Value(op.w.shape[1], q, "x"), Value(n, Quantization(1.0, 0, 16), "y")]
-
-
-@pytest.mark.parametrize(
-    ("bits", "width", "wide"), [(8, 1000, False), (16, 490, False), (16, 600, True), (8, 140_000, True)]
-)
-def test_sums_at_their_ends_are_exact(bits, width, wide):
-    """Against Python's integers, at the largest sums that there can be."""
-    q = Quantization(1.0, 0, bits)
-    w = np.full((3, width), 127)
-    w[1] = -127
-    w[2, ::2] = -127
-    op, values = dense_op(w, [2**26, -(2**26), 5], [2**20 + 1, 2**20 - 1, 12345], 40, q)
-    op.check(values)
-    assert op.is_wide(values) == wide
-    x = np.stack([np.full(width, q.lo), np.full(width, q.hi), np.where(np.arange(width) % 2, q.lo, q.hi)])
-    data = [x.astype(np.int64), None]
-    op.run(values, data)
-    for row, found in zip(x.tolist(), data[1].tolist(), strict=True):
-        for o in range(3):
-            acc = int(op.b[o]) + sum(a * int(b) for a, b in zip(row, op.w[o].tolist(), strict=True))
-            exact = (acc * int(op.m[o]) + 2**39) // 2**40
-            assert found[o] == min(max(exact, -32768), 32767)
-
-
-def test_what_could_overflow_is_refused():
-    q = Quantization(1.0, 0, 16)
-    for faulty, message in (
-        (dense_op(np.full((1, 2000), 127), [0], [2**31 - 1], 40, q), "a product could pass 2\\^62"),
-        (dense_op([[1]], [0], [1], 63, q), "the shift is out of range"),
-        (dense_op([[1]], [0], [1], 40, q, lo=-32769), "the ends are out of range"),
-        (dense_op([[1]], [0], [1], 40, q, zero=2**40), "zero is out of range"),
-        (dense_op([[1, 2]], [0, 0], [1], 40, q), "w has shape"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            faulty[0].check(faulty[1])
-    values = [Value(1, q, "x"), Value(1, q, "y")]
-    for op in (
-        quantize_ops.Scale(0, 1, 0, np.array([1], np.int32), np.array([2**63 - 1], np.int64), 40, -1, 1),
-        quantize_ops.Add(0, 1, 0, 2**30, 2**30, 2**63 - 2**45, 40, -1, 1),
-        quantize_ops.PReLU(0, 1, 2**30, np.array([-(2**31)], np.int32), 0, 40, -1, 1),
-    ):
-        with pytest.raises(ValueError, match=r"could overflow|a factor is out of range"):
-            op.check(values)
-
-
-def test_weights_of_any_size():
-    """A bias that dwarfs its weights, a column of zeros, weights of 1e-30 and 1e30."""
-    x = pn.Input(4)
-    model = pn.Model(x, pn.Dense(3)(pn.Dense(6, activation="relu")(x)), random_state=2)
-    state = model.parameters()
-    kernel, bias = state["dense_1.kernel"], state["dense_1.bias"]
-    kernel[:, 0], bias[0] = 1e-12, 3.0
-    kernel[:, 1], bias[1] = 0.0, 0.0
-    kernel[:, 2], bias[2] = 0.0, 2.0
-    kernel[:, 3] *= 1e-30
-    model.load_state_dict(state)
-    X = integers.rows_for(model, 200)[0]
-    for kind in ("int8", "int16"):
-        assert min(model.quantize(X, kind).report(X).layers.values()) > 35
-    state["dense_1.kernel"] = state["dense_1.kernel"] * 1e30
-    state["dense_2.kernel"] = state["dense_2.kernel"] * 1e-30
-    model.load_state_dict(state)
-    assert min(model.quantize(X).report(X).layers.values()) > 30
 
 
 # ---- inputs ----------------------------------------------------------------------------------------------------------
@@ -455,164 +312,3 @@ def test_report(digits):
             quantized.report(X_test, **wrong)
     with pytest.raises(ValueError, match="X must hold at least one row"):
         quantized.report(X_test[:0])
-
-
-# ---- files -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "name", ["compact", "prelu_everywhere", "dropout_of_a_merge", "batch_norm_of_input", "flatten"]
-)
-def test_a_file_gives_the_same_network(name, tmp_path):
-    for kind in ("int8", "int16"):
-        model, X, quantized = integers.quantized(name, kind)
-        quantized.metadata["note"] = "x"
-        quantized.save(tmp_path / "q.safetensors")
-        loaded = pn.load(tmp_path / "q.safetensors")
-        assert isinstance(loaded, QuantizedModel)
-        assert loaded.metadata == {"note": "x"}
-        pairs = zip(*(integers.as_list(m.predict(integers.as_X(X))) for m in (quantized, loaded)), strict=True)
-        for a, b in pairs:
-            assert_same_bits(a, b)
-        for m, file in ((quantized, "a.c"), (loaded, "b.c")):
-            pn.export.to_c(m, tmp_path / file, prefix="net")
-        assert re.sub(r"\ba\.", "b.", (tmp_path / "a.c").read_text()) == (tmp_path / "b.c").read_text()
-        assert str(loaded.report(integers.as_X(X), model=model)) == str(quantized.report(integers.as_X(X)))
-        with pytest.raises(TypeError, match="it was loaded from a file"):
-            loaded.report(integers.as_X(X))
-
-
-def test_files_are_told_apart(digits, tmp_path, capsys):
-    model, (X, _, _, _) = digits
-    path = tmp_path / "q.safetensors"
-    model.quantize(X).save(path)
-    for read in (files.load_model, files.load_checkpoint, model.load_weights):
-        with pytest.raises(ValueError, match=r"q\.safetensors: it holds an integer network, expected a model"):
-            read(path)
-    assert cli.main(["info", str(path)]) in (0, None)
-    shown = capsys.readouterr().out
-    assert "quantized, written by pynet" in shown
-    assert "softmax" in shown
-    assert cli.main(["predict", str(path), "digits"]) not in (0, None)
-    assert "it holds an integer network" in capsys.readouterr().err
-
-
-def leaves(node, path=()):
-    """Yield the paths of all leaves and inner nodes of JSON data."""
-    yield path
-    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, child in children:
-        yield from leaves(child, (*path, key))
-
-
-@pytest.mark.parametrize("name", ["prelu_everywhere", "lstm_masked", "instance_norm"])
-def test_no_damaged_file_is_believed(name, tmp_path):
-    """Every number and every entry of the document changed in several ways: an error, or a network that passed all
-    checks and computes without a fault; every array missing, of another type or shape: an error."""
-    _, X, quantized = integers.quantized(name, "int8")
-    quantized.save(tmp_path / "whole.safetensors")
-    tensors, metadata = _safetensors.read(tmp_path / "whole.safetensors")
-    document = json.loads(metadata["pynet"])
-    refused = accepted = 0
-    for place in list(leaves(document["network"]))[1:]:
-        for wrong in (None, -1, 1 << 40, 0.5, "x", [], True):
-            changed = copy.deepcopy(document)
-            node = changed["network"]
-            for key in place[:-1]:
-                node = node[key]
-            node[place[-1]] = wrong
-            try:
-                loaded = quantize_files.restore(changed, tensors)
-            except ValueError:
-                refused += 1
-            else:
-                loaded.predict(integers.as_X(X))
-                accepted += 1
-    assert refused > 5 * accepted
-    for name, array in tensors.items():
-        infinite = [np.full_like(array, np.nan)] if array.dtype == np.float32 else []
-        for wrong in (array.reshape(1, 1, -1), array.astype(np.float64), *infinite, None):
-            changed = {k: v for k, v in tensors.items() if k != name} | ({} if wrong is None else {name: wrong})
-            with pytest.raises(ValueError, match=r"op|input|examples|tensor"):
-                quantize_files.restore(document, changed)
-    with pytest.raises(ValueError, match="tensor 'more' belongs to nothing"):
-        quantize_files.restore(document, tensors | {"more": np.ones(2)})
-
-
-def test_a_damaged_file_is_named(tmp_path):
-    quantized = integers.quantized("flatten", "int8")[2]
-    path = tmp_path / "damaged.safetensors"
-    quantized.save(path)
-    tensors, metadata = _safetensors.read(path)
-    document = json.loads(metadata["pynet"])
-    for key, message in (("network", "entry 'network' is list, expected an object"), ("metadata", "entry 'metadata'")):
-        changed = json.dumps(document | {key: []})
-        _safetensors.write(path, tensors, {"format": "pynet", "pynet": changed})
-        with pytest.raises(ValueError, match=rf"damaged\.safetensors: {message}"):
-            pn.load(path)
-    del tensors["op1.w"]
-    _safetensors.write(path, tensors, metadata)
-    with pytest.raises(ValueError, match=r"damaged\.safetensors: tensor 'op1\.w' is missing"):
-        pn.load(path)
-
-
-# ---- what is refused -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", integers.REFUSED)
-def test_layers_without_an_integer_form_are_named(name):
-    model = nets.NETS[name]("float32")
-    kinds, names = model.plan.ops["kind"].tolist(), model.plan.op_names
-    first = next(n for kind, n in zip(kinds, names, strict=True) if kind in integers.WITHOUT)
-    with pytest.raises(ValueError, match=f"layer '{first}' cannot be quantised: there is no integer form of its op"):
-        model.quantize(integers.as_X(integers.rows_for(model, 5)))
-
-
-def test_most_nets_have_an_integer_form():
-    assert len(integers.NETS) > 30
-
-
-def test_arguments_are_checked(digits):
-    model, (X, _, _, _) = digits
-    for wrong, message in (
-        ({"activations": "int4"}, "unknown activations 'int4', did you mean 'int"),
-        ({"activations": 8}, "unknown activations 8"),
-        ({"ranges": "max"}, "unknown ranges 'max'"),
-        ({"ranges": None}, "unknown ranges None"),
-        ({"X": X[:0]}, "X must hold at least one row, got none"),
-        ({"X": X[:, :5]}, r"X must have shape \[N, 64\]"),
-        ({"X": np.full((3, 64), np.nan)}, "X must be finite, got nan in row 0, column 0"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            model.quantize(**({"X": X} | wrong))
-
-
-def test_parts_that_do_not_fit(digits):
-    model, (X, _, _, _) = digits
-    q = model.quantize(X)
-    parts = {"values": q.values, "ops": q.ops, "inputs": q.inputs, "outputs": q.outputs, "examples": q.examples}
-    QuantizedModel(**parts)
-    for wrong, message in (
-        ({"ops": q.ops[1:]}, "dense op reads value 1, which is not complete"),
-        ({"ops": [q.ops[0], *q.ops]}, "dense op writes value 1 from another place"),
-        ({"ops": q.ops[:-1]}, "a value is not made completely"),
-        ({"inputs": q.inputs * 2, "examples": q.examples * 2}, "two inputs write value 0"),
-        ({"examples": []}, "each input needs as many examples"),
-        ({"examples": [q.examples[0].astype(np.int16)]}, "the examples must be int8"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            QuantizedModel(**(parts | wrong))
-
-
-def test_an_lstm_has_states_of_its_own():
-    _, _, q = integers.quantized("lstm_stacked", "int8")
-    first, second = (op for op in q.ops if op.kind == "lstm")
-    parts = (q.values, q.ops, q.inputs, q.outputs, q.examples)
-    for field in ("cell", "hidden"):
-        own = getattr(second, field)
-        for other in (getattr(first, field), second.x, q.inputs[0].value):
-            setattr(second, field, other)
-            with pytest.raises(ValueError, match="lstm op works in a value that is another's"):
-                QuantizedModel(*parts)
-        setattr(second, field, own)
-    QuantizedModel(*parts)
