@@ -37,7 +37,7 @@ __all__ = [
     "tabular",
 ]  # fmt: skip
 
-LATER = ("analysis", "datasets", "export", "logic", "prune", "tabular")  # not needed to train: imported when used
+LATER = ("analysis", "datasets", "export", "logic", "prune", "sklearn", "tabular")  # not needed to train: imported when used
 
 
 def load(path):
