@@ -1,7 +1,7 @@
 """What both estimators share: how they fit, and what they remember.
 
-Everything is done with the public parts of pynet: a Sequential, a Trainer, a callback that watches the epochs (watch.py).
-The C core runs whole epochs; only a CSR matrix goes through Python batch by batch (sparse.py).
+Inside are the parts of pynet that everybody uses: a Sequential, a Trainer, a callback that watches the epochs
+(watch.py). The C core runs whole epochs; only a CSR matrix goes through Python batch by batch (sparse.py).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
+from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
@@ -19,6 +20,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import files, optimizers
+from ..arrays import as_inputs
 from ..checkpoint import load as load_checkpoint
 from ..layers import Dense
 from ..normalization import BatchNorm
@@ -50,9 +52,13 @@ def stochastic(net) -> bool:
 class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base of MLPClassifier and MLPRegressor.
 
-    They say how targets are read (`_read`), what is minimised (`_objective`), how it is encoded (`_encode`) and how good
-    a prediction is (`_quality`).
+    They say how targets are read (`_read`), what is minimised (`_objective`), in which terms (`_encode`) and how good a
+    prediction is (`_quality`).
     """
+
+    _trainer: Any  # None after lbfgs
+    loss_curve_: list[float]
+    validation_scores_: list[float] | None
 
     # ---- parameters, attributes -------------------------------------------------------------------------------------
 
@@ -111,8 +117,10 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         weight = np.full(n, float(weight)) if weight.ndim == 0 else weight
         if weight.shape != (n,):
             raise ValueError(f"{name}.shape == {weight.shape}, expected {(n,)}!")
-        if not (np.isfinite(weight) & (weight >= 0)).all() or not weight.any():
-            raise ValueError(f"{name} must be finite and >= 0, and not 0 in every row")
+        if not (np.isfinite(weight) & (weight >= 0)).all():
+            raise ValueError(f"{name} must be finite and >= 0")
+        if not weight.any():
+            raise ValueError(f"{name} is zero in every row")
         return weight
 
     def _targets(self, y, weight):
@@ -135,7 +143,7 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if fresh:
             self._initialize(X, outputs, rng)
         elif outputs != self.n_outputs_:
-            raise ValueError(f"y has {outputs} outputs, but this {type(self).__name__} was fitted with {self.n_outputs_}")
+            raise ValueError(f"y has {outputs} outputs, but the network was fitted with {self.n_outputs_}")
         if self.solver == "lbfgs":
             self._solve(X, y, weight, validation)
         else:
@@ -204,7 +212,7 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             if watch.best_arena is None:
                 raise ValueError(NOT_FINITE) from error
             watch.note(n, np.nan, np.nan)  # with weights from before, the fit has come to something all the same
-            self.validation_scores_.append(np.nan)
+            self.validation_scores_ = [*(self.validation_scores_ or ()), np.nan]
             trainer.stop_training = True
         else:
             trainer = self._trainer
@@ -361,7 +369,7 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             batch = min(rows_at_a_time(plan.row_elems), len(x))
             made = np.empty((len(x), value.width), dtype)
             machine = model._machine("c", batch, plan)
-            model.run_batches(machine, Job(inputs=[np.asarray(x)], outputs=[made], rows=len(x), batch=batch))
+            model.run_batches(machine, Job(inputs=as_inputs(model, x)[0], outputs=[made], rows=len(x), batch=batch))
             results.append(made)
         return np.concatenate(results)
 

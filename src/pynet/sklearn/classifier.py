@@ -307,10 +307,12 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     def _quality(self, predicted, y, weight) -> float:
         if not np.isfinite(predicted).all():
             return float("nan")
-        if self.n_outputs_ == 1 or not self._exclusive:
-            right = ((predicted > 0.5) == self._label_binarizer.transform(y)).all(axis=1)
-        else:
+        if self._exclusive:
             right = predicted.argmax(axis=1) == np.searchsorted(self.classes_, y)
+        elif self.n_outputs_ == 1 and y.ndim == 1:
+            right = (predicted[:, 0] > 0.5) == np.searchsorted(self.classes_, y)
+        else:
+            right = ((predicted > 0.5) == self._label_binarizer.transform(y)).all(axis=1)
         return float(np.average(right, weights=weight))
 
     def _metadata(self) -> dict:
