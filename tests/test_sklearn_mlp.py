@@ -14,7 +14,7 @@ pytest.importorskip("sklearn", reason='these tests need scikit-learn, which come
 import sklearn.neural_network
 
 BOUND = {
-    "test_fit": "sets `coefs_` and a dozen private attributes by hand, where a fit would have; here they are in `model_`",
+    "test_fit": "sets `coefs_` and a dozen private attributes by hand instead of fitting; here they are in `model_`",
     "test_gradient": "calls the private method `_loss_grad_lbfgs` with arrays in which it shall work",
 }
 

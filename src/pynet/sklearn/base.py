@@ -301,7 +301,7 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if changing:
             raise ValueError(f"solver='lbfgs' needs a loss that is always the same, but {changing[0]!r} changes it")
         model = model_from_config(self.model_.config() | {"dtype": "float64"}, self.model_.state_dict())
-        trainer = self._new_trainer(model, "sgd")
+        trainer = self._new_trainer(model, "sgd", metrics=["mse"] if self._mean_of_outputs else [])
         n = X.shape[0]
         nets.set_penalty(trainer, self._penalised, self.alpha / 2 / (n if weight is None else weight.sum()))
         targets, beside = self._targets(y, weight)
@@ -312,6 +312,8 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             )  # fmt: skip
         except FloatingPointError as error:
             raise ValueError(NOT_FINITE) from error
+        if self._mean_of_outputs:
+            self.loss_ = self._reported(trainer.evaluate(X, targets, sample_weight=beside))
         if self.verbose:
             print(f"L-BFGS: {self.n_iter_} iterations, loss = {self.loss_:.8f}")
         self.model_.load_state_dict(model.state_dict())

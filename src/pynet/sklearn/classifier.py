@@ -73,7 +73,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         pn.LayerNorm(), pn.Dropout(0.2)]``; an output layer is added.  Or an activation for each of hidden_layer_sizes:
         ``["tanh", "relu"]``.  They are copied.
     dropout : float in [0, 1), or one for each hidden layer, default 0
-        Behind the hidden layers.
+        Behind the hidden layers; one number with batch_norm: behind the last of them only, for dropout in front of a
+        batch norm does harm (Li et al. 2019, arXiv:1801.05134).
     batch_norm : bool, default False
         Between each hidden layer and its activation.
     out_activation : str or activation of pynet's, optional

@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from .. import _core
 from ..external import SCORE
+from ..plan import pack
 
 __all__ = ["fit_lbfgs"]
 
@@ -17,7 +18,7 @@ __all__ = ["fit_lbfgs"]
 def fit_lbfgs(trainer, X, targets, weight, shares, *, rows: int, max_iter: int, max_fun: int, tol: float):
     """Train the model of `trainer`; return (iterations, loss).
 
-    The vector that is searched is the model's arena as it is; where no parameter stands, its gradient is 0.
+    The vector that is searched holds the trainable parameters, in the order of the model's arena.
 
     Parameters
     ----------
@@ -49,9 +50,10 @@ def fit_lbfgs(trainer, X, targets, weight, shares, *, rows: int, max_iter: int, 
         sums = np.add.reduceat(np.ones(n) if shares is None else shares, starts)
         parts = sums / sums.sum()
     arena, gradient = trainer.model.arena, trainer._scratch
+    places = _places(trainer.model)
 
     def objective(theta):
-        arena[:] = theta
+        arena[places] = theta
         loss, slope = 0.0, np.zeros(len(theta))
         for k, part in enumerate(parts):
             if part == 0:
@@ -64,16 +66,15 @@ def fit_lbfgs(trainer, X, targets, weight, shares, *, rows: int, max_iter: int, 
             if status != "ok":
                 return np.inf, np.zeros(len(theta))
             loss += part * trainer.heads.logs(plan, job.sums)["loss"]
-            slope += part * gradient
+            slope += part * gradient[places]
         return loss, slope
 
-    start = np.array(arena)
+    start = arena[places]
     if not np.isfinite(objective(start)[0]):
-        arena[:] = start
         raise FloatingPointError("the loss is NaN or infinite with the initial weights")
     options = {"maxfun": max_fun, "maxiter": max_iter, "gtol": tol}
     result = minimize(objective, start, method="L-BFGS-B", jac=True, options=options)
-    arena[:] = result.x
+    arena[places] = result.x
     iterations = min(result.nit, max_iter)
     if result.status != 0:
         message = result.message.decode("latin1") if isinstance(result.message, bytes) else result.message
@@ -84,3 +85,13 @@ def fit_lbfgs(trainer, X, targets, weight, shares, *, rows: int, max_iter: int, 
             stacklevel=5,
         )
     return iterations, float(result.fun)
+
+
+def _places(model) -> np.ndarray:
+    """Return where in the arena trainable parameters stand, pruned ones excepted."""
+    marks = np.zeros(len(model.arena))
+    for weight, record in zip(model.weights, model.weights.records, strict=True):
+        if weight.trainable and weight.layer.trainable:
+            pack(marks, record, np.ones(weight.shape))
+    model.weights.clear_pruned(marks)
+    return np.flatnonzero(marks)

@@ -56,7 +56,12 @@ def _activations(net, n: int) -> list:
 
 def _rates(net, n: int) -> list[float]:
     """Return the dropout rate behind each of `n` hidden layers."""
-    rates = [*net.dropout] if hasattr(net.dropout, "__iter__") else [net.dropout] * n
+    if hasattr(net.dropout, "__iter__"):
+        rates = [*net.dropout]
+    elif net.batch_norm and n:
+        rates = [0.0] * (n - 1) + [net.dropout]  # Li et al. 2019: none in front of a batch norm
+    else:
+        rates = [net.dropout] * n
     if len(rates) != n:
         raise ValueError(f"dropout must be a number, or one for each of the {n} hidden layers, got {len(rates)}")
     return [_check.fraction("dropout", rate) for rate in rates]

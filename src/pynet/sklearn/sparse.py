@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 
+import numpy as np
 from scipy.sparse import issparse
 
 from .. import _core
@@ -27,6 +28,7 @@ class CSRRows:
     def __init__(self, matrix) -> None:
         self.matrix = matrix
         self.shape, self.dtype = matrix.shape, matrix.dtype
+        self._places: tuple = (0, 0, None)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -39,17 +41,25 @@ class CSRRows:
         """Return some rows as an array [B, I]."""
         return self.matrix[rows].toarray()
 
+    def places(self, rows: int, batch: int):
+        """Return where in its batch each of `rows` rows stands, int64 [rows]."""
+        if self._places[:2] != (rows, batch):
+            self._places = rows, batch, np.arange(rows, dtype=np.int64) % batch
+        return self._places[2]
+
 
 def batch_of(job, k: int):
-    """Return a job of batch `k` alone, its rows made dense; it adds to the sums of `job`."""
+    """Return a job whose batch `k` is that of `job`, its rows made dense; it adds to the sums of `job`.
+
+    It is no job of that batch alone, for the random numbers of a row depend on its place in the job.
+    """
     rows = slice(k * job.batch, min((k + 1) * job.batch, job.rows))
     picked = rows if job.order is None else job.order[rows]
     part = copy.copy(job)
-    part.inputs = [x.dense(picked) if isinstance(x, CSRRows) else x[picked] for x in job.inputs]
+    part.inputs = [x.dense(picked) for x in job.inputs]
     part.targets = [t[picked] for t in job.targets]
     part.weight = None if job.weight is None else job.weight[picked]
-    part.order, part.ahead = None, 0
-    part.rows = part.batch = rows.stop - rows.start
+    part.order, part.ahead = job.inputs[0].places(job.rows, job.batch), 0
     return part
 
 
@@ -69,7 +79,7 @@ class RowTrainer(Trainer):
             return super()._advance(plan, machine, job, first, count, seconds)
         done, begun = 0, time.perf_counter()
         while done < count and (done == 0 or time.perf_counter() - begun < seconds):
-            super()._advance(plan, machine, batch_of(job, first + done), 0, 1, seconds)
+            super()._advance(plan, machine, batch_of(job, first + done), first + done, 1, seconds)
             done += 1
         return done
 
@@ -87,9 +97,9 @@ class RowTrainer(Trainer):
 
     def run_batch(self, plan, machine, job, k: int, stages: int) -> str:
         """Score batch `k` of a job, and run `stages` (0, or _core.BACKWARD); return the machine's status."""
-        part, at = (batch_of(job, k), 0) if isinstance(job.inputs[0], CSRRows) else (job, k)
+        part = batch_of(job, k) if isinstance(job.inputs[0], CSRRows) else job
         if self.heads.external:
-            external_batch(self, plan, machine, part, at, stages and _core.BACKWARD)
+            external_batch(self, plan, machine, part, k, stages and _core.BACKWARD)
             return "ok"
         part.stages = SCORE | stages
-        return machine.run(part, at, 1)[1]
+        return machine.run(part, k, 1)[1]
