@@ -13,7 +13,7 @@ import pynet as pn
 
 pytest.importorskip("sklearn", reason='these tests need scikit-learn, which comes with pip install ".[test]"')
 import sklearn
-from estimators import REAL, REALS, TARGETS, THREE, TWO, WEIGHT, X, fitted, kind, predicted
+from estimators import LABELS, REAL, REALS, TARGETS, THREE, TWO, WEIGHT, X, fitted, kind, predicted
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -59,6 +59,19 @@ def test_csr_is_never_dense_as_a_whole(solver):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < rows * features * 8 / 10  # a batch and what is around it; all of it would be 120 MB
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("target", TARGETS)
+def test_lbfgs_takes_the_rows_in_pieces(target, form, monkeypatch):
+    net = kind(target)(solver="lbfgs", hidden_layer_sizes=6, max_iter=10, random_state=0)
+    for weight in (None, WEIGHT):
+        whole = fitted(clone(net), X, TARGETS[target], weight)
+        with monkeypatch.context() as patch:
+            patch.setattr("pynet.sklearn.base.rows_at_a_time", lambda width: 40)
+            pieces = fitted(clone(net), form(X), TARGETS[target], weight)
+        np.testing.assert_allclose(predicted(pieces), predicted(whole), rtol=1e-6, atol=1e-9)
+        assert pieces.loss_ == pytest.approx(whole.loss_, rel=1e-9)
 
 
 # ---- layers, dropout, batch norm, losses -----------------------------------------------------------------------------
@@ -199,6 +212,24 @@ def test_class_weight():
     np.testing.assert_array_equal(ours.predict_proba(X), balanced.predict_proba(X))
     with pytest.raises(ValueError, match="give partial_fit a dict"):
         MLPClassifier(class_weight="balanced").partial_fit(X, TWO, classes=["no", "yes"])
+
+
+def test_the_penalty_is_divided_by_the_weight_of_a_batch():
+    """As there; and of the batch at hand, whatever the last one was."""
+    net = MLPRegressor(hidden_layer_sizes=5, alpha=300.0, solver="sgd", learning_rate_init=1e-14, random_state=0)
+    for rows, weight in ((150, None), (50, None), (100, WEIGHT[:100])):
+        net.partial_fit(X[:rows], REAL[:rows], weight)
+        data = np.average((net.predict(X[:rows]) - REAL[:rows]) ** 2, weights=weight) / 2
+        total = rows if weight is None else weight.sum()
+        assert net.loss_ == pytest.approx(data + 150 * sum(np.sum(w**2) for w in net.coefs_) / total, rel=1e-6)
+
+
+def test_labels_as_a_sparse_matrix():
+    net = MLPClassifier(6, max_iter=5, early_stopping=True, random_state=0, class_weight=[{0: 1, 1: 2}] * 3)
+    dense, other = fitted(clone(net), X, LABELS), fitted(net, X, sparse.csr_matrix(LABELS))
+    np.testing.assert_array_equal(other.predict_proba(X), dense.predict_proba(X))
+    np.testing.assert_array_equal(other.predict(X).toarray(), dense.predict(X))
+    assert other.validation_scores_ == dense.validation_scores_
 
 
 # ---- validation, callbacks -------------------------------------------------------------------------------------------

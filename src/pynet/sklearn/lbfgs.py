@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
 
 import numpy as np
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import ThreadpoolController
 
 from .. import _core
 from ..external import SCORE
@@ -73,7 +75,8 @@ def fit_lbfgs(trainer, X, targets, weight, shares, *, rows: int, max_iter: int, 
     if not np.isfinite(objective(start)[0]):
         raise FloatingPointError("the loss is NaN or infinite with the initial weights")
     options = {"maxfun": max_fun, "maxiter": max_iter, "gtol": tol}
-    result = minimize(objective, start, method="L-BFGS-B", jac=True, options=options)
+    with _blas().limit(limits=1, user_api="blas"):
+        result = minimize(objective, start, method="L-BFGS-B", jac=True, options=options)
     arena[places] = result.x
     iterations = min(result.nit, max_iter)
     if result.status != 0:
@@ -85,6 +88,12 @@ def fit_lbfgs(trainer, X, targets, weight, shares, *, rows: int, max_iter: int, 
             stacklevel=5,
         )
     return iterations, float(result.fun)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Return what sets the threads of BLAS: those of SciPy's wait for each other longer than they compute."""
+    return ThreadpoolController()
 
 
 def _places(model) -> np.ndarray:

@@ -88,7 +88,7 @@ def regression(loss, out_activation, outputs: int) -> Objective:
 
 def classification(loss, out_activation, outputs: int, exclusive: bool) -> Objective:
     """Return the objective of a classifier; `exclusive`: of more than two classes, a row has one."""
-    usual = isinstance(loss, str) and loss == "log_loss"
+    usual = isinstance(loss, str) and loss in ("log_loss", "cross_entropy")
     made = losses.get(("cross_entropy" if exclusive else "binary_cross_entropy") if usual else loss)
     activation = activations.get(("softmax" if exclusive else "sigmoid") if out_activation is None else out_activation)
     weight = float(outputs) if usual and not exclusive else 1.0
