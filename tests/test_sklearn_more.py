@@ -255,6 +255,26 @@ def test_a_validation_set_of_the_user(target):
     assert curve.validation_loss_curve_[-1] == pytest.approx(at_end["loss"])
 
 
+def test_weights_of_a_validation_set_are_repeated_rows():
+    named = {"max_iter": 8, "random_state": 0, "early_stopping": True, "learning_rate_init": 0.03}
+    times = WEIGHT.astype(int)
+    for target, y in TARGETS.items():
+        held = X.repeat(times, axis=0), y.repeat(times, axis=0)
+        one = fitted(kind(target)(**named), X, y, X_val=X, y_val=y, sample_weight_val=WEIGHT)
+        two = fitted(kind(target)(**named), X, y, X_val=held[0], y_val=held[1])
+        np.testing.assert_allclose(one.validation_loss_curve_, two.validation_loss_curve_)
+        np.testing.assert_allclose(one.validation_scores_, two.validation_scores_, atol=1e-12)
+
+
+def test_the_best_weights_of_an_earlier_fit_stay():
+    net = MLPRegressor(early_stopping=True, warm_start=True, max_iter=60, random_state=0, learning_rate_init=0.01)
+    fitted(net, X, REAL, X_val=X, y_val=REAL)
+    best, before = net.best_validation_score_, net.predict(X)
+    fitted(net.set_params(learning_rate_init=3.0, max_iter=2), X, REAL, X_val=X, y_val=REAL)
+    assert max(net.validation_scores_[-2:]) < best == net.best_validation_score_
+    np.testing.assert_array_equal(net.predict(X), before)
+
+
 def test_faults_of_a_validation_set():
     for named in ({"X_val": X}, {"y_val": TWO}, {"sample_weight_val": WEIGHT}):
         with pytest.raises(ValueError, match="X_val and y_val"):

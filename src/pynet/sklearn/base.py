@@ -6,8 +6,6 @@ Inside are the parts of pynet that everybody uses: a Sequential, a Trainer, a ca
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 from typing import Any
 
@@ -19,9 +17,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .. import files, optimizers
+from .. import optimizers
 from ..arrays import as_inputs
-from ..checkpoint import load as load_checkpoint
 from ..layers import Dense
 from ..normalization import BatchNorm
 from ..plan import Job, build
@@ -29,6 +26,7 @@ from ..restore import model_from_config
 from . import nets
 from .lbfgs import fit_lbfgs
 from .parameters import check_parameters
+from .saved import from_bytes, to_bytes
 from .sparse import RowTrainer, rows_at_a_time
 from .watch import Watch, rate_after
 
@@ -381,31 +379,12 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         state = dict(super().__getstate__())
         model, trainer = state.pop("model_", None), state.pop("_trainer", None)
         state.pop("_goal", None)
-        if model is None:
-            return state
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "net.safetensors")
-            if trainer is None:
-                files.save_model(model, path)
-            else:
-                trainer.save_checkpoint(path)
-            with open(path, "rb") as file:
-                state[SAVED] = file.read()
-        return state
+        return state if model is None else state | {SAVED: to_bytes(model, trainer)}
 
     def __setstate__(self, state):
         state = dict(state)
         saved = state.pop(SAVED, None)
         super().__setstate__(state)
-        if saved is None:
-            return
-        self._goal = self._objective(self.n_outputs_)
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "net.safetensors")
-            with open(path, "wb") as file:
-                file.write(saved)
-            if files.read_document(path)[0]["kind"] == "checkpoint":
-                self._trainer = load_checkpoint(path, loss=self._goal.loss, kind=RowTrainer)
-                self.model_ = self._trainer.model
-            else:
-                self._trainer, self.model_ = None, files.load_model(path)
+        if saved is not None:
+            self._goal = self._objective(self.n_outputs_)
+            self.model_, self._trainer = from_bytes(saved, self._goal.loss)
