@@ -299,6 +299,18 @@ def test_callbacks():
     assert third.epochs == tuple(zip(range(3), net.loss_curve_, net.validation_loss_curve_, strict=True))
 
 
+def test_callbacks_of_pynet(tmp_path):
+    """The best weights by the loss of the validation set; a checkpoint of every epoch."""
+    stop = pn.EarlyStopping("val_loss", patience=5, restore_best_weights=True)
+    save = pn.ModelCheckpoint(tmp_path / "{epoch}.safetensors")
+    net = MLPRegressor(callbacks=[stop, save], random_state=0, learning_rate_init=0.05, tol=0, n_iter_no_change=200)
+    net.fit(X[:100], REAL[:100], X_val=X[100:], y_val=REAL[100:])
+    curve = net.validation_loss_curve_
+    assert stop.best_epoch == np.argmin(curve) == net.n_iter_ - 6
+    best = pn.load(tmp_path / f"{stop.best_epoch + 1}.safetensors")
+    np.testing.assert_array_equal(best.predict(X)[:, 0], net.predict(X))
+
+
 # ---- in parts --------------------------------------------------------------------------------------------------------
 
 
@@ -316,6 +328,19 @@ def test_warm_start_and_partial_fit_are_one_long_fit(solver):
         assert net.loss_curve_ == long.loss_curve_
         assert net.t_ == long.t_ == 900
     assert (long.n_iter_, warm.n_iter_, parts.n_iter_) == (6, 3, 1)
+
+
+def test_another_solver_goes_on():
+    """From the weights of lbfgs, and back to it."""
+    named = {"hidden_layer_sizes": 6, "warm_start": True, "random_state": 0, "max_iter": 5}
+    for y in (REAL, REALS):
+        net = fitted(MLPRegressor(solver="lbfgs", **named), X, y)
+        losses = [net.loss_]
+        for solver in ("adam", "sgd", "lbfgs"):
+            losses.append(fitted(net.set_params(solver=solver), X, y).loss_)
+        assert max(losses) < 1.05 * losses[0]
+        assert losses[-1] < losses[0]
+        assert len(net.loss_curve_) == 10
 
 
 def test_faults_of_partial_fit():

@@ -160,23 +160,26 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         self._trainer = None
         self.n_layers_ = sum(isinstance(layer, Dense) for layer in self.model_.layers) + 1
         self.n_iter_ = self.t_ = 0
-        self.validation_loss_curve_ = None
         for name in ("loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"):
             self.__dict__.pop(name, None)
-        if self.solver != "lbfgs":
-            self.loss_curve_ = []
-            self._no_improvement_count = 0
-            watched = self.early_stopping
-            self.validation_scores_ = [] if watched else None
-            self.best_validation_score_ = -np.inf if watched else None
-            self.best_loss_ = None if watched else np.inf
+        self.validation_loss_curve_ = None
+
+    def _begin_curves(self) -> None:
+        """Set the attributes that a network trained in epochs has, as they are before the first."""
+        watched = self.early_stopping
+        self.loss_curve_ = []
+        self._no_improvement_count = 0
+        self.validation_scores_ = [] if watched else None
+        self.best_validation_score_ = -np.inf if watched else None
+        self.best_loss_ = None if watched else np.inf
 
     def _metadata(self) -> dict:
         names = getattr(self, "feature_names_in_", None)
         return {} if names is None else {"features": [str(name) for name in names]}
 
-    def _new_trainer(self, model, optimizer, seed: int = 0, metrics=()) -> RowTrainer:
+    def _new_trainer(self, model, optimizer, seed: int = 0) -> RowTrainer:
         goal = self._goal
+        metrics = ["mse"] if goal.is_sum else []
         return RowTrainer(model, goal.loss, optimizer, metrics, loss_weights=[goal.weight], random_state=seed)
 
     # ---- sgd, adam --------------------------------------------------------------------------------------------------
@@ -187,6 +190,8 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         held = self._held_out(*validation)
         if held is None and self.early_stopping:
             X, y, weight, held = self._split(X, y, weight, rng)
+        if not hasattr(self, "loss_curve_"):
+            self._begin_curves()
         self._prepare_trainer(incremental, rng)
         n = X.shape[0]
         batch = self._batch_rows(n)
@@ -239,17 +244,11 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if trainer is not None and trainer.optimizer.rule == optimizer.rule:
             trainer.optimizer = optimizer
             return
-        metrics = ["mse"] if self._mean_of_outputs else []
-        self._trainer = self._new_trainer(self.model_, optimizer, int(rng.randint(2**31 - 1)), metrics)
-
-    @property
-    def _mean_of_outputs(self) -> bool:
-        """Whether the loss that is reported is the mean over several outputs, where their sum is minimised."""
-        return self.n_outputs_ > 1 and isinstance(self.loss, str) and self.loss == "squared_error"
+        self._trainer = self._new_trainer(self.model_, optimizer, int(rng.randint(2**31 - 1)))
 
     def _reported(self, logs: dict) -> float:
         """Return the loss of an epoch as scikit-learn states it."""
-        return logs["loss"] - (self.n_outputs_ - 1) / 2 * logs["mse"] if self._mean_of_outputs else logs["loss"]
+        return logs["loss"] - (self.n_outputs_ - 1) / 2 * logs["mse"] if self._goal.is_sum else logs["loss"]
 
     def _batch_rows(self, n: int) -> int:
         """Return the rows of a batch."""
@@ -299,7 +298,7 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if changing:
             raise ValueError(f"solver='lbfgs' needs a loss that is always the same, but {changing[0]!r} changes it")
         model = model_from_config(self.model_.config() | {"dtype": "float64"}, self.model_.state_dict())
-        trainer = self._new_trainer(model, "sgd", metrics=["mse"] if self._mean_of_outputs else [])
+        trainer = self._new_trainer(model, "sgd")
         n = X.shape[0]
         nets.set_penalty(trainer, self._penalised, self.alpha / 2 / (n if weight is None else weight.sum()))
         targets, beside = self._targets(y, weight)
@@ -310,7 +309,7 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             )  # fmt: skip
         except FloatingPointError as error:
             raise ValueError(NOT_FINITE) from error
-        if self._mean_of_outputs:
+        if self._goal.is_sum:
             self.loss_ = self._reported(trainer.evaluate(X, targets, sample_weight=beside))
         if self.verbose:
             print(f"L-BFGS: {self.n_iter_} iterations, loss = {self.loss_:.8f}")

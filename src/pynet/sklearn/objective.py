@@ -27,7 +27,11 @@ class Objective:
         `out_activation_`: "softmax", "logistic", "identity", "exp" or the name of another activation of pynet's.
     link : callable or None
         What turns the model's outputs into predictions.
+    is_sum : bool
+        Whether it is the sum over several outputs of what is reported as their mean, as there.
     """
+
+    is_sum = False
 
     def __init__(self, loss, weight: float, activation, name: str, link=None) -> None:
         self.loss, self.weight, self.activation, self.name, self.link = loss, weight, activation, name, link
@@ -83,7 +87,9 @@ def regression(loss, out_activation, outputs: int) -> Objective:
     made = losses.get("mse" if squared else loss)
     default = "softplus" if isinstance(made, losses.Poisson) else None
     activation = activations.get(default if out_activation is None else out_activation)
-    return Objective(made, outputs / 2 if squared else 1.0, activation, _shown(activation))
+    objective = Objective(made, outputs / 2 if squared else 1.0, activation, _shown(activation))
+    objective.is_sum = squared and outputs > 1
+    return objective
 
 
 def classification(loss, out_activation, outputs: int, exclusive: bool) -> Objective:
