@@ -1,6 +1,7 @@
 """pynet.sklearn: scikit-learn's checks of estimators, and its numbers."""
 
 import os
+import pickle
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason='these tests need scikit-learn, which comes with pip install ".[test]"')
+import sklearn
 import sklearn.neural_network as theirs
 from estimators import REAL, REALS, TARGETS, TWO, WEIGHT, X, fitted, kind, predicted
 from sklearn.utils.estimator_checks import SkipTest, estimator_checks_generator
@@ -172,3 +174,11 @@ def test_a_fit_that_diverges():
     net = MLPRegressor(solver="sgd", learning_rate_init=1e3, activation="identity")
     with pytest.raises(ValueError, match="non-finite parameter weights"):
         net.fit(X, REAL)
+    net.set_params(early_stopping=True, learning_rate_init=3.0)
+    with pytest.warns(sklearn.exceptions.ConvergenceWarning, match="became NaN or infinite .* best epoch are kept"):
+        net.fit(X, REAL)
+    assert np.isfinite(net.predict(X)).all()
+    assert np.isnan(net.loss_curve_[-1])
+    assert len(net.loss_curve_) == len(net.validation_scores_) == net.n_iter_ > 1
+    again = pickle.loads(pickle.dumps(net))
+    np.testing.assert_array_equal(again.predict(X), net.predict(X))

@@ -19,10 +19,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import optimizers
 from ..arrays import as_inputs
+from ..elementwise import GradientClip
 from ..layers import Dense
 from ..normalization import BatchNorm
 from ..plan import Job, build
 from ..restore import model_from_config
+from ..stochastic import Dropout, GaussianNoise
 from . import nets
 from .lbfgs import fit_lbfgs
 from .parameters import check_parameters
@@ -35,6 +37,7 @@ __all__ = ["Perceptron", "stochastic"]
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
 )
+CHANGING = (BatchNorm, Dropout, GaussianNoise, GradientClip)
 SAVED = "_saved"  # in a pickle, in place of the model and its trainer: bytes of a safetensors file
 
 
@@ -204,31 +207,29 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if held is not None:
             held_targets, held_weight = self._targets(held[1], held[2])
             data = (held[0], held_targets) if held_weight is None else (held[0], held_targets, held_weight)
-        self.n_iter_ = 0
+        self.n_iter_, trainer = 0, self._trainer
         try:
-            self._trainer.fit(
+            trainer.fit(
                 X, targets, epochs=1 if incremental else self.max_iter, batch_size=batch, shuffle=bool(self.shuffle),
                 sample_weight=beside, validation_data=data, callbacks=[watch, *(self.callbacks or ())], verbose=0,
             )  # fmt: skip
         except FloatingPointError as error:
-            self._trainer, trainer = None, self._trainer
+            self._trainer = None  # its momenta are worth nothing
             if watch.best_arena is None:
                 raise ValueError(NOT_FINITE) from error
-            watch.note(n, np.nan, np.nan)  # with weights from before, the fit has come to something all the same
+            watch.note(n, np.nan, np.nan)
             self.validation_scores_ = [*(self.validation_scores_ or ()), np.nan]
-            trainer.stop_training = True
+            complaint = f"{error}. The weights of the best epoch are kept"
         else:
-            trainer = self._trainer
+            ended = incremental or trainer.stop_training or trainer.history.interrupted
+            complaint = "" if ended else (
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
+                "converged yet."
+            )  # fmt: skip
         if watch.best_arena is not None:
             self.model_.arena[:] = watch.best_arena
-        ended = incremental or watch.converged or trainer.stop_training or trainer.history.interrupted
-        if self.n_iter_ == self.max_iter and not ended:
-            warnings.warn(
-                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
-                "converged yet.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+        if complaint:
+            warnings.warn(complaint, ConvergenceWarning, stacklevel=4)
 
     def _prepare_trainer(self, incremental: bool, rng) -> None:
         """Make a trainer, or let that of the last fit go on: its momenta, its steps, its shuffles."""
@@ -294,7 +295,7 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def _solve(self, X, y, weight, validation) -> None:
         if any(part is not None for part in validation) or self.callbacks:
             raise ValueError("solver='lbfgs' has no epochs: X_val, y_val and callbacks need solver 'sgd' or 'adam'")
-        changing = [layer for layer in self.model_.layers if isinstance(layer, BatchNorm) or layer.hands_on]
+        changing = [layer for layer in self.model_.layers if isinstance(layer, CHANGING)]
         if changing:
             raise ValueError(f"solver='lbfgs' needs a loss that is always the same, but {changing[0]!r} changes it")
         model = model_from_config(self.model_.config() | {"dtype": "float64"}, self.model_.state_dict())

@@ -317,5 +317,5 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         return float(np.average(right, weights=weight))
 
     def _metadata(self) -> dict:
-        named = self.classes_.dtype.kind != "O" or all(isinstance(name, str) for name in self.classes_)
+        named = self.classes_.dtype.kind in "biufU" or all(isinstance(name, str) for name in self.classes_)
         return super()._metadata() | ({"classes": self.classes_.tolist()} if named else {})

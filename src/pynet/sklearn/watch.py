@@ -31,7 +31,6 @@ class Watch(Callback):
     def __init__(self, net, score, incremental: bool) -> None:
         self.net, self.score, self.incremental = net, score, incremental
         self.best_arena = None
-        self.converged = False
 
     def on_fit_begin(self, trainer) -> None:
         """Let the weights at hand be the best, where an earlier fit has found them to be so."""
@@ -48,10 +47,7 @@ class Watch(Callback):
             self._watch_loss()
         if net.solver == "sgd" and net.learning_rate == "invscaling":
             trainer.optimizer.learning_rate = rate_after(net)
-        if net._no_improvement_count > net.n_iter_no_change and self._out_of_patience(trainer):
-            self.converged = True
-            return True
-        return False
+        return net._no_improvement_count > net.n_iter_no_change and self._out_of_patience(trainer)
 
     def note(self, rows: int, loss: float, val_loss: float | None) -> None:
         """Count an epoch and write its losses down."""
