@@ -37,7 +37,8 @@ __all__ = [
     "tabular",
 ]  # fmt: skip
 
-LATER = ("analysis", "datasets", "export", "logic", "prune", "tabular")  # not needed to train: imported when used
+# not needed to train: imported when used
+LATER = ("analysis", "datasets", "export", "logic", "prune", "sklearn", "tabular")
 
 
 def load(path):

@@ -69,13 +69,13 @@ def _config(loss):
     return {"name": "external"} if isinstance(loss, External) else loss.config()
 
 
-def load(path, loss=None, learning_rate=None, backend=None, n_threads=None):
-    """Return the trainer written to `path`; see `Trainer.resume`."""
+def load(path, loss=None, learning_rate=None, backend=None, n_threads=None, kind=None):
+    """Return the trainer written to `path`; see `Trainer.resume`.  `kind`: its class, default Trainer."""
     from .trainer import Trainer
 
     model, state, tensors = files.load_checkpoint(path)
     try:
-        return _trainer(Trainer, model, state, tensors, loss, learning_rate, backend, n_threads)
+        return _trainer(kind or Trainer, model, state, tensors, loss, learning_rate, backend, n_threads)
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"{path}: the checkpoint's state is damaged ({type(error).__name__}: {error})") from error
     except ValueError as error:

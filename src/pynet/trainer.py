@@ -135,13 +135,18 @@ class Trainer:
             seed=self.random_state,
         )  # fmt: skip
 
+    def _inputs(self, X, name: str) -> tuple[list, int]:
+        """Return the checked arrays of the inputs and their number of rows."""
+        inputs, rows = as_inputs(self.model, X)
+        for array in inputs:
+            check_finite(name, array)
+        return inputs, rows
+
     def _prepare(self, X, y, sample_weight=None, class_weight=None, names=("X", "y")):
         """Check everything that enters; return (inputs, targets, weight, rows)."""
-        inputs, rows = as_inputs(self.model, X)
+        inputs, rows = self._inputs(X, names[0])
         if rows == 0:
             raise ValueError(f"{names[0]} has no rows")
-        for array in inputs:
-            check_finite(names[0], array)
         targets = self.heads.targets(y, rows, names[1])
         weight = check_weights(sample_weight, class_weight, targets, rows, self.heads)
         if weight is not None and self.heads.external:
