@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 import pynet.sklearn
@@ -33,3 +34,9 @@ def fitted(net, *arguments, **named):
 def predicted(net, X=X):
     """Return probabilities of a classifier, numbers of a regressor."""
     return net.predict_proba(X) if hasattr(net, "predict_proba") else net.predict(X)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Estimators without a random_state draw from NumPy's global generator."""
+    np.random.seed(0)  # noqa: NPY002

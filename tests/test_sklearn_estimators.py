@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("sklearn", reason='these tests need scikit-learn, which comes with pip install ".[test]"')
 import sklearn
 import sklearn.neural_network as theirs
-from estimators import REAL, REALS, TARGETS, TWO, WEIGHT, X, fitted, kind, predicted
+from estimators import REAL, REALS, TARGETS, TWO, WEIGHT, X, fitted, kind, predicted, seeded  # noqa: F401
 from sklearn.utils.estimator_checks import SkipTest, estimator_checks_generator
 
 from pynet.sklearn import MLPClassifier, MLPRegressor

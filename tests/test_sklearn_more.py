@@ -13,7 +13,20 @@ import pynet as pn
 
 pytest.importorskip("sklearn", reason='these tests need scikit-learn, which comes with pip install ".[test]"')
 import sklearn
-from estimators import LABELS, REAL, REALS, TARGETS, THREE, TWO, WEIGHT, X, fitted, kind, predicted
+from estimators import (  # noqa: F401
+    LABELS,
+    REAL,
+    REALS,
+    TARGETS,
+    THREE,
+    TWO,
+    WEIGHT,
+    X,
+    fitted,
+    kind,
+    predicted,
+    seeded,
+)
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV

@@ -165,7 +165,8 @@ intercepts_, n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_, 
     def _quality(self, predicted, y, weight) -> float:
         if not np.isfinite(predicted).all():
             return float("nan")
-        return float(r2_score(y, _flat(predicted), sample_weight=weight))
+        with np.errstate(over="ignore", invalid="ignore"):  # of a fit that is about to fail, which is told then
+            return float(r2_score(y, _flat(predicted), sample_weight=weight))
 
 
 def _flat(y):
