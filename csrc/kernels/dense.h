@@ -30,16 +30,17 @@ typedef struct operands {
 #define AT(stride, j) ((j) / PANEL_VECS * (stride) + (j) % PANEL_VECS * VLEN)
 
 enum { NOTHING, NEXT_B, NEXT_C }; /* what a tile asks for ahead of its use */
+enum { ROW_VECS = 8 };            /* vectors of the tile of a single row */
 
 PN_INLINE void tile(const int mr, const int nv, const int ahead, const operands *o, const int64_t sm,
                     const int64_t sk) {
-    vec acc[TILE_ROWS][TILE_VECS];
+    vec acc[TILE_ROWS][ROW_VECS];
     const real *a = o->a, *b = o->b;
     const int64_t sb = o->sb, bp = o->bp;
     uintptr_t next = o->next;
 #pragma GCC unroll 16
     for (int m = 0; m < mr; m++)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int j = 0; j < nv; j++)
             acc[m][j] = o->add ? vload(o->c + m * o->sc + AT(o->cp, j)) : o->bias ? vload(o->bias + j * VLEN) : vset(0);
     if (ahead == NEXT_C) {
@@ -50,13 +51,13 @@ PN_INLINE void tile(const int mr, const int nv, const int ahead, const operands 
                     (const void *)((uintptr_t)o->c + (uintptr_t)((m + mr) * o->sc + AT(o->cp, j)) * sizeof(real)), 1);
     }
     for (int64_t k = o->K; k > 0; k--) {
-        vec bv[TILE_VECS];
-#pragma GCC unroll 4
+        vec bv[ROW_VECS];
+#pragma GCC unroll 8
         for (int j = 0; j < nv; j++) bv[j] = vload(b + AT(bp, j));
 #pragma GCC unroll 16
         for (int m = 0; m < mr; m++) {
             const vec av = vset(a[m * sm]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int j = 0; j < nv; j++) acc[m][j] = vfma(av, bv[j], acc[m][j]);
         }
         a += sk;
@@ -67,12 +68,13 @@ PN_INLINE void tile(const int mr, const int nv, const int ahead, const operands 
     }
 #pragma GCC unroll 16
     for (int m = 0; m < mr; m++)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int j = 0; j < nv; j++) vstore(o->c + m * o->sc + AT(o->cp, j), acc[m][j]);
 }
 
-/* Wider tiles for few rows (1 x 8 vectors, 6 x 4), so that more sums wait at once, gained 4 % of predict_one of
- * 784-128-10 and nothing elsewhere: the strips of 2 vectors overlap by themselves.  Refused.
+/* A single row goes by 8 vectors, so that more sums, and more streams of weights, wait at once.  One row in C, times as
+ * fast as by 2 vectors (Zen 4): 784-128-10 1.05 with AVX-512, 1.83 with AVX2; 64-64 0.99, 1.88; 1024-1024 1.54, 1.51;
+ * 4096-4096 1.39, 1.80; of the smallest nets (4-32-32-1) 0.97.  6 x 4 gained nothing; 2 and 3 rows were not tried.
  *
  * One function per number of rows; `rows`: a is walked along k with stride 1, `cols`: a is walked along m.  `_far`: for
  * weights that do not fit in the second-level cache.  A strip of them comes from memory while the first tile of its
@@ -98,6 +100,7 @@ PN_INLINE void tile(const int mr, const int nv, const int ahead, const operands 
 #define EACH_TILE(T) T(1) T(2)
 #endif
 EACH_TILE(TILE)
+static void row_alone(const operands *o) { tile(1, ROW_VECS, NOTHING, o, o->sm, 1); }
 typedef void tile_function(const operands *o);
 typedef struct tile_set {
     tile_function *wide, *narrow; /* TILE_VECS vectors, and one */
@@ -139,8 +142,10 @@ PN_INLINE void product(const tile_set *tiles, const operands *whole, int64_t m0,
                        const epilogue *then) {
     if (m1 <= m0) return;
     const int64_t blocks = (m1 - m0 + TILE_ROWS - 1) / TILE_ROWS;
+    const int alone = m1 - m0 == 1 && (tiles == row_tiles[0] || tiles == row_tiles[1]); /* no columns */
     for (int64_t q = p0 * PANEL_VECS; q < p1 * PANEL_VECS;) {
-        const int wide = p1 * PANEL_VECS - q >= TILE_VECS;
+        const int64_t left = p1 * PANEL_VECS - q;
+        const int nv = alone && left >= ROW_VECS ? ROW_VECS : left >= TILE_VECS ? TILE_VECS : 1;
         operands o = *whole;
         o.b += AT(o.bp, q);
         if (o.bias) o.bias += q * VLEN;
@@ -152,20 +157,19 @@ PN_INLINE void product(const tile_set *tiles, const operands *whole, int64_t m0,
             o.c = whole->c + m * o.sc + AT(o.cp, q);
             o.next = next + (uintptr_t)(k * o.K) * o.step;
             const tile_set *t = &tiles[end - m];
-            (wide ? t->wide : t->narrow)(&o);
+            (nv == ROW_VECS ? row_alone : nv == TILE_VECS ? t->wide : t->narrow)(&o);
             if (then && then->then && then->then->norm)
-                fold_norm(then->then->norm, o.c, o.sc, end - m, q * VLEN, wide ? TILE_VECS * VLEN : VLEN);
+                fold_norm(then->then->norm, o.c, o.sc, end - m, q * VLEN, nv * VLEN);
             if (then && then->loop)
-                then->loop(then->p, o.c, o.sc, then->y + m * then->ldy + q * VLEN, then->ldy, end - m,
-                           wide ? TILE_VECS * VLEN : VLEN);
+                then->loop(then->p, o.c, o.sc, then->y + m * then->ldy + q * VLEN, then->ldy, end - m, nv * VLEN);
             m = end;
         }
         if (then && then->then && then->then->random) { /* a strip at a time: draws serve eight rows */
             real *y = then->y + q * VLEN;
             random_loop(PN_RANDOM_dropout, 0, &then->then->rate, then->then->random, y, then->ldy, NULL, 0, y,
-                        then->ldy, m0, m1, q * VLEN, wide ? TILE_VECS * VLEN : VLEN, 0);
+                        then->ldy, m0, m1, q * VLEN, nv * VLEN, 0);
         }
-        q += wide ? TILE_VECS : 1;
+        q += nv;
     }
 }
 
