@@ -2,11 +2,11 @@
 
 import ctypes
 import shutil
-import subprocess
 import warnings
 
 import nets
 import numpy as np
+from libpynet import run
 from test_random_graphs import model_of
 
 import pynet as pn
@@ -80,12 +80,6 @@ def digits_net():
     model = pn.Sequential([pn.Input(64, scale=1 / 16), *hidden, pn.Dense(10, activation="softmax")])
     pn.Trainer(model, "cross_entropy", pn.Adam(2e-3)).fit(data[0], data[2], epochs=30, verbose=0)
     return model, data
-
-
-def run(*command) -> str:
-    result = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-    assert result.returncode == 0, f"{command}\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}"
-    return result.stdout
 
 
 class Compiled:
