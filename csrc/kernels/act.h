@@ -105,28 +105,37 @@ typedef void act_back_loop(const double *p, const real *v, int64_t ldv, const re
 #include "../activations.def"
 #undef ACT
 
-#define ACT(id, NAME, needs, forward, derivative) [id] = forward_##NAME,
-static act_loop *const act_loops[PN_N_ACTS] = {
+/* Not tables: their addresses would have to be put right when the library is loaded, and take 32 bytes each. */
+#define ACT(id, NAME, needs, forward, derivative)                                                                      \
+    case id: return forward_##NAME;
+static act_loop *act_loop_of(int act) {
+    switch (act) {
 #include "../activations.def"
-};
+    default: return NULL; /* those that look at whole rows */
+    }
+}
 #undef ACT
-#define ACT(id, NAME, needs, forward, derivative) [id] = backward_##NAME,
-static act_back_loop *const act_back_loops[PN_N_ACTS] = {
+#define ACT(id, NAME, needs, forward, derivative)                                                                      \
+    case id: return backward_##NAME;
+static act_back_loop *act_back_loop_of(int act) {
+    switch (act) {
 #include "../activations.def"
-};
+    default: return NULL;
+    }
+}
 #undef ACT
 #undef ACT_ROW
 
 static void act_forward(int act, const double *p, const real *x, int64_t ldx, real *y, int64_t ldy, int64_t m0,
                         int64_t m1, int64_t p0, int64_t p1) {
-    act_loops[act](p, x + m0 * ldx + p0 * PN_PANEL, ldx, y + m0 * ldy + p0 * PN_PANEL, ldy, m1 - m0,
-                   (p1 - p0) * PN_PANEL);
+    act_loop_of(act)(p, x + m0 * ldx + p0 * PN_PANEL, ldx, y + m0 * ldy + p0 * PN_PANEL, ldy, m1 - m0,
+                     (p1 - p0) * PN_PANEL);
 }
 
 static void act_backward(int act, const double *p, const real *v, int64_t ldv, const real *dy, int64_t lddy, real *dx,
                          int64_t lddx, int64_t m0, int64_t m1, int64_t p0, int64_t p1, int add) {
-    act_back_loops[act](p, v + m0 * ldv + p0 * PN_PANEL, ldv, dy + m0 * lddy + p0 * PN_PANEL, lddy,
-                        dx + m0 * lddx + p0 * PN_PANEL, lddx, m1 - m0, (p1 - p0) * PN_PANEL, add);
+    act_back_loop_of(act)(p, v + m0 * ldv + p0 * PN_PANEL, ldv, dy + m0 * lddy + p0 * PN_PANEL, lddy,
+                          dx + m0 * lddx + p0 * PN_PANEL, lddx, m1 - m0, (p1 - p0) * PN_PANEL, add);
 }
 
 /* ---- prelu: the slope is learned, one for each unit or one for all (He et al. 2015, arXiv:1502.01852) -------------
@@ -169,6 +178,6 @@ static void prelu_sums(const real *x, int64_t ldx, int shared, const real *dy, i
             all.v[j] = vadd(all.v[j], s);
             if (!shared) vstore(da + i, add ? vadd(vload(da + i), s) : s);
         }
-    if (shared) da[0] = (add ? da[0] : 0) + lanes_reduce(&all, real_add);
+    if (shared) da[0] = (add ? da[0] : 0) + lanes_sum(&all);
 }
 #endif

@@ -16,19 +16,52 @@ PN_INLINE float from_half(uint16_t h) {
     return x.f;
 }
 
-/* One row of any element type to real; the contiguous case has a loop of its own, which vectorises. */
+/* n elements of `size` bytes that lie `step` bytes apart, put side by side */
+#define PACK(type)                                                                                                     \
+    case sizeof(type):                                                                                                 \
+        for (int64_t i = 0; i < n; i++) ((type *)to)[i] = *(const type *)(from + i * step);                            \
+        break;
+static void pack(const char *from, int64_t step, int64_t size, int64_t n, void *to) {
+    switch (size) {
+        PACK(uint8_t)
+        PACK(uint16_t)
+        PACK(uint32_t)
+        PACK(uint64_t)
+    default: break;
+    }
+}
+
+/* n elements side by side, of any type, to real: loops that vectorise */
+#define EACH_TYPE(T)                                                                                                   \
+    T(PN_FLOAT32, float, SAME)                                                                                         \
+    T(PN_FLOAT64, double, SAME)                                                                                        \
+    T(PN_INT8, int8_t, SAME)                                                                                           \
+    T(PN_UINT8, uint8_t, SAME)                                                                                         \
+    T(PN_INT16, int16_t, SAME)                                                                                         \
+    T(PN_UINT16, uint16_t, SAME)                                                                                       \
+    T(PN_INT32, int32_t, SAME)                                                                                         \
+    T(PN_UINT32, uint32_t, SAME)                                                                                       \
+    T(PN_INT64, int64_t, SAME)                                                                                         \
+    T(PN_UINT64, uint64_t, SAME)                                                                                       \
+    T(PN_FLOAT16, uint16_t, from_half)
+#define SAME(x) (x)
 #define CONVERT(id, type, number)                                                                                      \
     case id:                                                                                                           \
-        if (step == (int64_t)sizeof(type))                                                                             \
-            for (int64_t i = 0; i < n; i++) y[i] = (real)number(((const type *)from)[i]);                              \
-        else                                                                                                           \
-            for (int64_t i = 0; i < n; i++) y[i] = (real)number(*(const type *)(from + i * step));                     \
+        for (int64_t i = 0; i < n; i++) y[i] = (real)number(((const type *)from)[i]);                                  \
         break;
-#define SAME(x) (x)
+#define SIZE(id, type, number) [id] = sizeof(type),
+static void convert(int type, const void *from, int64_t n, real *y) {
+    switch (type) {
+        EACH_TYPE(CONVERT)
+    default: break;
+    }
+}
 
 static void gather(const pn_array *array, const int64_t *order, int64_t row0, const real *scale, const real *shift,
                    real *y_bi, int64_t ldy, int64_t m0, int64_t m1) {
-    const int64_t n = array->width, step = array->col_stride;
+    static const uint8_t sizes[] = {EACH_TYPE(SIZE)};
+    enum { AT_ONCE = 256 };
+    const int64_t n = array->width, step = array->col_stride, size = sizes[array->type];
     for (int64_t m = m0; m < m1; m++) {
         const char *from = (const char *)array->base + (order ? order[row0 + m] : row0 + m) * array->row_stride;
         real *y = y_bi + m * ldy;
@@ -38,19 +71,15 @@ static void gather(const pn_array *array, const int64_t *order, int64_t row0, co
             const char *next = (const char *)array->base + order[row0 + m + 1] * array->row_stride;
             for (int64_t i = 0; i < n * step; i += 64) __builtin_prefetch(next + i);
         }
-        switch (array->type) {
-            CONVERT(PN_FLOAT32, float, SAME)
-            CONVERT(PN_FLOAT64, double, SAME)
-            CONVERT(PN_INT8, int8_t, SAME)
-            CONVERT(PN_UINT8, uint8_t, SAME)
-            CONVERT(PN_INT16, int16_t, SAME)
-            CONVERT(PN_UINT16, uint16_t, SAME)
-            CONVERT(PN_INT32, int32_t, SAME)
-            CONVERT(PN_UINT32, uint32_t, SAME)
-            CONVERT(PN_INT64, int64_t, SAME)
-            CONVERT(PN_UINT64, uint64_t, SAME)
-            CONVERT(PN_FLOAT16, uint16_t, from_half)
-        default: break;
+        if (step == size) {
+            convert(array->type, from, n, y);
+        } else {
+            for (int64_t i = 0; i < n; i += AT_ONCE) {
+                uint64_t side_by_side[AT_ONCE];
+                const int64_t k = n - i < AT_ONCE ? n - i : AT_ONCE;
+                pack(from + i * step, step, size, k, side_by_side);
+                convert(array->type, side_by_side, k, y + i);
+            }
         }
         if (shift)
             for (int64_t i = 0; i < n; i++) y[i] = y[i] - shift[i];

@@ -12,43 +12,43 @@
 
 #include <string.h>
 
-/* a(m,k) = a[m*sm + k*sk].  Vector j of b and c lies in panel j / PANEL_VECS, bp and cp elements apart. */
+/* a(m,k) = a[m*sm + k*sk].  Vector j of b, c and start lies in panel j / PANEL_VECS, bp, cp and sp elements apart. */
 typedef struct operands {
     const real *a;
     int64_t sm, sk;
     const real *b;
     int64_t sb, bp;
-    const real *bias; /* the sum starts here (NULL: at 0, or at c itself with `add`) */
     real *c;
     int64_t sc, cp;
     int64_t K;
-    int add;
+    const real *start; /* where the sums begin: at c itself, or at one row for all (ss = 0), NULL: at 0 */
+    int64_t ss, sp;
+    int far;        /* what does not fit in the second-level cache, and is asked for ahead of its use */
     uintptr_t next; /* of b, for the strip of columns after this: */
     uintptr_t step; /* bytes for each k to ask for meanwhile */
 } operands;
 
 #define AT(stride, j) ((j) / PANEL_VECS * (stride) + (j) % PANEL_VECS * VLEN)
 
-enum { NOTHING, NEXT_B, NEXT_C }; /* what a tile asks for ahead of its use */
-enum { ROW_VECS = 8 };            /* vectors of the tile of a single row */
+enum { NOTHING, NEXT_B, NEXT_C };
+enum { ROW_VECS = 8 }; /* vectors of the tile of a single row */
+static const real zeros[PN_PANEL];
 
-PN_INLINE void tile(const int mr, const int nv, const int ahead, const operands *o, const int64_t sm,
-                    const int64_t sk) {
+PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *o) {
     vec acc[TILE_ROWS][ROW_VECS];
     const real *a = o->a, *b = o->b;
-    const int64_t sb = o->sb, bp = o->bp;
+    real *const c = o->c; /* what is stored could be `o` itself, for all that a compiler knows: it is read first */
+    const int64_t sm = o->sm, sk = o->sk, sb = o->sb, bp = o->bp, sc = o->sc, cp = o->cp, ss = o->ss, sp = o->sp;
     uintptr_t next = o->next;
 #pragma GCC unroll 16
     for (int m = 0; m < mr; m++)
 #pragma GCC unroll 8
-        for (int j = 0; j < nv; j++)
-            acc[m][j] = o->add ? vload(o->c + m * o->sc + AT(o->cp, j)) : o->bias ? vload(o->bias + j * VLEN) : vset(0);
-    if (ahead == NEXT_C) {
-#pragma GCC unroll 16
+        for (int j = 0; j < nv; j++) acc[m][j] = vload(o->start + m * ss + AT(sp, j));
+    if (o->far == NEXT_C) {
         for (int m = 0; m < mr; m++)
             for (int j = 0; j < nv; j += PANEL_VECS)
-                __builtin_prefetch(
-                    (const void *)((uintptr_t)o->c + (uintptr_t)((m + mr) * o->sc + AT(o->cp, j)) * sizeof(real)), 1);
+                __builtin_prefetch((const void *)((uintptr_t)c + (uintptr_t)((m + mr) * sc + AT(cp, j)) * sizeof(real)),
+                                   1);
     }
     for (int64_t k = o->K; k > 0; k--) {
         vec bv[ROW_VECS];
@@ -62,36 +62,33 @@ PN_INLINE void tile(const int mr, const int nv, const int ahead, const operands 
         }
         a += sk;
         b += sb;
-        for (int j = 0; ahead == NEXT_B && j < nv; j += PANEL_VECS)
+        for (int j = 0; asks && j < nv; j += PANEL_VECS)
             __builtin_prefetch((const void *)(next + (uintptr_t)AT(bp, j) * sizeof(real)));
-        if (ahead == NEXT_B) next += o->step;
+        if (asks) next += o->step;
     }
 #pragma GCC unroll 16
     for (int m = 0; m < mr; m++)
 #pragma GCC unroll 8
-        for (int j = 0; j < nv; j++) vstore(o->c + m * o->sc + AT(o->cp, j), acc[m][j]);
+        for (int j = 0; j < nv; j++) vstore(c + m * sc + AT(cp, j), acc[m][j]);
 }
 
 /* A single row goes by 8 vectors, so that more sums, and more streams of weights, wait at once.  One row in C, times as
  * fast as by 2 vectors (Zen 4): 784-128-10 1.05 with AVX-512, 1.83 with AVX2; 64-64 0.99, 1.88; 1024-1024 1.54, 1.51;
  * 4096-4096 1.39, 1.80; of the smallest nets (4-32-32-1) 0.97.  6 x 4 gained nothing; 2 and 3 rows were not tried.
  *
- * One function per number of rows; `rows`: a is walked along k with stride 1, `cols`: a is walked along m.  `_far`: for
- * weights that do not fit in the second-level cache.  A strip of them comes from memory while the first tile of its
- * rows waits, unless the strip before has asked for it; the gradient of few rows waits for the memory that it is
- * written to, unless the tile before has asked for that.  With it and without, % of the peak on Zen 4:
+ * One function per number of rows.  `_asking`: for weights that do not fit in the second-level cache.  A strip of them
+ * comes from memory while the first tile of its rows waits, unless the strip before has asked for it; the gradient of
+ * few rows waits for the memory that it is written to, unless the tile before has asked for that.  With it and without,
+ * % of the peak on Zen 4:
  *
  * - forward and dx: AVX2 4096 @32 82 and 65, 2048 @32 87 and 66, 4096 @128 91 and 87; AVX-512 4096 @32 92 and 84
  * - dw: AVX2 4096 @32 84 and 61, 4096 @128 90 and 84; AVX-512 4096 @32 86 and 75, 2048 @32 86 and 77
  * - weights that fit: 1 to 2 % less with it
  * - dw asking for the next strip of dz instead: AVX2 4096 @128 68 and 85, refused */
 #define TILE(mr)                                                                                                       \
-    static void rows_##mr(const operands *o) { tile(mr, TILE_VECS, NOTHING, o, o->sm, 1); }                            \
-    static void cols_##mr(const operands *o) { tile(mr, TILE_VECS, NOTHING, o, 1, o->sk); }                            \
-    static void rows_far_##mr(const operands *o) { tile(mr, TILE_VECS, NEXT_B, o, o->sm, 1); }                         \
-    static void cols_far_##mr(const operands *o) { tile(mr, TILE_VECS, NEXT_C, o, 1, o->sk); }                         \
-    static void rows1_##mr(const operands *o) { tile(mr, 1, NOTHING, o, o->sm, 1); }                                   \
-    static void cols1_##mr(const operands *o) { tile(mr, 1, NOTHING, o, 1, o->sk); }
+    static void tile_##mr(const operands *o) { tile(mr, TILE_VECS, 0, o); }                                            \
+    static void asking_##mr(const operands *o) { tile(mr, TILE_VECS, 1, o); }                                          \
+    static void narrow_##mr(const operands *o) { tile(mr, 1, 0, o); }
 #if TILE_ROWS == 14
 #define EACH_TILE(T) T(1) T(2) T(3) T(4) T(5) T(6) T(7) T(8) T(9) T(10) T(11) T(12) T(13) T(14)
 #elif TILE_ROWS == 6
@@ -100,21 +97,16 @@ PN_INLINE void tile(const int mr, const int nv, const int ahead, const operands 
 #define EACH_TILE(T) T(1) T(2)
 #endif
 EACH_TILE(TILE)
-static void row_alone(const operands *o) { tile(1, ROW_VECS, NOTHING, o, o->sm, 1); }
+static void row_alone(const operands *o) { tile(1, ROW_VECS, 0, o); }
 typedef void tile_function(const operands *o);
-typedef struct tile_set {
-    tile_function *wide, *narrow; /* TILE_VECS vectors, and one */
-} tile_set;
-#define ROWS(mr)     [mr] = {rows_##mr, rows1_##mr},
-#define COLS(mr)     [mr] = {cols_##mr, cols1_##mr},
-#define ROWS_FAR(mr) [mr] = {rows_far_##mr, rows1_##mr},
-#define COLS_FAR(mr) [mr] = {cols_far_##mr, cols1_##mr},
-static const tile_set row_tiles[2][TILE_ROWS + 1] = {{EACH_TILE(ROWS)}, {EACH_TILE(ROWS_FAR)}},
-                                               col_tiles[2][TILE_ROWS + 1] = {{EACH_TILE(COLS)}, {EACH_TILE(COLS_FAR)}};
+#define PLACE(mr) [mr] = {tile_##mr, asking_##mr, narrow_##mr},
+static const struct tiles {
+    tile_function *wide, *asking, *narrow; /* TILE_VECS vectors, and one */
+} tiles[TILE_ROWS + 1] = {EACH_TILE(PLACE)};
 
-static int far_away(int64_t inputs, int64_t panels) {
+static int if_far(int what, int64_t inputs, int64_t panels) {
     enum { FITS = 1 << 20 }; /* bytes */
-    return inputs * panels * PN_PANEL * (int64_t)sizeof(real) > FITS;
+    return inputs * panels * PN_PANEL * (int64_t)sizeof(real) > FITS ? what : NOTHING;
 }
 
 /* What follows a tile while it is in the first-level cache. */
@@ -138,36 +130,43 @@ PN_INLINE void fold_norm(const pn_norm *norm, real *c, int64_t ldc, int64_t rows
 
 /* Rows [m0,m1) x panels [p0,p1): columns outside, rows inside, so that a strip of b stays close; rows are
  * cut into equal tiles, because a last tile of one or two rows would wait on its own latency. */
-PN_INLINE void product(const tile_set *tiles, const operands *whole, int64_t m0, int64_t m1, int64_t p0, int64_t p1,
-                       const epilogue *then) {
+static void product(operands *o, int64_t m0, int64_t m1, int64_t p0, int64_t p1, const epilogue *then) {
     if (m1 <= m0) return;
     const int64_t blocks = (m1 - m0 + TILE_ROWS - 1) / TILE_ROWS;
-    const int alone = m1 - m0 == 1 && (tiles == row_tiles[0] || tiles == row_tiles[1]); /* no columns */
+    const real *const a = o->a, *const b = o->b;
+    real *const c = o->c;
+    if (!o->start) o->start = zeros, o->ss = 0, o->sp = 0;
+    const real *const start = o->start;
+    const pn_then *more = then ? then->then : NULL;
+    o->step = (uintptr_t)o->sb * sizeof(real) / (uintptr_t)blocks;
     for (int64_t q = p0 * PANEL_VECS; q < p1 * PANEL_VECS;) {
         const int64_t left = p1 * PANEL_VECS - q;
-        const int nv = alone && left >= ROW_VECS ? ROW_VECS : left >= TILE_VECS ? TILE_VECS : 1;
-        operands o = *whole;
-        o.b += AT(o.bp, q);
-        if (o.bias) o.bias += q * VLEN;
-        const uintptr_t next = (uintptr_t)o.b + (uintptr_t)AT(o.bp, TILE_VECS) * sizeof(real); /* perhaps none */
-        o.step = (uintptr_t)o.sb * sizeof(real) / (uintptr_t)blocks;
+        const int nv = m1 - m0 == 1 && left >= ROW_VECS ? ROW_VECS : left >= TILE_VECS ? TILE_VECS : 1;
+        o->b = b + AT(o->bp, q);
+        o->start = start + AT(o->sp, q);
+        o->next = (uintptr_t)o->b + (uintptr_t)AT(o->bp, TILE_VECS) * sizeof(real); /* perhaps none */
         for (int64_t k = 0, m = m0; k < blocks; k++) {
             const int64_t end = m0 + (m1 - m0) * (k + 1) / blocks;
-            o.a = whole->a + m * o.sm;
-            o.c = whole->c + m * o.sc + AT(o.cp, q);
-            o.next = next + (uintptr_t)(k * o.K) * o.step;
-            const tile_set *t = &tiles[end - m];
-            (nv == ROW_VECS ? row_alone : nv == TILE_VECS ? t->wide : t->narrow)(&o);
-            if (then && then->then && then->then->norm)
-                fold_norm(then->then->norm, o.c, o.sc, end - m, q * VLEN, nv * VLEN);
+            const struct tiles *t = &tiles[end - m];
+            o->a = a + m * o->sm;
+            o->c = c + m * o->sc + AT(o->cp, q);
+            if (nv == ROW_VECS)
+                row_alone(o);
+            else if (nv == TILE_VECS)
+                (o->far == NEXT_B ? t->asking : t->wide)(o);
+            else
+                t->narrow(o);
+            o->start += (end - m) * o->ss;
+            o->next += (uintptr_t)o->K * o->step;
+            if (more && more->norm) fold_norm(more->norm, o->c, o->sc, end - m, q * VLEN, nv * VLEN);
             if (then && then->loop)
-                then->loop(then->p, o.c, o.sc, then->y + m * then->ldy + q * VLEN, then->ldy, end - m, nv * VLEN);
+                then->loop(then->p, o->c, o->sc, then->y + m * then->ldy + q * VLEN, then->ldy, end - m, nv * VLEN);
             m = end;
         }
-        if (then && then->then && then->then->random) { /* a strip at a time: draws serve eight rows */
+        if (more && more->random) { /* a strip at a time: draws serve eight rows */
             real *y = then->y + q * VLEN;
-            random_loop(PN_RANDOM_dropout, 0, &then->then->rate, then->then->random, y, then->ldy, NULL, 0, y,
-                        then->ldy, m0, m1, q * VLEN, nv * VLEN, 0);
+            random_columns(PN_RANDOM_dropout, &more->rate, more->random, y, then->ldy, y, then->ldy, m0, m1, q * VLEN,
+                           nv * VLEN);
         }
         q += nv;
     }
@@ -179,37 +178,42 @@ static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const
     real *sum = z_bo ? z_bo : y_bo;
     const int64_t ld = z_bo ? ldz : ldy;
     /* y[m, 16p..] = b + sum_i x[m,i] w[p][i][0..16) */
-    const operands o = {.a = x_bi,
-                        .sm = ldx,
-                        .sk = 1,
-                        .b = w_io,
-                        .sb = PN_PANEL,
-                        .bp = I * PN_PANEL,
-                        .bias = b_o,
-                        .c = sum,
-                        .sc = ld,
-                        .cp = PN_PANEL,
-                        .K = I};
+    operands o = {.a = x_bi,
+                  .sm = ldx,
+                  .sk = 1,
+                  .b = w_io,
+                  .sb = PN_PANEL,
+                  .bp = I * PN_PANEL,
+                  .c = sum,
+                  .sc = ld,
+                  .cp = PN_PANEL,
+                  .K = I,
+                  .start = b_o,
+                  .sp = PN_PANEL,
+                  .far = if_far(NEXT_B, I, p1 - p0)};
     const int elementwise = act != PN_ACT_softmax && (z_bo || act != PN_ACT_identity);
-    const epilogue after = {elementwise ? act_loops[act] : NULL, p, y_bo, ldy, then};
-    product(row_tiles[far_away(I, p1 - p0)], &o, m0, m1, p0, p1, &after);
+    const epilogue after = {elementwise ? act_loop_of(act) : NULL, p, y_bo, ldy, then};
+    product(&o, m0, m1, p0, p1, &after);
 }
 
 static void dense_dx(const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,
                      int64_t m1, int64_t O, int64_t p0, int64_t p1, int add) {
     /* dx[m, 16p..] = sum_o dz[m,o] wt[p][o][0..16) */
-    const operands o = {.a = dz_bo,
-                        .sm = lddz,
-                        .sk = 1,
-                        .b = wt_oi,
-                        .sb = PN_PANEL,
-                        .bp = O * PN_PANEL,
-                        .c = dx_bi,
-                        .sc = lddx,
-                        .cp = PN_PANEL,
-                        .K = O,
-                        .add = add};
-    product(row_tiles[far_away(O, p1 - p0)], &o, m0, m1, p0, p1, NULL);
+    operands o = {.a = dz_bo,
+                  .sm = lddz,
+                  .sk = 1,
+                  .b = wt_oi,
+                  .sb = PN_PANEL,
+                  .bp = O * PN_PANEL,
+                  .c = dx_bi,
+                  .sc = lddx,
+                  .cp = PN_PANEL,
+                  .K = O,
+                  .start = add ? dx_bi + m0 * lddx : NULL,
+                  .ss = lddx,
+                  .sp = PN_PANEL,
+                  .far = if_far(NEXT_B, O, p1 - p0)};
+    product(&o, m0, m1, p0, p1, NULL);
 }
 
 /* dw takes x in blocks that stay in the second-level cache while all of dz passes.  Unblocked, 4096 x 4096 @1024 ran at
@@ -222,11 +226,27 @@ enum { DW_ROWS = 256, DW_INPUTS = 224, DW_COPY = 0 };
 enum { DW_ROWS = 128, DW_INPUTS = 96, DW_COPY = 1 };
 #endif
 
+/* dw[p][i][0..16) = x[i] dz[16p..] of a single row: a tile would load and store more than it multiplies */
+static void outer_product(const real *x, const real *dz, real *dw_io, int64_t I, int64_t i0, int64_t i1, int64_t p0,
+                          int64_t p1, int add) {
+    for (int64_t p = p0; p < p1; p++) {
+        real *to = dw_io + (p * I + i0) * PN_PANEL;
+        lanes16 g;
+        for (int j = 0; j < PANEL_VECS; j++) g.v[j] = vload(dz + p * PN_PANEL + j * VLEN);
+        for (int64_t i = i0; i < i1; i++, to += PN_PANEL)
+            for (int j = 0; j < PANEL_VECS; j++)
+                vstore(to + j * VLEN, vfma(vset(x[i]), g.v[j], add ? vload(to + j * VLEN) : vset(0)));
+    }
+}
+
 static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I, int64_t i0,
                      int64_t i1, int64_t B, int64_t p0, int64_t p1, int add) {
+    if (B == 1) {
+        outer_product(x_bi, dz_bo, dw_io, I, i0, i1, p0, p1, add);
+        return;
+    }
     real block[DW_COPY ? DW_ROWS * DW_INPUTS : 1];
     const int copy = DW_COPY && p1 - p0 > 4 && ldx > DW_INPUTS; /* worth it */
-    const int far = far_away(i1 - i0, p1 - p0);
     /* dw[p][i][0..16) = sum_b x[b,i] dz[b, 16p..]; the next rows go on where the last ended: one order of the sum */
     for (int64_t b = 0; b < B; b += DW_ROWS)
         for (int64_t i = i0; i < i1; i += DW_INPUTS) {
@@ -234,18 +254,22 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
             const real *x = x_bi + b * ldx + i;
             for (int64_t m = 0; copy && m < rows; m++)
                 memcpy(block + m * DW_INPUTS, x + m * ldx, (size_t)inputs * sizeof(real));
-            const operands o = {.a = copy ? block : x,
-                                .sm = 1,
-                                .sk = copy ? DW_INPUTS : ldx,
-                                .b = dz_bo + b * lddz,
-                                .sb = lddz,
-                                .bp = PN_PANEL,
-                                .c = dw_io + i * PN_PANEL,
-                                .sc = PN_PANEL,
-                                .cp = I * PN_PANEL,
-                                .K = rows,
-                                .add = add || b};
-            product(col_tiles[far], &o, 0, inputs, p0, p1, NULL);
+            real *dw = dw_io + i * PN_PANEL;
+            operands o = {.a = copy ? block : x,
+                          .sm = 1,
+                          .sk = copy ? DW_INPUTS : ldx,
+                          .b = dz_bo + b * lddz,
+                          .sb = lddz,
+                          .bp = PN_PANEL,
+                          .c = dw,
+                          .sc = PN_PANEL,
+                          .cp = I * PN_PANEL,
+                          .K = rows,
+                          .start = add || b ? dw : NULL,
+                          .ss = PN_PANEL,
+                          .sp = I * PN_PANEL,
+                          .far = if_far(NEXT_C, i1 - i0, p1 - p0)};
+            product(&o, 0, inputs, p0, p1, NULL);
         }
 }
 
@@ -262,28 +286,12 @@ static void column_sums(const real *dz_bo, int64_t lddz, real *db_o, int64_t B, 
     }
 }
 
-/* wt[p][o][l] = w[o/16][16p + l][o%16], 0 beyond I, for VLEN of the o and of the l; n of the l are there */
-PN_INLINE void transpose_square(const real *from, real *to, int64_t O, int64_t n) {
-    vec r[VLEN];
-#pragma GCC unroll 16
-    for (int l = 0; l < VLEN; l++) r[l] = l < n ? vload(from + l * PN_PANEL) : vset(0);
-    vtranspose(r);
-#pragma GCC unroll 16
-    for (int o = 0; o < VLEN; o++)
-        if (o < O) vstore(to + o * PN_PANEL, r[o]);
-}
-
+/* wt[p][o][l] = w[o/16][16p + l][o%16], 0 beyond I */
 static void transpose(const real *w_io, real *wt_oi, int64_t I, int64_t O, int64_t p0, int64_t p1) {
     for (int64_t p = p0; p < p1; p++)
         for (int64_t o = 0; o < O; o += VLEN)
-            for (int64_t l = 0; l < PN_PANEL; l += VLEN) {
-                const int64_t n = I - p * PN_PANEL - l;
-                const real *from = w_io + (o / PN_PANEL * I + p * PN_PANEL + l) * PN_PANEL + o % PN_PANEL;
-                real *to = wt_oi + (p * O + o) * PN_PANEL + l;
-                if (n >= VLEN && O - o >= VLEN)
-                    transpose_square(from, to, VLEN, VLEN);
-                else
-                    transpose_square(from, to, O - o, n);
-            }
+            for (int64_t l = 0; l < PN_PANEL; l += VLEN)
+                transpose_square(w_io + (o / PN_PANEL * I + p * PN_PANEL + l) * PN_PANEL + o % PN_PANEL, PN_PANEL,
+                                 I - p * PN_PANEL - l, wt_oi + (p * O + o) * PN_PANEL + l, PN_PANEL, O - o);
 }
 #endif

@@ -12,7 +12,7 @@ static real row_max(const real *z, int64_t O) {
     for (int64_t o = 0; o < O; o += PN_PANEL)
         for (int j = 0; j < PANEL_VECS; j++)
             m.v[j] = vmax(m.v[j], vload_head(z + o + j * VLEN, O - o - j * VLEN, -INFINITY));
-    return lanes_reduce(&m, real_max);
+    return lanes_max(&m);
 }
 
 /* e_o = exp(z_o - top), 0 in the padding; returns their sum */
@@ -24,7 +24,7 @@ static real row_exp(const real *z, real *e, real top, int64_t O) {
             s.v[j] = vadd(s.v[j], x);
             vstore(e + o + j * VLEN, x);
         }
-    return lanes_reduce(&s, real_add);
+    return lanes_sum(&s);
 }
 
 static void softmax_forward(const real *x_bo, int64_t ldx, real *y_bo, int64_t ldy, int64_t m0, int64_t m1, int64_t O) {
@@ -44,7 +44,7 @@ static void softmax_backward(const real *y_bo, int64_t ldy, const real *dy_bo, i
         for (int64_t o = 0; o < O; o += PN_PANEL)
             for (int j = 0; j < PANEL_VECS; j++)
                 s.v[j] = vfma(vload(y + o + j * VLEN), vload(dy + o + j * VLEN), s.v[j]);
-        const vec sum = vset(lanes_reduce(&s, real_add));
+        const vec sum = vset(lanes_sum(&s));
         for (int64_t o = 0; o < (int64_t)pn_pad((uint64_t)O); o += VLEN) {
             const vec g = vmul(vload(y + o), vsub(vload(dy + o), sum));
             vstore(dx + o, add ? vadd(vload(dx + o), g) : g);
@@ -104,7 +104,7 @@ PN_INLINE terms bce_terms(vec z, vec t, vec c) { /* max(z,0) - z t + log(1 + exp
                 s.v[j] = vadd(s.v[j], vsel(in, q.l, vset(0)));                                                         \
                 vstore(dx + at, vsel(in, vflush(vmul(f, q.g)), vset(0)));                                              \
             }                                                                                                          \
-        return lanes_reduce(&s, real_add) / (real)O;                                                                   \
+        return lanes_sum(&s) / (real)O;                                                                                \
     }
 MEAN_ROW(mse)
 MEAN_ROW(mae)
@@ -137,14 +137,14 @@ static real cross_entropy_dense_row(const real *z, const real *t, real *dx, real
             mass.v[j] = vadd(mass.v[j], tv);
             dot.v[j] = vfma(tv, vsub(vset(top), vload_head(z + at, left, top)), dot.v[j]);
         }
-    const real sum = lanes_reduce(&mass, real_add);
+    const real sum = lanes_sum(&mass);
     const vec scale = vset(sum / s), f = vset(factor); /* l = sum t log s + sum t (top - z);  g = (sum t) p - t */
     for (int64_t o = 0; o < O; o += VLEN)
         vstore(dx + o, vflush(vmul(f, vsub(vmul(vload(dx + o), scale), vload_head(t + o, O - o, 0)))));
     real lane[PN_PANEL];
     for (int i = 0; i < VLEN; i++) lane[i] = s;
     vstore(lane, vlog(vload(lane)));
-    return sum * lane[0] + lanes_reduce(&dot, real_add);
+    return sum * lane[0] + lanes_sum(&dot);
 }
 
 static void loss(int kind, double parameter, const real *x_bo, int64_t ldx, const real *t_bo, int64_t ldt,

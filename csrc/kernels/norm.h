@@ -134,8 +134,7 @@ static void running_norm_backward(const real *x, int64_t ldx, const pn_norm *nor
  * ----------------------------------------------- */
 
 #define EACH_LANE                                                                                                      \
-    for (int64_t o = 0; o < O; o += PN_PANEL)                                                                          \
-        for (int j = 0; j < PANEL_VECS; j++)
+    for (int64_t o = 0; o < O; o += PN_PANEL) _Pragma("GCC unroll 4") for (int j = 0; j < PANEL_VECS; j++)
 
 /* x - shift, 0 in the padding: there x reads as the shift */
 PN_INLINE vec centred(const real *x, int64_t at, int64_t O, real shift) {
@@ -150,13 +149,13 @@ static void row_norm_forward(const real *x_bo, int64_t ldx, const pn_norm *norm,
         real *y = y_bo + m * ldy;
         lanes16 s = lanes_set(0);
         EACH_LANE s.v[j] = vadd(s.v[j], centred(x, o + j * VLEN, O, x[0]));
-        const real mean = x[0] + lanes_reduce(&s, real_add) / R(O);
+        const real mean = x[0] + lanes_sum(&s) / R(O);
         s = lanes_set(0);
         EACH_LANE {
             const vec d = centred(x, o + j * VLEN, O, mean);
             s.v[j] = vfma(d, d, s.v[j]);
         }
-        const real variance = lanes_reduce(&s, real_add) / R(O);
+        const real variance = lanes_sum(&s) / R(O);
         real lane[VLEN];
         vstore(lane, vdiv(vset(1), vsqrt(vset(variance + R(norm->epsilon)))));
         const vec inverse = vset(lane[0]);
@@ -184,7 +183,7 @@ static void row_norm_backward(const real *x_bo, int64_t ldx, const pn_norm *norm
             s.v[j] = vadd(s.v[j], g);
             t.v[j] = vfma(g, vmul(centred(x, at, O, mean), inverse), t.v[j]);
         }
-        const vec sum = vset(lanes_reduce(&s, real_add) / R(O)), dot = vset(lanes_reduce(&t, real_add) / R(O));
+        const vec sum = vset(lanes_sum(&s) / R(O)), dot = vset(lanes_sum(&t) / R(O));
         EACH_LANE {
             const int64_t at = o + j * VLEN;
             const vec d = vload(dy + at), g = gamma ? vmul(d, vload(gamma + at)) : d;

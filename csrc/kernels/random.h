@@ -13,19 +13,23 @@
 #define PN_RANDOM_H
 #include "act.h"
 
-typedef struct place { /* all of the counter but the group of rows, and the key */
-    wide column[2], step, stream;
-    uint32_t k0, k1;
+enum { ROUNDS = 10 };
+typedef struct place { /* all of the counter but the group of rows, and the keys of all rounds */
+    wide column[2], step, stream, k0[ROUNDS], k1[ROUNDS];
 } place;
-PN_INLINE place place_of(const pn_position *at, int64_t column) {
+PN_INLINE void place_of(place *q, const pn_position *at) {
+    q->step = wset(at->step);
+    q->stream = wset(at->stream | 0x80000000u);
+    for (uint32_t i = 0; i < ROUNDS; i++) {
+        q->k0[i] = wset((uint32_t)at->seed + i * 0x9E3779B9u);
+        q->k1[i] = wset((uint32_t)(at->seed >> 32) + i * 0xBB67AE85u);
+    }
+}
+PN_INLINE void place_at(place *q, int64_t column) { /* VLEN of them */
     uint64_t columns[2][8];
     for (int i = 0; i < 8; i++)
         for (int k = 0; k < WIDES; k++) columns[k][i] = (uint64_t)(column + WIDES * i + k);
-    return (place){{wload(columns[0]), wload(columns[WIDES - 1])},
-                   wset(at->step),
-                   wset(at->stream | 0x80000000u),
-                   (uint32_t)at->seed,
-                   (uint32_t)(at->seed >> 32)};
+    q->column[0] = wload(columns[0]), q->column[1] = wload(columns[WIDES - 1]);
 }
 
 /* The four words of the blocks of VLEN columns. */
@@ -33,35 +37,41 @@ PN_INLINE void philox(const place *q, int64_t group, ivec word[4]) {
     wide part[2][4];
     for (int k = 0; k < WIDES; k++) {
         wide c0 = q->column[k], c1 = wset((uint32_t)group), c2 = q->step, c3 = q->stream;
-        uint32_t k0 = q->k0, k1 = q->k1;
 #pragma GCC unroll 10
-        for (int i = 0; i < 10; i++) { /* upper halves of c are rubbish that nobody reads */
+        for (int i = 0; i < ROUNDS; i++) { /* upper halves of c are rubbish that nobody reads */
             const wide p0 = wmul(c0, wset(0xD2511F53u)), p1 = wmul(c2, wset(0xCD9E8D57u));
-            c0 = wxor(wxor(whigh(p1), c1), wset(k0));
-            c2 = wxor(wxor(whigh(p0), c3), wset(k1));
+            c0 = wxor(wxor(whigh(p1), c1), q->k0[i]);
+            c2 = wxor(wxor(whigh(p0), c3), q->k1[i]);
             c1 = p1, c3 = p0;
-            k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
         }
         part[k][0] = c0, part[k][1] = c1, part[k][2] = c2, part[k][3] = c3;
     }
     for (int w = 0; w < 4; w++) word[w] = wjoin(part[0][w], part[WIDES - 1][w]);
 }
 
+/* The numbers of a group of rows, in the columns of a vector.  Not inlined: each would stand in every loop below, and a
+ * call is a hundredth of what ten rounds take. */
+typedef void draw(const place *q, int64_t group, vec r[8]);
+
 /* 8 rows: 16-bit integers, biased by 2^m */
-PN_INLINE void sixteen_bits(const ivec word[4], vec r[8]) {
+PN_SHARED void sixteen_bits(const place *q, int64_t group, vec r[8]) {
+    ivec word[4];
+    philox(q, group, word);
     for (int w = 0; w < 4; w++) {
         r[2 * w] = vbiased(IAND(word[w], SETBITS(0xffff)));
         r[2 * w + 1] = vbiased(SHR(word[w], 16));
     }
 }
 /* 4 rows: numbers inside (0, 1), odd multiples of 2^-24 */
-PN_INLINE void uniforms(const ivec word[4], vec r[4]) {
+PN_SHARED void uniforms(const place *q, int64_t group, vec r[8]) {
+    ivec word[4];
+    philox(q, group, word);
     for (int w = 0; w < 4; w++)
         r[w] = vfma(vsub(vbiased(SHR(word[w], 9)), vset(TWO_M)), vset(R(0x1p-23)), vset(R(0x1p-24)));
 }
 /* 4 rows: standard normal numbers, |n| < 5.8 (Box, Muller 1958) */
-PN_INLINE void normals(const ivec word[4], vec r[4]) {
-    uniforms(word, r);
+PN_SHARED void normals(const place *q, int64_t group, vec r[8]) {
+    uniforms(q, group, r);
     for (int k = 0; k < 4; k += 2) {
         const vec radius = vsqrt(vmul(vset(-2), vlog(r[k]))), angle = vmul(vset(R(6.28318530717958647693)), r[k + 1]);
         r[k] = vmul(radius, vcos(angle));
@@ -116,24 +126,19 @@ PN_INLINE void random_loop(const int kind, const int down, const double *p, cons
                            int64_t ldx, const real *dy, int64_t lddy, real *to, int64_t ldto, int64_t m0, int64_t m1,
                            int64_t column, int64_t n, int add) {
     const int rows = kind == PN_RANDOM_dropout ? 8 : 4;
+    draw *const numbers = kind == PN_RANDOM_dropout ? sixteen_bits : kind == PN_RANDOM_rrelu ? uniforms : normals;
     const int reads_x = !down || kind > PN_RANDOM_gaussian_noise;
     const factors f = random_factors(kind, p);
     const int64_t row0 = at->row0;
+    place q;
+    place_of(&q, at);
     for (int64_t j = 0; j < n; j += VLEN) {
-        const place q = place_of(at, column + j);
+        place_at(&q, column + j);
         for (int64_t m = m0; m < m1;) {
             const int64_t group = (row0 + m) / rows, first = group * rows - row0;
             const int whole = first >= m0 && first + rows <= m1;
-            ivec word[4];
             vec r[8];
-            philox(&q, group, word);
-            if (kind == PN_RANDOM_dropout)
-                sixteen_bits(word, r);
-            else if (kind == PN_RANDOM_rrelu)
-                uniforms(word, r);
-            else
-                normals(word, r);
-#pragma GCC unroll 8
+            numbers(&q, group, r);
             for (int i = 0; i < rows; i++) {
                 const int64_t row = first + i;
                 if (!whole && (row < m0 || row >= m1)) continue;
@@ -152,13 +157,18 @@ PN_INLINE void random_loop(const int kind, const int down, const double *p, cons
 }
 
 #define RANDOM(id, NAME)                                                                                               \
-    case id: random_loop(id, 0, p, at, x + c, ldx, NULL, 0, y + c, ldy, m0, m1, c, n, 0); break;
-static void random_forward(int kind, const double *p, const pn_position *at, const real *x, int64_t ldx, real *y,
-                           int64_t ldy, int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
-    const int64_t c = p0 * PN_PANEL, n = (p1 - p0) * PN_PANEL;
+    case id: random_loop(id, 0, p, at, x, ldx, NULL, 0, y, ldy, m0, m1, column, n, 0); break;
+PN_SHARED void random_columns(int kind, const double *p, const pn_position *at, const real *x, int64_t ldx, real *y,
+                              int64_t ldy, int64_t m0, int64_t m1, int64_t column, int64_t n) {
     switch (kind) {
 #include "../ops.def"
     }
+}
+
+static void random_forward(int kind, const double *p, const pn_position *at, const real *x, int64_t ldx, real *y,
+                           int64_t ldy, int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
+    const int64_t column = p0 * PN_PANEL;
+    random_columns(kind, p, at, x + column, ldx, y + column, ldy, m0, m1, column, (p1 - p0) * PN_PANEL);
 }
 
 #define RANDOM(id, NAME)                                                                                               \

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #define PN_INLINE static inline __attribute__((always_inline, unused))
+#define PN_SHARED static __attribute__((noinline, unused)) /* long, and used in many places */
 #define R(x)      ((real)(x))
 
 #if defined(PN_DTYPE_f64)
@@ -358,6 +359,23 @@ PN_INLINE void vtranspose(vec *r) {
     for (int i = 0; i < VLEN; i++) r[i] = vload(to[i]);
 #endif
 }
+/* to[j][i] = from[i][j], 0 for i from n on, of j those below m; a square of VLEN rows and columns */
+PN_INLINE void transpose_square(const real *from, int64_t ldfrom, int64_t n, real *to, int64_t ldto, int64_t m) {
+    vec r[VLEN];
+    if (n >= VLEN) {
+#pragma GCC unroll 16
+        for (int i = 0; i < VLEN; i++) r[i] = vload(from + i * ldfrom);
+    } else {
+        for (int i = 0; i < VLEN; i++) r[i] = i < n ? vload(from + i * ldfrom) : vset(0);
+    }
+    vtranspose(r);
+    if (m >= VLEN) {
+#pragma GCC unroll 16
+        for (int j = 0; j < VLEN; j++) vstore(to + j * ldto, r[j]);
+    } else {
+        for (int j = 0; j < m; j++) vstore(to + j * ldto, r[j]);
+    }
+}
 /* Integers below 2^REAL_MANTISSA as numbers: put under the exponent of 2^m, they are the low digits of 2^m + i. */
 #define TWO_M (REAL_ROUND / R(1.5))
 PN_INLINE vec vbiased(ivec i) { return TO_REAL(IOR(i, TO_BITS(vset(TWO_M)))); } /* 2^m + i */
@@ -387,9 +405,14 @@ PN_INLINE lanes16 lanes_set(real x) {
     for (int j = 0; j < PANEL_VECS; j++) a.v[j] = vset(x);
     return a;
 }
-PN_INLINE real lanes_reduce(const lanes16 *a, real (*f)(real, real)) {
+PN_SHARED real lanes_sum(const lanes16 *a) {
     real l[PN_PANEL];
     for (int j = 0; j < PANEL_VECS; j++) vstore(l + j * VLEN, a->v[j]);
-    return tree16(l, f);
+    return tree16(l, real_add);
+}
+PN_SHARED real lanes_max(const lanes16 *a) {
+    real l[PN_PANEL];
+    for (int j = 0; j < PANEL_VECS; j++) vstore(l + j * VLEN, a->v[j]);
+    return tree16(l, real_max);
 }
 #endif

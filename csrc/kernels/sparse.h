@@ -86,7 +86,9 @@ PN_INLINE void one_row(const pn_sparse *w, const int nibbles, const real *x, con
 }
 
 /* What follows the sums here; a softmax looks at whole rows, and later. */
-PN_INLINE act_loop *act_of(int act) { return act == PN_ACT_softmax || act == PN_ACT_identity ? NULL : act_loops[act]; }
+PN_INLINE act_loop *act_of(int act) {
+    return act == PN_ACT_softmax || act == PN_ACT_identity ? NULL : act_loop_of(act);
+}
 
 /* The activation of rows [0,rows) x panels [p0,p1); the padding of y becomes 0 before. */
 PN_INLINE void finish_rows(real *y, int64_t ldy, int64_t rows, int64_t O, int64_t p0, int64_t p1, int act,
@@ -111,20 +113,16 @@ static void sparse_rows(const real *x_bi, int64_t ldx, const pn_sparse *w, const
 
 /* ---- many rows: tiles of R of them ----------------------------------------------------------------------------- */
 
+PN_SHARED void turn_square(const real *from, int64_t ldfrom, int64_t n, real *to, int64_t ldto, int64_t m) {
+    transpose_square(from, ldfrom, n, to, ldto, m);
+}
+
 /* x_tir[t][i][0..R) = x_bi[R t ..][i], 0 beyond row B, for tiles [t0,t1) */
 static void columns(const real *x_bi, int64_t ldx, real *x_tir, int64_t R, int64_t B, int64_t I, int64_t t0,
                     int64_t t1) {
     for (int64_t m = t0 * R; m < t1 * R; m += VLEN)
-        for (int64_t i = 0; i < I; i += VLEN) {
-            real *to = x_tir + (m / R * I + i) * R + m % R;
-            vec r[VLEN];
-#pragma GCC unroll 16
-            for (int l = 0; l < VLEN; l++) r[l] = m + l < B ? vload(x_bi + (m + l) * ldx + i) : vset(0);
-            vtranspose(r);
-#pragma GCC unroll 16
-            for (int l = 0; l < VLEN; l++)
-                if (i + l < I) vstore(to + l * R, r[l]);
-        }
+        for (int64_t i = 0; i < I; i += VLEN)
+            turn_square(x_bi + m * ldx + i, ldx, B - m, x_tir + (m / R * I + i) * R + m % R, R, I - i);
 }
 
 /* sum += value e times its R rows, of nibbles e + 1 as well; `at` are the rows of the input before, returned those of
@@ -182,15 +180,8 @@ PN_INLINE void column_sums_of(const pn_sparse *w, const int nibbles, const int R
 /* y[m][i] = from[i][m], of R rows those that are there; 0 from I to the end of the panel */
 PN_INLINE void turn_back(const real *from, int64_t R, real *y, int64_t ldy, int64_t rows, int64_t I) {
     for (int64_t m = 0; m < rows; m += VLEN)
-        for (int64_t i = 0; i < (int64_t)pn_pad((uint64_t)I); i += VLEN) {
-            vec r[VLEN];
-#pragma GCC unroll 16
-            for (int l = 0; l < VLEN; l++) r[l] = i + l < I ? vload(from + (i + l) * R + m) : vset(0);
-            vtranspose(r);
-#pragma GCC unroll 16
-            for (int l = 0; l < VLEN; l++)
-                if (m + l < rows) vstore(y + (m + l) * ldy + i, r[l]);
-        }
+        for (int64_t i = 0; i < (int64_t)pn_pad((uint64_t)I); i += VLEN)
+            turn_square(from + i * R + m, R, I - i, y + m * ldy + i, ldy, rows - m);
 }
 
 /* The panel q of R rows: sums, and their activation, in a square that is turned then. */
@@ -260,7 +251,7 @@ static void sparse_dw(const real *x_tir, const real *dz_tor, int64_t R, const pn
                         sum.v[j] =
                             vfma(vload(x_tir + (t * I + i) * R + at), vload(dz_tor + (t * O + o) * R + at), sum.v[j]);
                     }
-            const real d = lanes_reduce(&sum, real_add);
+            const real d = lanes_sum(&sum);
             dv[e] = add ? dv[e] + d : d;
         }
     }

@@ -64,7 +64,7 @@ PN_INLINE vec vexpm1(vec x) {
 }
 
 /* ---- logarithm of a normal x > 0: x = 2^e m, log m = 2 artanh s, s = (m-1)/(m+1), |s| <= 0.172 ------- */
-PN_INLINE vec vlog(vec x) {
+PN_SHARED vec vlog(vec x) {
     vec e = vexponent(x), m = vmantissa(x);
     mask big = vlt(vset(R(1.41421356237309504880)), m);
     m = vsel(big, vmul(m, vset(R(0.5))), m);
@@ -110,12 +110,12 @@ static const real erfcx_fit[] = {0.716004605f,    -0.2309273304f,    0.099020730
                                  0.000648502142f, -0.0003469597742f, -2.346834153e-5f, 3.60806463e-5f};
 #endif
 #define ERFCX_TERMS ((int)(sizeof erfcx_fit / sizeof erfcx_fit[0]))
-PN_INLINE vec vgauss(vec x) { /* exp(-x^2/2), the rounding of x^2 put back; 0 from 40 on */
+PN_SHARED vec vgauss(vec x) { /* exp(-x^2/2), the rounding of x^2 put back; 0 from 40 on */
     x = vmin(vset(40), vabs(x));
     vec s = vmul(x, x), low = vfma(x, x, vneg(s));
     return vmul(vexp(vmul(vset(R(-0.5)), s)), vfnma(vset(R(0.5)), low, vset(1)));
 }
-PN_INLINE vec vnormcdf(vec x) {
+PN_SHARED vec vnormcdf(vec x) {
     vec z = vmin(vset(40), vmul(vabs(x), vset(R(0.70710678118654752440))));
     vec u = vdiv(vsub(z, vset(3)), vadd(z, vset(3))), p = vset(erfcx_fit[ERFCX_TERMS - 1]);
 #pragma GCC unroll 32
@@ -141,19 +141,19 @@ PN_INLINE trig trig_reduce(vec x) {
     trig t = {vfma(vmul(r, z), s, r), vfma(z, c, vset(1)), vfnma(vset(4), vround(vmul(n, vset(R(0.25)))), n)};
     return t;
 }
-PN_INLINE vec vsin(vec x) { /* k: 0 sin r, 1 cos r, 2 -sin r, -1 -cos r */
+PN_SHARED vec vsin(vec x) { /* k: 0 sin r, 1 cos r, 2 -sin r, -1 -cos r */
     trig t = trig_reduce(x);
     vec y = vsel(veq(vabs(t.k), vset(1)), t.cosine, t.sine);
     return vsel(veq(vabs(t.k), vset(2)), vneg(y), vsel(veq(t.k, vset(-1)), vneg(y), y));
 }
-PN_INLINE vec vcos(vec x) { /* k: 0 cos r, 1 -sin r, 2 -cos r, -1 sin r */
+PN_SHARED vec vcos(vec x) { /* k: 0 cos r, 1 -sin r, 2 -cos r, -1 sin r */
     trig t = trig_reduce(x);
     vec y = vsel(veq(vabs(t.k), vset(1)), t.sine, t.cosine);
     return vsel(veq(vabs(t.k), vset(2)), vneg(y), vsel(veq(t.k, vset(1)), vneg(y), y));
 }
 
 /* ---- arctangent: |x| folded into [0, tan pi/8] ------------------------------------------------------ */
-PN_INLINE vec vatan(vec x) {
+PN_SHARED vec vatan(vec x) {
     vec t = vabs(x), base = vset(0), sign = vset(1);
     mask big = vlt(vset(1), t); /* atan t = pi/2 - atan 1/t */
     t = vsel(big, vdiv(vset(1), t), t);
