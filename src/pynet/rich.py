@@ -53,7 +53,7 @@ def model_html(model) -> str:
 
 
 def history_html(history) -> str:
-    """Return a table of what a History holds: for each quantity its last and best values and its curve."""
+    """Return a table of what a History holds: for each quantity its last values and its curve."""
     curves = history.history
     names = list(dict.fromkeys(name.removeprefix("val_") for name in curves))
     epochs = len(history.epoch)
