@@ -44,9 +44,11 @@ def history(history, ax=None, *, quantities=None):
     for name in quantities:
         if name not in known:
             raise unknown("quantity", name, known)
+    if not quantities:
+        raise ValueError("quantities must name at least one")
     if axes is None:
         axes = figure_for(len(quantities), 3, (4.4, 3.2))[1]
-    if len(axes) != len(quantities) or not axes:
+    if len(axes) != len(quantities):
         raise ValueError(f"ax must be {len(quantities)} Axes, one for each of {quantities}, got {len(axes)}")
     for one, name in zip(axes, quantities, strict=True):
         _panel(axes_for(one, (0, 0)), name, curves)
