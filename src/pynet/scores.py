@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _core, metrics
 from ._check import integer
-from .arrays import as_array, check_finite
+from .arrays import as_array
 from .reference_losses import metric_sums
 
 __all__ = ["Calibration", "calibration", "check_classes", "check_numbers", "confusion", "cross_entropy", "metric"]
@@ -98,7 +98,8 @@ def _numbers(name: str, given) -> np.ndarray:
         raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}")
     if not array.size:
         raise ValueError(f"{name} has no rows")
-    check_finite(name, array)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)][0]}")
     return array.astype(np.float64)
 
 
