@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from ..opened import check_model
 from ..summary import summary_rows
-from .layout import Place, lay_out
+from .layout import Place, lay_out, levels_of
 from .style import BLUE, GREEN, GREY, ORANGE, module, plain
 
 __all__ = ["graph"]
@@ -37,14 +39,15 @@ def graph(model):
         The model is too large for a picture: more than 120 levels, or boxes on one.
     """
     check_model("model", model)
+    sizes = Counter(levels_of(model.nodes).values())
+    widest = max(sizes.values())
+    if max(len(sizes), widest) > MOST:
+        raise ValueError(f"model has {len(sizes)} levels of up to {widest} calls; a picture takes {MOST} of both")
     texts = _texts(model)
     lines = max(len(text) for text in texts.values())
     width = _widest(texts) + 2 * PAD
     height = lines * LINE + 2 * PAD
     levels, ways = lay_out(model.nodes, width / 2, GAP)
-    widest = max(sum(not place.passing for place in level) for level in levels)
-    if max(len(levels), widest) > MOST:
-        raise ValueError(f"model has {len(levels)} levels of up to {widest} calls; a picture takes {MOST} of both")
     places = [place for level in levels for place in level]
     left, right = min(p.x - p.half for p in places) - PAD, max(p.x + p.half for p in places) + PAD
     bottom, top = -(len(levels) - 1) * (height + STEP) - height / 2 - PAD, height / 2 + PAD + 2 * LINE
