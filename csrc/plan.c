@@ -223,11 +223,24 @@ static int lstm_ok(const walk *w) {
     return z_ok(w, T * (pn_pad(4 * U) + 2 * pn_pad(U)) + 2 * pn_pad(U) + pn_pad(F));
 }
 
+/* A layer may be called thousands of times: its places are read once. */
+static int places_were_read(const walk *w) {
+    const pn_value *v = w->plan->values;
+    const pn_op *op = w->op;
+    for (const pn_op *o = w->plan->ops; o < op; o++)
+        if (o->kind == PN_OP_sparse && o->w == op->w && o->at == op->at && o->slot == op->slot && o->p[2] == op->p[2] &&
+            v[o->x].width == v[op->x].width && v[o->y].width == v[op->y].width)
+            return 1;
+    return 0;
+}
+
 static int sparse_ok(const walk *w) {
     const pn_op *op = w->op;
     const pn_plan *plan = w->plan;
     const uint32_t I = plan->values[op->x].width, O = plan->values[op->y].width;
     if (op->p[2] != 8 && op->p[2] != 4) return refuse(w->f, "op %u: steps of %g bits, expected 8 or 4", w->i, op->p[2]);
+    if (op->b != PN_NONE && !param_ok(w, "b", op->b, 1, O)) return 0;
+    if (places_were_read(w)) return 1;
     if (op->slot > plan->n_ends || O > plan->n_ends - op->slot)
         return refuse(w->f, "op %u: ends %u..%llu, but there are %u", w->i, op->slot, (unsigned long long)op->slot + O,
                       plan->n_ends);
@@ -236,7 +249,6 @@ static int sparse_ok(const walk *w) {
         if (ends[o] < ends[o - 1]) return refuse(w->f, "op %u: ends of outputs %u and %u descend", w->i, o - 1, o);
     const uint64_t n = ends[O - 1], bytes = op->p[2] == 8 ? n : n / 2 + n % 2;
     if (n < 1 || !param_ok(w, "w", op->w, 1, (uint32_t)n)) return n < 1 ? refuse(w->f, "op %u: no values", w->i) : 0;
-    if (op->b != PN_NONE && !param_ok(w, "b", op->b, 1, O)) return 0;
     if (op->at > plan->n_places || bytes > plan->n_places - op->at)
         return refuse(w->f, "op %u: places %u..%llu, but there are %llu", w->i, op->at,
                       (unsigned long long)op->at + bytes, (unsigned long long)plan->n_places);
