@@ -86,9 +86,21 @@ suppress_warnings = [
 
 
 def skip(app, what, name, member, skip, options):
-    """Leave out what is not ours (methods that scikit-learn gives its estimators), and derivatives by their formulas."""
+    """Leave out what is not ours (methods that scikit-learn gives its estimators), and derivatives."""
     foreign = inspect.isroutine(member) and not str(getattr(member, "__module__", "pynet")).startswith("pynet")
     return True if foreign or name == "df" else None
+
+
+def split_attributes(app, what, name, obj, options, lines):
+    """Attributes that share an entry, ``a, b : float``, become entries of their own, as napoleon does of Parameters."""
+    section = re.compile(r"(?<=^Attributes\n----------\n)(?:.*\S.*\n)*", re.MULTILINE)
+    entry = re.compile(r"^(\w+(?:, \w+)+)( : .*)?\n((?:    .*\n)*)", re.MULTILINE)
+
+    def apart(shared):
+        return "".join(f"{name}{shared[2] or ''}\n{shared[3]}" for name in shared[1].split(", "))
+
+    text = "".join(f"{line}\n" for line in lines)
+    lines[:] = section.sub(lambda m: entry.sub(apart, m[0]), text).split("\n")
 
 
 def escape_bars(app, what, name, obj, options, lines):
@@ -101,4 +113,5 @@ def escape_bars(app, what, name, obj, options, lines):
 
 def setup(app):
     app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-docstring", split_attributes, priority=400)  # before napoleon
     app.connect("autodoc-process-docstring", escape_bars)

@@ -38,7 +38,9 @@ def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("docs")
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", str(DOCS), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert said == ""
     return folder
 
 
