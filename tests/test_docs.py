@@ -13,6 +13,8 @@ import libpynet
 import pages
 import pytest
 
+import pynet as pn
+
 DOCS = pages.ROOT / "docs"
 FOUND = [path for path in sorted(DOCS.rglob("*.md")) if path.parent.name != "api"]  # those that Sphinx is given
 TEXTS = {
@@ -58,8 +60,16 @@ def library(libpynet_build, tmp_path_factory, monkeypatch):
     monkeypatch.setenv("DYLD_LIBRARY_PATH", str(prefix / "lib"))
 
 
+@pytest.fixture
+def threads():
+    """Pages may set the number of threads of this process."""
+    before = pn.get_num_threads()
+    yield
+    pn.set_num_threads(before)
+
+
 @pytest.mark.parametrize("name", WITH_CODE)
-def test_the_code_of_a_page_runs(name, tmp_path, monkeypatch, request):
+def test_the_code_of_a_page_runs(name, tmp_path, monkeypatch, request, threads):
     text = TEXTS[name]
     if "pkg-config" in text:
         request.getfixturevalue("library")

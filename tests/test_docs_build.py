@@ -14,9 +14,11 @@ from pathlib import Path
 
 import docstrings
 import pytest
-from sphinx.util.inventory import InventoryFile
 
 import pynet as pn
+
+pytest.importorskip("sphinx", reason='these tests need Sphinx, which comes with pip install ".[test]"')
+from sphinx.util.inventory import InventoryFile
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PUBLIC = [name for name in runpy.run_path(str(DOCS / "conf.py"))["PUBLIC"] if importlib.util.find_spec(name)]
