@@ -80,7 +80,17 @@ def cpu_info() -> dict:
 
 
 def set_num_threads(n: int) -> None:
-    """Set how many threads one fit or predict uses at most, 1 to 255.  Results do not depend on it."""
+    """Set how many threads one fit or predict uses at most.  Results do not depend on it.
+
+    Parameters
+    ----------
+    n : int, 1 to 255
+
+    Raises
+    ------
+    TypeError, ValueError
+        n is no such number.
+    """
     _core.set_num_threads(_check.integer("n", n, 1, 255))
 
 

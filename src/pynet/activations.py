@@ -53,6 +53,13 @@ class Activation(Record):
         Whether training draws numbers for it; `frozen` is what it is in prediction, `kind` its row among RANDOM.
     function : bool
         Whether it is computed in Python.
+
+    Raises
+    ------
+    TypeError
+        A parameter that it has not; of the constructor of every activation, as is the next.
+    ValueError
+        A parameter out of its range.
     """
 
     id: int
@@ -101,11 +108,20 @@ class Activation(Record):
         return dy * self.slope(v)
 
 
+def _told(limits: dict[str, tuple]) -> str:
+    """What a docstring tells of the parameters."""
+    bounds = {
+        field: "" if low is None else f" {'>' if out else '>='} {low:g}" for field, (_, low, out) in limits.items()
+    }
+    told = [f"{field} : float{bounds[field]}, default {limits[field][0]:g}" for field in limits]
+    return "\n".join(["\n\nParameters", "----------", *told, ""]) if told else ""
+
+
 def _row(class_name: str, name: str, f, df, doc: str, gain="xavier", nonnegative=False, **limits) -> type[Activation]:
     """Make the class of one activation and enter it into the tables."""
     id, needs = _core.ACTIVATIONS[name]
     body = {"name": name, "id": id, "needs": needs, "gain": gain, "nonnegative": nonnegative, "limits": limits}
-    body |= {"f": staticmethod(f), "df": staticmethod(df), "fields": tuple(limits), "__doc__": doc}
+    body |= {"f": staticmethod(f), "df": staticmethod(df), "fields": tuple(limits), "__doc__": doc + _told(limits)}
     body |= {"__module__": __name__}
     TABLE[name] = BY_ID[id] = type(class_name, (Activation,), body)
     return TABLE[name]
@@ -121,7 +137,7 @@ Sigmoid = _row("Sigmoid", "sigmoid", sigmoid, lambda y: y * (1 - y), "1 / (1 + e
 Tanh = _row("Tanh", "tanh", lambda x: np.tanh(x), lambda y: 1 - y * y, "tanh x.")
 LeCunTanh = _row("LeCunTanh", "lecun_tanh",
     lambda x, a: np.tanh(x) + a * x, lambda x, a: 1 - np.tanh(x) ** 2 + a,
-    "tanh x + a x: a small linear term avoids flat spots (LeCun et al. 1998, Efficient BackProp). Default a = 0.1.",
+    "tanh x + a x: a small linear term avoids flat spots (LeCun et al. 1998, Efficient BackProp).",
     a=(0.1, None, False))
 ScaledTanh = _row("ScaledTanh", "scaled_tanh",
     lambda x: 1.7159 * np.tanh(2 / 3 * x), lambda y: 2 / 3 * (1.7159 - y * y / 1.7159),
@@ -130,12 +146,12 @@ ReLU = _row("ReLU", "relu", lambda x: np.maximum(x, 0), lambda y: y > 0,
     "max(0, x) (Nair, Hinton 2010); derivative 0 at 0.", gain="he", nonnegative=True)
 LeakyReLU = _row("LeakyReLU", "leaky_relu",
     lambda x, alpha: np.where(x < 0, alpha * x, x), lambda y, alpha: np.where(y > 0, 1, alpha),
-    "x where x >= 0, else alpha x, alpha >= 0 (Maas, Hannun, Ng 2013). Default alpha = 0.01.",
+    "x where x >= 0, else alpha x (Maas, Hannun, Ng 2013).",
     gain="he", alpha=(0.01, 0.0, False))
 ELU = _row("ELU", "elu",
     lambda x, alpha: np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x),
     lambda y, alpha: np.where(y < 0, y + alpha, 1),
-    "x where x >= 0, else alpha (exp(x) - 1), alpha > 0 (Clevert, Unterthiner, Hochreiter 2016). Default alpha = 1.",
+    "x where x >= 0, else alpha (exp(x) - 1) (Clevert, Unterthiner, Hochreiter 2016).",
     gain="he", alpha=(1.0, 0.0, True))
 SELU = _row("SELU", "selu",
     lambda x: SELU_SCALE * np.where(x < 0, SELU_ALPHA * np.expm1(np.minimum(x, 0)), x),
@@ -168,7 +184,7 @@ Gaussian = _row("Gaussian", "gaussian", lambda x: np.exp(-x * x), lambda x: -2 *
     "exp(-x^2).", nonnegative=True)
 ISRU = _row("ISRU", "isru",
     lambda x, alpha: x / np.sqrt(1 + alpha * x * x), lambda y, alpha: np.maximum(1 - alpha * y * y, 0) ** 1.5,
-    "x / sqrt(1 + alpha x^2), alpha > 0 (Carlile et al. 2017). Default alpha = 1.", alpha=(1.0, 0.0, True))
+    "x / sqrt(1 + alpha x^2) (Carlile et al. 2017).", alpha=(1.0, 0.0, True))
 Epanechnikov = _row("Epanechnikov", "epanechnikov",
     lambda x: inside(x, 0.75 * (1 - x * x)), lambda x: inside(x, -1.5 * x),
     "3/4 (1 - x^2) where |x| <= 1, else 0 (Epanechnikov 1969).", nonnegative=True)
@@ -275,6 +291,11 @@ class Function(Activation):
     df : callable
         df(x) -> its derivative at x, likewise.
 
+    Raises
+    ------
+    TypeError
+        One of them is not callable.
+
     Examples
     --------
     >>> cube = pn.activations.Function(lambda x: x**3, lambda x: 3 * x**2)
@@ -299,11 +320,11 @@ class Function(Activation):
     __hash__ = object.__hash__
 
     def forward(self, x, width: int):
-        """What a machine calls on the way up."""
+        """Return y: what a machine calls on the way up."""
         return returned("f of an activation Function", self.f(x), x.shape)
 
     def backward(self, x, y, dy):
-        """What a machine calls on the way down."""
+        """Return dL/dx: what a machine calls on the way down."""
         return dy * returned("df of an activation Function", self.df(x), x.shape)
 
 
@@ -321,7 +342,12 @@ def returned(what: str, result, shape: tuple) -> np.ndarray:
 
 
 def get(spec) -> Activation:
-    """Return the activation that `spec` means: a name, an Activation, its config dict, or None for identity.
+    """Return the activation that `spec` means.
+
+    Parameters
+    ----------
+    spec : str, Activation, dict, or None
+        A name, the thing itself, its config dict; None is identity.
 
     Raises
     ------
@@ -343,13 +369,29 @@ def from_op(id: int, parameters) -> Activation:
 
 
 def evaluate(activation, x) -> np.ndarray:
-    """Return act(x), in the dtype of `x` (float64 for integers)."""
+    """Return act(x), in the dtype of `x` (float64 for integers).
+
+    Parameters
+    ----------
+    activation : as in `get`
+    x : array-like
+        Of any shape; of softmax the last axis is a row.
+    """
     with np.errstate(all="ignore"):
         return get(activation)(_floating(x))
 
 
 def derivative(activation, x, y=None) -> np.ndarray:
-    """Return the derivative of `activation` at `x`, elementwise; `y` is act(x) if it is at hand."""
+    """Return the derivative of an activation, elementwise.
+
+    Parameters
+    ----------
+    activation : as in `get`
+    x : array-like
+        Where.
+    y : array-like, optional
+        act(x), if it is at hand.
+    """
     activation, x = get(activation), _floating(x)
     with np.errstate(all="ignore"):
         y = activation(x) if y is None else _floating(y)
@@ -359,3 +401,9 @@ def derivative(activation, x, y=None) -> np.ndarray:
 def _floating(x) -> np.ndarray:
     x = np.asarray(x)
     return x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
+
+
+__all__ = [
+    *(made.__name__ for made in (*TABLE.values(), *RANDOM.values())),
+    "Activation", "Function", "derivative", "evaluate", "get"
+]  # fmt: skip

@@ -58,7 +58,7 @@ class GradientFlow:
     parameter_norms: dict[str, float]
 
     def plot(self, ax=None):
-        """Draw it; see `analysis_plots.plot_gradient_flow`."""
+        """Return the Axes on which it is drawn; see `analysis_plots.plot_gradient_flow`."""
         from .analysis_plots import plot_gradient_flow
 
         return plot_gradient_flow(self, ax)
@@ -92,7 +92,7 @@ class VarianceFlow:
     fan_out_variance: np.ndarray
 
     def plot(self, ax=None):
-        """Draw it; see `analysis_plots.plot_variance_flow`."""
+        """Return the Axes on which it is drawn; see `analysis_plots.plot_variance_flow`."""
         from .analysis_plots import plot_variance_flow
 
         return plot_variance_flow(self, ax)
@@ -130,7 +130,7 @@ class DeadUnits:
         return np.array([share.mean() for share in self.blocked])
 
     def plot(self, ax=None):
-        """Draw it; see `analysis_plots.plot_dead_units`."""
+        """Return the Axes on which it is drawn; see `analysis_plots.plot_dead_units`."""
         from .analysis_plots import plot_dead_units
 
         return plot_dead_units(self, ax)

@@ -201,6 +201,8 @@ class ModelCheckpoint(_Monitor):
     ValueError
         `path` names something that is not logged; `every_seconds` together with `save_best_only`.
         In fit, before it begins: the model holds Python functions, which no file can carry.
+    TypeError
+        `path` is no path.
     OSError
         In fit: the file cannot be written.
     """

@@ -22,7 +22,12 @@ class Clip(Record):
 
 
 class ClipNorm(Clip):
-    """Scale all gradients together so that their common norm is at most `c` > 0 (Pascanu, Mikolov, Bengio 2013)."""
+    """Scale all gradients together so that their common norm is at most `c` (Pascanu, Mikolov, Bengio 2013).
+
+    Parameters
+    ----------
+    c : float > 0
+    """
 
     name, rule = "clip_norm", "norm"
     fields = required = ("c",)
@@ -32,7 +37,12 @@ class ClipNorm(Clip):
 
 
 class ClipValue(Clip):
-    """Cut every element of every gradient to -c..c, `c` > 0."""
+    """Cut every element of every gradient to -c..c.
+
+    Parameters
+    ----------
+    c : float > 0
+    """
 
     name, rule = "clip_value", "value"
     fields = required = ("c",)

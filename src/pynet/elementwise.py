@@ -98,7 +98,13 @@ def _one(spec) -> clip.Clip:
 
 
 class Flatten(Layer):
-    """The steps of a sequence side by side, as one row of steps * features."""
+    """The steps of a sequence side by side, as one row of steps * features.
+
+    Parameters
+    ----------
+    name : str, optional
+        See Layer.
+    """
 
     kind = "flatten"
     hands_on = True

@@ -65,11 +65,11 @@ class PythonLayer(Layer):
         return planner.python(x[0], self.output_size, self)
 
     def forward(self, x, width: int):
-        """What a machine calls on the way up."""
+        """Return y: what a machine calls on the way up."""
         return returned(f"forward of {self!r}", self.functions[0](x), (len(x), width))
 
     def backward(self, x, y, dy):
-        """What a machine calls on the way down."""
+        """Return dL/dx: what a machine calls on the way down."""
         return returned(f"backward of {self!r}", self.functions[1](x, y, dy), x.shape)
 
     def config(self) -> dict:

@@ -52,7 +52,23 @@ class Footprint:
 
 
 def footprint(model, dtype=None, sparse: bool | None = None, stream: bool = False) -> Footprint:
-    """See Model.footprint."""
+    """Return what the C file of a model needs, without writing it: Model.footprint.
+
+    Parameters
+    ----------
+    model : Model
+    dtype : "float32", "float64", "int8" or "int16", optional
+        Default: the model's.  Of integers: of the network that `Model.quantize` would make.
+    sparse : bool, optional
+        Whether pruned layers are in compact form.  Default: as the model is.
+    stream : bool, default False
+        Of the file that takes sequences step by step.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An unknown dtype; what is written in Python has no C form.
+    """
     name = dtype if isinstance(dtype, str) else np.dtype(model.dtype if dtype is None else dtype).name
     if name not in FORMS:
         raise _check.unknown("dtype of a footprint", name, FORMS)

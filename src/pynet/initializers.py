@@ -10,6 +10,11 @@ from . import philox
 from ._check import number, unknown
 from ._record import Record, lookup
 
+__all__ = [
+    "Constant", "HeNormal", "HeUniform", "Initializer", "LeCunNormal", "LeCunUniform", "Normal", "Ones", "Orthogonal",
+    "Uniform", "VarianceScaling", "XavierNormal", "XavierUniform", "Zeros", "get"
+]  # fmt: skip
+
 _MODES = ("fan_in", "fan_out", "fan_avg")
 _DISTRIBUTIONS = ("uniform", "normal")
 
@@ -61,6 +66,11 @@ class VarianceScaling(Initializer):
     scale : float, default 1, > 0
     mode : "fan_in" (I), "fan_out" (O) or "fan_avg" ((I + O) / 2), default "fan_in"
     distribution : "uniform" or "normal" (untruncated), default "uniform"
+
+    Raises
+    ------
+    ValueError
+        An unknown name, or a number out of its range (this holds for all initializers).
     """
 
     name = "variance_scaling"
@@ -96,37 +106,79 @@ class _Scaled(VarianceScaling):
 
 
 class XavierUniform(_Scaled):
-    """Uniform, variance ``gain^2 / fan``; mode "fan_avg", gain 1 (Glorot, Bengio 2010)."""
+    """Uniform, variance ``gain^2 / fan`` (Glorot, Bengio 2010).
+
+    Parameters
+    ----------
+    mode : "fan_in", "fan_out" or "fan_avg", default "fan_avg"
+        As of VarianceScaling.
+    gain : float > 0, default 1
+    """
 
     name, usual_mode = "xavier_uniform", "fan_avg"
 
 
 class XavierNormal(_Scaled):
-    """Normal, variance ``gain^2 / fan``; mode "fan_avg", gain 1 (Glorot, Bengio 2010)."""
+    """Normal, variance ``gain^2 / fan`` (Glorot, Bengio 2010).
+
+    Parameters
+    ----------
+    mode : "fan_in", "fan_out" or "fan_avg", default "fan_avg"
+        As of VarianceScaling.
+    gain : float > 0, default 1
+    """
 
     name, usual_mode, shape_of = "xavier_normal", "fan_avg", "normal"
 
 
 class HeUniform(_Scaled):
-    """Uniform, variance ``2 gain^2 / fan``; mode "fan_in", gain 1 (He, Zhang, Ren, Sun 2015)."""
+    """Uniform, variance ``2 gain^2 / fan`` (He, Zhang, Ren, Sun 2015).
+
+    Parameters
+    ----------
+    mode : "fan_in", "fan_out" or "fan_avg", default "fan_in"
+        As of VarianceScaling.
+    gain : float > 0, default 1
+    """
 
     name, share = "he_uniform", 2.0
 
 
 class HeNormal(_Scaled):
-    """Normal, variance ``2 gain^2 / fan``; mode "fan_in", gain 1 (He, Zhang, Ren, Sun 2015)."""
+    """Normal, variance ``2 gain^2 / fan`` (He, Zhang, Ren, Sun 2015).
+
+    Parameters
+    ----------
+    mode : "fan_in", "fan_out" or "fan_avg", default "fan_in"
+        As of VarianceScaling.
+    gain : float > 0, default 1
+    """
 
     name, share, shape_of = "he_normal", 2.0, "normal"
 
 
 class LeCunUniform(_Scaled):
-    """Uniform, variance ``gain^2 / fan``; mode "fan_in", gain 1 (LeCun, Bottou, Orr, Mueller 1998)."""
+    """Uniform, variance ``gain^2 / fan`` (LeCun, Bottou, Orr, Mueller 1998).
+
+    Parameters
+    ----------
+    mode : "fan_in", "fan_out" or "fan_avg", default "fan_in"
+        As of VarianceScaling.
+    gain : float > 0, default 1
+    """
 
     name = "lecun_uniform"
 
 
 class LeCunNormal(_Scaled):
-    """Normal, variance ``gain^2 / fan``; mode "fan_in", gain 1 (LeCun et al. 1998; for SELU, Klambauer et al. 2017)."""
+    """Normal, variance ``gain^2 / fan`` (LeCun et al. 1998; for SELU, Klambauer et al. 2017).
+
+    Parameters
+    ----------
+    mode : "fan_in", "fan_out" or "fan_avg", default "fan_in"
+        As of VarianceScaling.
+    gain : float > 0, default 1
+    """
 
     name, shape_of = "lecun_normal", "normal"
 
@@ -139,6 +191,10 @@ class Orthogonal(Initializer):
 
     Saxe, McClelland, Ganguli 2014. From the QR decomposition of a normal matrix, signs fixed by the diagonal of R.
     LAPACK computes it, so the last bits may differ between machines. Only for matrices.
+
+    Parameters
+    ----------
+    gain : float > 0, default 1
     """
 
     name = "orthogonal"
@@ -156,7 +212,12 @@ class Orthogonal(Initializer):
 
 
 class Uniform(Initializer):
-    """Uniform between `low` and `high`, default -0.05 and 0.05."""
+    """Uniform between two numbers.
+
+    Parameters
+    ----------
+    low, high : float, low < high, default -0.05 and 0.05
+    """
 
     name = "uniform"
     fields = ("low", "high")
@@ -170,7 +231,13 @@ class Uniform(Initializer):
 
 
 class Normal(Initializer):
-    """Normal, untruncated, default mean 0 and standard deviation 0.05."""
+    """Normal, untruncated.
+
+    Parameters
+    ----------
+    mean : float, default 0
+    std : float > 0, default 0.05
+    """
 
     name = "normal"
     fields = ("mean", "std")
@@ -184,10 +251,15 @@ class Normal(Initializer):
 
 
 class Constant(Initializer):
-    """The same `value` everywhere, default 0; for vectors such as biases.
+    """The same value everywhere; for vectors such as biases.
 
     A weight matrix of one value is refused unless `allow_symmetric` is true: the units of such a layer compute the
     same output and receive the same gradient, so they stay equal for ever and the layer is worth a single unit.
+
+    Parameters
+    ----------
+    value : float, default 0
+    allow_symmetric : bool, default False
     """
 
     name = "constant"
@@ -233,10 +305,15 @@ ALIASES = {"glorot_uniform": "xavier_uniform", "glorot_normal": "xavier_normal"}
 
 
 def get(spec, activation=None) -> Initializer:
-    """Return the initializer that `spec` means: a name, an Initializer or its config dict.
+    """Return the initializer that `spec` means.
 
-    "auto" is "he_uniform" where the layer's `activation` (an Activation) belongs to the ReLU family, else
-    "xavier_uniform".
+    Parameters
+    ----------
+    spec : str, Initializer or dict
+        A name, the thing itself, its config dict.  "auto" is "he_uniform" where `activation` belongs to the ReLU
+        family, else "xavier_uniform".
+    activation : Activation, optional
+        Of the layer.
 
     Raises
     ------

@@ -39,7 +39,7 @@ class LossPath:
         return float((self.loss - line).max())
 
     def plot(self, ax=None):
-        """Draw it; see `analysis_plots.plot_loss_path`."""
+        """Return the Axes on which it is drawn; see `analysis_plots.plot_loss_path`."""
         from .analysis_plots import plot_loss_path
 
         return plot_loss_path(self, ax)
@@ -62,7 +62,7 @@ class LossSurface:
     loss: np.ndarray
 
     def plot(self, ax=None):
-        """Draw it; see `analysis_plots.plot_loss_surface`."""
+        """Return the Axes on which it is drawn; see `analysis_plots.plot_loss_surface`."""
         from .analysis_plots import plot_loss_surface
 
         return plot_loss_surface(self, ax)

@@ -233,7 +233,13 @@ class Merge(Layer):
 
 
 class Add(Merge):
-    """The sum of two or more values of one width: pn.Add()([a, b, ...])."""
+    """The sum of two or more values of one width: pn.Add()([a, b, ...]).
+
+    Parameters
+    ----------
+    name : str, optional
+        See Layer.
+    """
 
     kind = "add"
 
@@ -251,7 +257,13 @@ class Add(Merge):
 
 
 class Concat(Merge):
-    """Two or more values side by side, in order: pn.Concat()([a, b, ...])."""
+    """Two or more values side by side, in order: pn.Concat()([a, b, ...]).
+
+    Parameters
+    ----------
+    name : str, optional
+        See Layer.
+    """
 
     kind = "concat"
 

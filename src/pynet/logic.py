@@ -117,12 +117,22 @@ def from_expression(expression: str, form="dnf", minimize: bool = True, names=No
 
 
 def AND(n: int = 2) -> Sequential:
-    """Return one unit that is 1 if all of n inputs, 1 to 10000, are: step(x1 + ... + xn - n + 1/2)."""
+    """Return one unit that is 1 if all of n inputs are: step(x1 + ... + xn - n + 1/2).
+
+    Parameters
+    ----------
+    n : int, 1 to 10000
+    """
     return _network(np.ones((1, _width(n)), int), "dnf", check_names(None, n), exact=True)
 
 
 def OR(n: int = 2) -> Sequential:
-    """Return one unit that is 1 if any of n inputs, 1 to 10000, is: step(x1 + ... + xn - 1/2)."""
+    """Return one unit that is 1 if any of n inputs is: step(x1 + ... + xn - 1/2).
+
+    Parameters
+    ----------
+    n : int, 1 to 10000
+    """
     return _network(np.ones((1, _width(n)), int), "cnf", check_names(None, n), exact=True)
 
 
@@ -132,10 +142,15 @@ def NOT() -> Sequential:
 
 
 def XOR(n: int = 2, form: str = "dnf") -> Sequential:
-    """Return a network that is 1 if an odd number of n inputs, 1 to 12, is.
+    """Return a network that is 1 if an odd number of n inputs is.
 
     Its 2^(n-1) hidden units are the fewest of both forms: rows of equal parity differ in two inputs or more, so that
     no term covers two of them.
+
+    Parameters
+    ----------
+    n : int, 1 to 12
+    form : "dnf" or "cnf", default "dnf"
     """
     odd = assignments(n).sum(axis=1) % 2 == 1
     _check_form(form)
@@ -149,6 +164,10 @@ def XOR(n: int = 2, form: str = "dnf") -> Sequential:
 def formula(model) -> str:
     """Return what a network of this module computes, as `from_expression` reads it; constants are "0" and "1".
 
+    Parameters
+    ----------
+    model : Model
+
     Raises
     ------
     ValueError
@@ -158,7 +177,17 @@ def formula(model) -> str:
 
 
 def hidden_units(model) -> int:
-    """Return the number of hidden units of a network of this module; 0 if it is a single unit.  Errors as `formula`."""
+    """Return the number of hidden units of a network of this module; 0 if it is a single unit.
+
+    Parameters
+    ----------
+    model : Model
+
+    Raises
+    ------
+    ValueError
+        The model was not made here.
+    """
     return _logic(model)["hidden_units"]
 
 

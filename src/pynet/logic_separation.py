@@ -19,6 +19,13 @@ __all__ = ["Separation", "is_linearly_separable"]
 class Separation:
     """The answer of `is_linearly_separable`, true or false like a bool, and its proof.  ``print`` shows it.
 
+    Parameters
+    ----------
+    on : bool array [2^n]
+        The truth table.
+    weights, bias, multipliers
+        The attributes.
+
     Attributes
     ----------
     weights : array of int [n], or None

@@ -16,6 +16,11 @@ from ._check import number
 from ._record import Record, lookup
 from .arrays import as_array, as_rows
 
+__all__ = [
+    "MAE", "MSE", "BinaryCrossEntropy", "CrossEntropy", "Huber", "LogCosh", "Loss", "LossSpec", "Poisson", "Quantile",
+    "get"
+]  # fmt: skip
+
 
 class LossSpec:
     """A loss, resolved for one head of a network.
@@ -109,7 +114,12 @@ class MAE(Loss):
 
 
 class Huber(Loss):
-    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2); delta > 0, default 1 (Huber 1964)."""
+    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2) (Huber 1964).
+
+    Parameters
+    ----------
+    delta : float > 0, default 1
+    """
 
     name = "huber"
     fields = ("delta",)
@@ -125,7 +135,18 @@ class LogCosh(Loss):
 
 
 class Quantile(Loss):
-    """Pinball loss max(tau (t - y), (tau - 1) (t - y)), 0 < tau < 1, default 0.5 (Koenker, Bassett 1978)."""
+    """Pinball loss max(tau (t - y), (tau - 1) (t - y)) (Koenker, Bassett 1978).
+
+    Parameters
+    ----------
+    tau : float inside (0, 1), default 0.5
+        The share of targets that shall lie below the prediction.
+
+    Raises
+    ------
+    ValueError
+        tau is not inside (0, 1).
+    """
 
     name = "quantile"
     fields = ("tau",)
@@ -204,7 +225,13 @@ class CrossEntropy(Loss):
         return LossSpec(kind, 0.0, "softmax" if act.name == "softmax" else None)
 
     def check_target(self, target, width, n_rows=None, name="y"):
-        """Return class numbers [N] as int32 or int64, or rows of weights [N, O]; see `Loss.check_target`."""
+        """Return class numbers [N] as int32 or int64, or rows of weights [N, O]; see `Loss.check_target`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The target is neither of both, or a weight is negative.
+        """
         _refuse_one_class(width)
         array = as_array(name, target)
         if array.ndim == 2 and array.shape[1] == width:
@@ -252,7 +279,12 @@ TABLE = {m.name: m for m in (MSE, MAE, Huber, LogCosh, Poisson, Quantile, CrossE
 
 
 def get(spec) -> Loss:
-    """Return the loss that `spec` means: a name, a Loss, its config dict, or an object with ``value_and_gradient``.
+    """Return the loss that `spec` means.
+
+    Parameters
+    ----------
+    spec : str, Loss, dict, or an object with ``value_and_gradient``
+        A name, the thing itself, its config dict, or a loss of your own.
 
     Raises
     ------

@@ -7,6 +7,8 @@ import numpy as np
 from ._check import integer
 from ._record import Record, lookup
 
+__all__ = ["MAE", "MSE", "R2", "Accuracy", "Metric", "TopK", "get"]
+
 
 class Metric(Record):
     """Base of all metrics."""
@@ -79,9 +81,13 @@ class Accuracy(Metric):
 
 
 class TopK(Metric):
-    """Share of rows whose class is among the `k` largest outputs, default 5; of equals the first rank higher.
+    """Share of rows whose class is among the `k` largest outputs; of equals the first rank higher.
 
     Shown as "top_<k>".
+
+    Parameters
+    ----------
+    k : int >= 1, default 5
     """
 
     name = "top_k"
@@ -145,7 +151,12 @@ TABLE = {made.name: made for made in (Accuracy, TopK, R2, MAE, MSE)}
 
 
 def get(spec) -> Metric:
-    """Return the metric that `spec` means: "accuracy", "top_k", "r2", "mae", "mse", a Metric, or its config dict.
+    """Return the metric that `spec` means.
+
+    Parameters
+    ----------
+    spec : str, Metric or dict
+        "accuracy", "top_k", "r2", "mae", "mse"; the thing itself; its config dict.
 
     Raises
     ------

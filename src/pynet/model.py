@@ -225,7 +225,13 @@ class Model(Trained):
 
     @staticmethod
     def run_batches(machine, job: Job) -> None:
-        """Run all batches of a job that predicts, in slices, for Ctrl-C."""
+        """Run all batches of a job that predicts, in slices, for Ctrl-C.
+
+        Parameters
+        ----------
+        machine : Machine
+        job : Job
+        """
         job.stages = _core.FORWARD | _core.OUTPUT
         batches, done = -(-job.rows // job.batch), 0
         while done < batches:
@@ -244,6 +250,10 @@ class Model(Trained):
 
     def get_layer(self, name: str):
         """Return the layer called `name`.
+
+        Parameters
+        ----------
+        name : str
 
         Raises
         ------
@@ -265,7 +275,12 @@ class Model(Trained):
         return self.weights.read()
 
     def load_state_dict(self, state: dict) -> None:
-        """Set all parameters from {name: array}.  Either all are set or, after an error, none.
+        """Set all parameters.  Either all are set or, after an error, none.
+
+        Parameters
+        ----------
+        state : dict of str -> array-like
+            As `state_dict` returns it.
 
         Raises
         ------
@@ -279,7 +294,18 @@ class Model(Trained):
         return list(self.weights.read().values())
 
     def set_weights(self, arrays) -> None:
-        """Set all parameters from a list in the order of `parameters`.  Errors as `load_state_dict`."""
+        """Set all parameters.  Either all are set or, after an error, none.
+
+        Parameters
+        ----------
+        arrays : list of array-like
+            In the order of `parameters`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            It is no such list; as `load_state_dict`.
+        """
         if not isinstance(arrays, (list, tuple)):
             raise TypeError(f"set_weights takes a list of arrays, got {type(arrays).__name__}")
         if len(arrays) != len(self.weights):
@@ -299,13 +325,29 @@ class Model(Trained):
     # ---- as text, as a file -----------------------------------------------------------------------------------------
 
     def summary(self, print_fn=print) -> None:
-        """Print the layers, their widths and numbers of parameters; `print_fn` receives the text."""
+        """Print the layers, their widths and numbers of parameters.
+
+        Parameters
+        ----------
+        print_fn : callable, default print
+            Receives the text.
+        """
         from .summary import summary_text
 
         print_fn(summary_text(self))
 
     def save(self, path) -> None:
-        """Write the model to a safetensors file, atomically; ``pn.load`` reads it.  Errors as files.save_model."""
+        """Write the model to a safetensors file, atomically; ``pn.load`` reads it.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+
+        Raises
+        ------
+        OSError, TypeError, ValueError
+            As files.save_model.
+        """
         from .files import save_model
 
         save_model(self, path)

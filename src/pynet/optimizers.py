@@ -19,9 +19,14 @@ _CALLABLE = "callable"  # stands in a config for a function that cannot be writt
 class Optimizer(Record):
     """Base of all optimizers.
 
-    Attributes
+    Parameters
     ----------
     learning_rate : float >= 0, schedule, or callable step -> rate
+    weight_decay : float >= 0, default 0
+
+    Attributes
+    ----------
+    learning_rate
         May be set between calls of fit.
     kind, n_slots : int
         Id and number of state arrays, of ``_core.OPTIMIZERS``.
@@ -109,6 +114,11 @@ class SGD(Optimizer):
     momentum : float inside [0, 1), default 0 (Polyak 1964)
     nesterov : bool, default False; needs momentum > 0
     weight_decay : float >= 0, default 0
+
+    Raises
+    ------
+    ValueError
+        A constant out of its range (this holds for all optimizers); nesterov without momentum.
     """
 
     name = "sgd"
@@ -240,11 +250,17 @@ class Rprop(Optimizer):
         return self.eta_minus, self.eta_plus, self.step_min, self.step_max
 
 
+#: All optimizers, by name.
 TABLE = {made.name: made for made in (SGD, Adam, AdamW, RMSProp, Adagrad, Rprop)}
 
 
 def get(spec) -> Optimizer:
-    """Return the optimizer that `spec` means: a name, an Optimizer, or its config dict.
+    """Return the optimizer that `spec` means.
+
+    Parameters
+    ----------
+    spec : str, Optimizer or dict
+        A name, the thing itself, its config dict.
 
     Raises
     ------
@@ -257,7 +273,13 @@ def get(spec) -> Optimizer:
 
 
 def from_config(config: dict, learning_rate=None) -> Optimizer:
-    """Return the optimizer of a config dict, with `learning_rate` instead of its own if given.
+    """Return the optimizer of a config dict.
+
+    Parameters
+    ----------
+    config : dict
+    learning_rate : as of an Optimizer, optional
+        Instead of its own.
 
     Raises
     ------

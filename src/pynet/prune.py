@@ -74,7 +74,12 @@ class Report:
 
 
 def masks(model) -> dict[str, np.ndarray]:
-    """Return {parameter name: boolean array, True where a weight is kept} of the parameters that were pruned."""
+    """Return {parameter name: boolean array, True where a weight is kept} of the parameters that were pruned.
+
+    Parameters
+    ----------
+    model : Model
+    """
     check_model("model", model)
     return model.weights.masks()
 
@@ -88,6 +93,10 @@ def set_masks(model, masks: dict) -> Report:
     masks : dict of str -> array like the parameter, or None
         By the name of a parameter: False or 0 where a weight is pruned.  None: all its weights are free again (those
         that were pruned begin at 0).
+
+    Returns
+    -------
+    Report
 
     Raises
     ------

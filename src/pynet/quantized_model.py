@@ -16,7 +16,16 @@ ROWS = 1024  # computed at a time
 
 
 class QuantizedOutput:
-    """One output: its name, the value that it is, and the shape of its rows."""
+    """One output.
+
+    Parameters
+    ----------
+    name : str
+    value : int
+        Which of the values it is.
+    shape : tuple of int
+        Of its rows.
+    """
 
     def __init__(self, name: str, value: int, shape: tuple[int, ...]):
         self.name, self.value, self.shape = name, value, shape
@@ -87,7 +96,7 @@ class QuantizedModel:
     __call__ = predict
 
     def predict_one(self, x):
-        """Compute the outputs for one row: x [I], or a list of them, or a dict; as `predict`."""
+        """Return the outputs for one row: x [I], or a list of them, or a dict; as `predict`."""
         if len(self.inputs) == 1 and not isinstance(x, dict):
             x = [x]
         rows = {key: np.asarray(row)[None] for key, row in (x.items() if isinstance(x, dict) else enumerate(x))}
@@ -96,7 +105,7 @@ class QuantizedModel:
         return [y[0] for y in Y] if isinstance(Y, list) else Y[0]
 
     def predict_integers(self, X):
-        """Compute the integers of the outputs: int8 or int16 [N, O], or a list of them.  The largest of a row of
+        """Return the integers of the outputs: int8 or int16 [N, O], or a list of them.  The largest of a row of
         probabilities or logits is its class: no float is needed.  Parameters and errors as `predict`."""
         arrays, n = as_inputs(_Inputs(self.inputs, self.values), X)
         integers = [i.integers(x, self.values[i.value].q) for i, x in zip(self.inputs, arrays, strict=True)]

@@ -155,11 +155,17 @@ class WarmUp(Schedule):
         return then * np.minimum((step + 1) / self.steps, 1.0)
 
 
+#: All schedules, by name.
 TABLE = {made.name: made for made in (Step, Exponential, Cosine, OneCycle, WarmUp)}
 
 
 def get(spec) -> Schedule:
-    """Return the schedule that `spec` means: a Schedule or its config dict.
+    """Return the schedule that `spec` means.
+
+    Parameters
+    ----------
+    spec : Schedule or dict
+        The thing itself, or its config dict.
 
     Raises
     ------

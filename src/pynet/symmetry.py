@@ -68,10 +68,16 @@ def permute_units(model, layer, order) -> Model:
 class Path:
     """The straight line between two models of one architecture, in the space of their parameters.
 
+    Parameters
+    ----------
+    start, end : Model
+    steps : int >= 2, default 41
+        S, positions on it.
+
     Attributes
     ----------
     a : float array [S]
-        Positions on it, from 1 (`start`) to 0 (`end`).
+        The positions, from 1 (`start`) to 0 (`end`).
     start, end : Model
     """
 

@@ -32,7 +32,7 @@ class Table:
         self.X, self.feature_names, self.y, self.target_name = X, feature_names, y, target_name
 
     def looks_like_classes(self) -> bool:
-        """Is the target a class rather than a quantity: texts, or whole numbers with at most 20 different values?"""
+        """Return whether the target is classes: texts, or whole numbers with at most 20 different values."""
         y = self.y
         if y is None or y.ndim != 1:
             return False
@@ -46,7 +46,12 @@ class Table:
         Parameters
         ----------
         classes : list of str, optional
-            Known names, label 0 first; a target that is none of them is a ValueError.
+            Known names, label 0 first.
+
+        Raises
+        ------
+        ValueError
+            There is no target of one column, or a target is none of the known names.
         """
         y = self.y
         if y is None or y.ndim != 1:
@@ -95,7 +100,24 @@ def standardisation(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_table(path, target: str | None = None, features: list[str] | None = None, need_target: bool = True) -> Table:
-    """Read a .csv or .npz file, by the end of its name; see `read_csv` and `read_npz`."""
+    """Read a .csv or .npz file, by the end of its name.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        .csv, .tsv, .txt or .npz.
+    target, features, need_target
+        As in `read_csv` and `read_npz`.
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    OSError, ValueError
+        The file cannot be read, or its name has another end; both name it.
+    """
     path = os.fspath(path)
     ending = os.path.splitext(path)[1].lower()
     if ending == ".npz":
@@ -248,6 +270,11 @@ def read_npz(path, target: str | None = None, features: list[str] | None = None,
     -------
     Table
         X keeps its type (uint8 stays uint8), or is float64 if read from columns.
+
+    Raises
+    ------
+    OSError, ValueError
+        The file cannot be read, or is no such archive; both name it.
     """
     import zipfile
     import zlib

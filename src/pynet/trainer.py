@@ -48,6 +48,11 @@ class Trainer:
     history : History
     epoch, step : int
         Epochs and updates done.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is of the wrong kind or unknown; a loss and its head do not fit.
     """
 
     def __init__(
@@ -226,7 +231,25 @@ class Trainer:
         return self._score(inputs, targets, weight, rows, batch=_check.integer("batch_size", batch_size, 1))
 
     def train_on_batch(self, X, y, *, sample_weight=None, class_weight=None) -> dict[str, float]:
-        """Do one step on all rows given; return loss and metrics of that batch before the step."""
+        """Do one step on all rows given.
+
+        Parameters
+        ----------
+        X, y, sample_weight, class_weight
+            As of `fit`.
+
+        Returns
+        -------
+        dict
+            {"loss": ..., metrics ...} of that batch before the step.
+
+        Raises
+        ------
+        ValueError, TypeError, FloatingPointError
+            As of `fit`.
+        RuntimeError
+            The trainer is fitting, in another thread or in a callback.
+        """
         if self._fit is not None:
             raise RuntimeError("this trainer is fitting: train_on_batch has to wait")
         inputs, targets, weight, rows = self._prepare(X, y, sample_weight, class_weight)
@@ -332,6 +355,8 @@ class Trainer:
             Before anything is changed, naming the argument.
         FloatingPointError
             The loss became NaN or infinite; the weights are those before that batch.
+        RuntimeError
+            The trainer is fitting already, in another thread or in a callback.
         """
         if self._fit is not None:
             raise RuntimeError("this trainer is fitting already, in another thread or in a callback")
@@ -359,7 +384,12 @@ class Trainer:
     # ---- checkpoints ------------------------------------------------------------------------------------------------
 
     def save_checkpoint(self, path) -> None:
-        """Write everything that is needed to continue bit for bit; atomic.  See `resume`."""
+        """Write everything that is needed to continue bit for bit; atomic.  See `resume`.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+        """
         from .checkpoint import save
 
         save(self, path)

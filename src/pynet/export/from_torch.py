@@ -36,6 +36,10 @@ def from_torch(source, *, activations=None, input_shape=None, dtype=None) -> Mod
     dtype : "float32" or "float64", optional
         Default: that of the first tensor, if it is one of these, else float32.
 
+    Returns
+    -------
+    Model
+
     Raises
     ------
     TypeError, ValueError

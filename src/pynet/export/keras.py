@@ -28,6 +28,10 @@ def from_keras(model, *, dtype=None) -> Model:
     dtype : "float32" or "float64", optional
         Default: float64 if the model computes in it, else float32.
 
+    Returns
+    -------
+    Model
+
     Raises
     ------
     TypeError, ValueError

@@ -97,6 +97,10 @@ def to_sklearn(model):
     model : Model
         Dense layers one behind the other, the hidden ones with the same activation of identity, sigmoid, tanh, relu.
 
+    Returns
+    -------
+    MLPClassifier or MLPRegressor, of scikit-learn
+
     Raises
     ------
     ImportError
