@@ -6,7 +6,7 @@ import os
 
 import pynet as pn
 
-from .cli_train import describe, report, show
+from .cli_train import describe, network_of, report, show
 from .cli_use import data_of, load, training_rows
 from .progress import quantity
 from .quantized_model import QuantizedModel
@@ -44,7 +44,8 @@ def _to_c(model, path: str, options) -> None:
 
 def _c(model, path: str, options) -> None:
     _to_c(model, path, options)
-    _show_need(path, model.footprint(stream=True) if options.stream else model.footprint())
+    network = network_of(model)
+    _show_need(path, network.footprint(stream=True) if options.stream else network.footprint())
 
 
 def _int8(model, path: str, options) -> None:

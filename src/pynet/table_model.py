@@ -1,0 +1,541 @@
+"""Models of tables: raw columns in, class names or numbers out; all that is learned of them in one file."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+
+import numpy as np
+
+from . import _check, datasets, optimizers, schedules
+from .callbacks import EarlyStopping
+from .layers import Concat, Dense, Input
+from .model import Model
+from .stochastic import Dropout
+from .table import Table, fold_target_scaling, scaled_target, scores, target_scaling
+from .table_codes import FILLS, MAX_KNOTS, SCALINGS
+from .table_columns import Frame
+from .table_encoder import Encoder
+from .table_files import read_frame
+from .trainer import Trainer
+
+__all__ = ["ENTRY", "LOSSES", "TASKS", "TableModel", "check_task"]
+
+ENTRY = "pynet.table"  # of a network's metadata: the encoder
+TASKS = ("auto", "classes", "numbers")
+LOSSES = {"classes": ("cross_entropy",), "numbers": ("mse", "mae", "huber", "log_cosh")}
+HEADS = {"classes": "classes", "numbers": "numbers"}  # names of the last layer
+MAX_TEXT_CLASSES = 1000
+STEPS = 4000  # of a training, about
+ROWS_AT_ONCE = 16384  # that are encoded
+# What the defaults were chosen by: docs/tables.md.
+DEFAULTS = {
+    "task": "auto", "hidden": [256, 256], "activation": "silu", "dropout": 0.1, "scaling": None, "knots": None,
+    "missing": "median", "embed": 0, "l2": 0.0, "loss": None, "optimizer": "adamw", "learning_rate": 1e-3,
+    "batch_size": None, "epochs": None, "patience": None, "validation": 0.1, "dtype": "float32",
+}  # fmt: skip
+
+
+class TableModel:
+    """A network for the rows of a table: numbers, categories, dates, missing values.
+
+    What is not given is chosen so that it needs no thought: the task by the target, the size of batches and the number
+    of epochs by the number of rows.
+
+    Parameters
+    ----------
+    task : "auto", "classes" or "numbers"
+        What the target is.  "auto": classes if it is texts, booleans, or whole numbers with at most 20 different values.
+    hidden : list of int
+        Widths of the hidden layers, [] for a linear model.  Default [256, 256].
+    activation : str or activation
+        Of the hidden layers.  Default "silu".
+    dropout : float in [0, 1)
+        Behind each hidden layer.  Default 0.1.
+    scaling : "piecewise", "standard" or "quantile", optional
+        Of numbers.  Default: "piecewise", of a linear model "standard".  "standard": mean 0, deviation 1.  "quantile": to a normal distribution, by linear interpolation
+        between quantiles, constant outside of the values seen (then no value goes beyond 4 deviations).  "piecewise":
+        standardised, and beside it the piecewise linear encoding by quantiles (Gorishniy et al. 2022,
+        arXiv:2203.05556).
+    knots : int, optional
+        Pieces between quantiles.  Default: one for 25 rows, at most 48 ("quantile": 256).
+    missing : "median" or "mean"
+        What stands for a missing number or date; whether it was missing is an input of its own where that occurred in
+        training.  A missing text is a level of its own where it occurred, else like an unknown one.
+    embed : int
+        Categories of more levels than this get vectors that are learned, of round(1.6 levels^0.56) numbers, at most
+        50, those with most levels if there are more than 15 of them; all others are one-hot.  0, the default: all are
+        one-hot.
+    l2 : float
+        Penalty on squared weights.  Default 0.
+    loss : str, optional
+        "cross_entropy" for classes; "mse" (the default), "mae", "huber" or "log_cosh" for numbers.
+    optimizer : str or Optimizer
+        Default "adamw".  Given by name, its rate falls from `learning_rate` to 0 as a cosine over all epochs.
+    learning_rate : float, optional
+        Default 0.001; None: the optimizer's own.
+    batch_size, epochs : int, optional
+        Default: 32 to 256 rows by their number; 20 to 200 epochs, some 4000 steps.
+    patience : int, optional
+        Epochs without improvement on the validation part before training ends.  Default: a quarter of `epochs`, at
+        least 10.  The best epoch is kept.
+    validation : float in [0, 1)
+        Share of the rows to choose the best epoch by, 0 for none.  Default 0.1.
+    dtype, random_state, backend, n_threads
+        As of Model and Trainer.
+
+    Attributes
+    ----------
+    network : Model
+        What `encoder` feeds; ordinary, and all that a file holds (the encoder stands in its metadata).
+    encoder : Encoder
+        What becomes of each column.
+    target : str
+    features : list of str
+        The columns that it was trained with.
+    classes : list of str, or None
+        Their names, in the order of the probabilities.
+    history : dict of str -> list of float
+        Losses and metrics of the last fit, one number an epoch.
+
+    Examples
+    --------
+    >>> model = pn.tabular.TableModel().fit("adult.csv", target="income")
+    >>> model.predict("new.csv")
+    """
+
+    def __init__(
+        self, task=DEFAULTS["task"], *, hidden=None, activation=DEFAULTS["activation"], dropout=DEFAULTS["dropout"],
+        scaling=None, knots=None, missing=DEFAULTS["missing"], embed=DEFAULTS["embed"],
+        l2=DEFAULTS["l2"], loss=None, optimizer=DEFAULTS["optimizer"], learning_rate=DEFAULTS["learning_rate"],
+        batch_size=None, epochs=None, patience=None, validation=DEFAULTS["validation"], dtype=DEFAULTS["dtype"],
+        random_state=0, backend="c", n_threads=None,
+    ):  # fmt: skip
+        for name, value, known in (("task", task, TASKS), ("scaling", scaling, SCALINGS), ("missing", missing, FILLS)):
+            if value not in known and not (name == "scaling" and value is None):
+                raise _check.unknown(name, value, known)
+        self.task, self.missing = task, missing
+        self.hidden = [
+            _check.integer(f"hidden[{k}]", width, 1)
+            for k, width in enumerate(DEFAULTS["hidden"] if hidden is None else hidden)
+        ]
+        self.scaling = scaling or ("piecewise" if self.hidden else "standard")
+        self.activation, self.dropout, self.l2 = activation, _check.fraction("dropout", dropout), l2
+        self.knots = None if knots is None else _check.integer("knots", knots, 2, MAX_KNOTS - 1)
+        self.embed = _check.integer("embed", embed, 0)
+        self.loss, self.optimizer, self.learning_rate = loss, optimizer, learning_rate
+        self.batch_size = None if batch_size is None else _check.integer("batch_size", batch_size, 1)
+        self.epochs = None if epochs is None else _check.integer("epochs", epochs, 1)
+        self.patience = None if patience is None else _check.integer("patience", patience, 1)
+        self.validation = _check.fraction("validation", validation)
+        self.dtype, self.random_state = _check.float_dtype(dtype).name, random_state
+        self.backend, self.n_threads = backend, n_threads
+        self._network: Model | None = None
+        self._encoder: Encoder | None = None
+        self._scaling: dict | None = None
+        self.history: dict[str, list[float]] = {}
+
+    # ---- training ---------------------------------------------------------------------------------------------------
+
+    def fit(self, table, target=None, *, kinds=None, validation_data=None, callbacks=(), verbose: int = 1) -> TableModel:
+        """Learn from a table.
+
+        Parameters
+        ----------
+        table : path of a .csv, .tsv, .txt or .parquet file; DataFrame of pandas or polars, pyarrow Table, dict of
+            columns, structured array, or array [N, I]
+            Dates are datetimes, or texts as ISO 8601 has them; the texts "", ?, NA, nan, null ... are missing values.
+        target : str, or array-like [N]
+            The column to predict, or its values.  Default: the last column.
+        kinds : dict of name -> "number", "category" or "date", optional
+            Of columns that are something else than they look like: ``{"zip": "category"}``.
+        validation_data : table with the target, optional
+            To choose the best epoch by, instead of a share of the rows.
+        callbacks : list, optional
+            Further ones, as of Trainer.fit.
+        verbose : {0, 1, 2}
+            As of Trainer.fit.
+
+        Returns
+        -------
+        TableModel
+            Itself.
+
+        Raises
+        ------
+        TypeError, ValueError, OSError
+            The table cannot be read, a column holds what is no number, text or date, the target is missing somewhere,
+            or has one value; the message says where.  The model stays as it was.
+        FloatingPointError
+            As Trainer.fit.
+        """
+        data = self._labelled(table, target, kinds, new=True)
+        n = len(data.X)
+        rows, held = np.arange(n), np.arange(0)
+        if validation_data is None and self.validation and n > 1:
+            rows, held = datasets.split_rows(n, self.validation, _seed(self.random_state))
+        before = {k: v for k, v in self.__dict__.items() if k in ("_network", "_encoder", "_scaling")}
+        try:
+            trainer = self.begin(data, rows, kinds)
+            if validation_data is not None:
+                other = self._labelled(validation_data, data.target_name)
+            else:
+                other = data.rows(held)
+            batch, epochs, patience = self.sizes(len(rows))
+            validation = (self.encode(other.X), self.targets(other)) if len(other.X) else None
+            best = EarlyStopping(patience=patience, restore_best_weights=True)
+            chosen = data.rows(rows)
+            trainer.fit(
+                self.encode(chosen.X), self.targets(chosen), epochs=epochs, batch_size=batch,
+                validation_data=validation, callbacks=[best, *callbacks] if validation else list(callbacks),
+                verbose=verbose,
+            )  # fmt: skip
+        except BaseException:
+            self.__dict__.update(before)
+            raise
+        self.finish()
+        self.history = trainer.history.history
+        return self
+
+    def begin(self, data: Table, rows: np.ndarray, kinds=None, settings: dict | None = None) -> Trainer:
+        """Learn the encoding from some rows of `data`, make the network, and return what trains it.
+
+        `settings`: what the network remembers of its training.  `encode` and `targets` give what to train it with;
+        `finish` must follow.
+        """
+        task = self.task
+        if task == "auto":
+            task = "classes" if data.looks_like_classes() else "numbers"
+        check_task(task, data)
+        loss = self.loss or LOSSES[task][0]
+        if loss not in LOSSES[task]:
+            raise _check.unknown(f"loss for {task}", loss, LOSSES[task])
+        encoder = Encoder.learn(data.X[rows], self.scaling, self.missing, self.embed, self.knots, kinds)
+        classes = data.labels()[1] if task == "classes" else None
+        batch, epochs, _ = self.sizes(len(rows))
+        optimizer = optimizers.get(self.optimizer)
+        if isinstance(self.optimizer, str):
+            rate = optimizer.learning_rate if self.learning_rate is None else self.learning_rate
+            optimizer.learning_rate = _check.number("learning_rate", rate, 0.0)
+            optimizer.learning_rate = schedules.Cosine(rate, epochs * -(-len(rows) // batch))
+        network = self._wired(encoder, task, len(classes) if classes else 1)
+        network.metadata = {
+            "target": data.target_name, "features": data.feature_names, "classes": classes, ENTRY: encoder.config(),
+            "training": settings or self._settings(),
+        }  # fmt: skip
+        scaling = None
+        if task == "numbers":
+            scaling = network.metadata["target_scaling"] = target_scaling(data.y[rows])
+        trainer = Trainer(
+            network, loss=loss, optimizer=optimizer, metrics=["accuracy" if classes else "r2"], backend=self.backend,
+            n_threads=self.n_threads, random_state=self.random_state,
+        )  # fmt: skip
+        self._network, self._encoder, self._scaling = network, encoder, scaling
+        return trainer
+
+    def finish(self) -> None:
+        """Let the network answer in the target's own units."""
+        network = self.network
+        if self._scaling is not None:
+            fold_target_scaling(network, HEADS["numbers"], self._scaling)
+            network.metadata.pop("target_scaling", None)
+            self._scaling = None
+
+    def targets(self, data: Table) -> np.ndarray:
+        """Return what the network is trained with: labels [N], or numbers of mean 0 and deviation 1 [N, 1]."""
+        if self.classes:
+            return data.labels(self.classes)[0]
+        return scaled_target(data.y, self._scaling or {"shift": [0.0], "scale": [1.0]})
+
+    def sizes(self, n: int) -> tuple[int, int, int]:
+        """Return batch size, epochs and patience for n rows to train on."""
+        batch = self.batch_size or min(max(2 ** int(math.log2(max(n, 2) / 100) if n > 200 else 0), 32), 256)
+        epochs = self.epochs or min(max(round(STEPS / -(-n // batch)), 20), 200)
+        return batch, epochs, self.patience or max(10, epochs // 4)
+
+    def _wired(self, encoder: Encoder, task: str, width: int) -> Model:
+        inputs, parts = [], []
+        if encoder.plain:
+            inputs.append(Input(encoder.width, name="columns"))
+            parts.append(inputs[0].output)
+        for k, code in enumerate(encoder.embedded):
+            inputs.append(Input(code.width, name=f"category_{k + 1}"))
+            parts.append(Dense(code.dimensions, use_bias=False, name=f"vectors_{k + 1}")(inputs[-1]))
+        value = Concat()(parts) if len(parts) > 1 else parts[0]
+        for units in self.hidden:
+            value = Dense(units, activation=self.activation, l2=self.l2)(value)
+            if self.dropout:
+                value = Dropout(self.dropout)(value)
+        activation = "softmax" if task == "classes" else None
+        value = Dense(width, activation=activation, l2=self.l2, name=HEADS[task])(value)
+        return Model(inputs, value, dtype=self.dtype, random_state=self.random_state)
+
+    def _settings(self) -> dict:
+        """What the arguments were, as JSON."""
+        known = {name: getattr(self, name) for name in DEFAULTS}
+        plain = (str, int, float, list, type(None))
+        return {key: value if isinstance(value, plain) else repr(value) for key, value in known.items()}
+
+    # ---- what is inside ---------------------------------------------------------------------------------------------
+
+    @property
+    def network(self) -> Model:
+        """The network; RuntimeError before fit."""
+        if self._network is None:
+            raise RuntimeError("this TableModel has learned nothing yet: call fit first")
+        return self._network
+
+    @property
+    def encoder(self) -> Encoder:
+        """What becomes of the columns; RuntimeError before fit."""
+        assert self.network is not None
+        assert self._encoder is not None
+        return self._encoder
+
+    @property
+    def metadata(self) -> dict:
+        """That of the network."""
+        return self.network.metadata
+
+    @property
+    def target(self) -> str:
+        """Name of the target."""
+        return self.metadata["target"]
+
+    @property
+    def features(self) -> list[str]:
+        """The columns that it was trained with."""
+        return self.metadata["features"]
+
+    @property
+    def classes(self) -> list[str] | None:
+        """The names of the classes; None: the target is a number."""
+        return self.metadata["classes"]
+
+    @classmethod
+    def of(cls, network: Model) -> TableModel:
+        """Return the TableModel whose network this is, by what stands in its metadata; nothing there is believed.
+
+        Raises
+        ------
+        ValueError
+            The metadata holds no encoder, or a damaged one, or one of another network.
+        """
+        known = network.metadata
+        if ENTRY not in known:
+            raise ValueError(f"the metadata have no entry {ENTRY!r}: this is no model of a table")
+        encoder = Encoder.from_config(known[ENTRY])
+        widths = [value.width for value in network.inputs]
+        if widths != encoder.widths or len(network.outputs) != 1:
+            shown = f"{widths} and {len(network.outputs)} outputs"
+            raise ValueError(f"the encoder of the table makes inputs of {encoder.widths}, the network has {shown}")
+        if not isinstance(known.get("target"), str):
+            raise ValueError("the metadata entry 'target' is not a name")
+        names = known.get("features")
+        if not (isinstance(names, list) and all(isinstance(n, str) for n in names) and {*encoder.names} <= {*names}):
+            raise ValueError("the metadata entry 'features' is not the list of the columns")
+        classes, width = known.get("classes"), network.outputs[0].width
+        wrong = width != 1 if classes is None else not _are_names(classes, width)
+        if wrong:
+            raise ValueError(f"the metadata entry 'classes' is not a list of {width} different names")
+        known.setdefault("classes", None)
+        model = cls()
+        model._network, model._encoder = network, encoder
+        model.dtype, model._scaling = network.dtype.name, _checked_scaling(known.get("target_scaling"))
+        return model
+
+    def resumed(self, network: Model) -> TableModel:
+        """Return the TableModel of a network whose training goes on."""
+        return self.of(network)
+
+    def save(self, path) -> None:
+        """Write the model to a safetensors file, atomically; ``pn.load`` reads it.  Errors as of Model.save."""
+        self.network.save(path)
+
+    def summary(self, print_fn=print) -> None:
+        """Print what becomes of each column, and the network; `print_fn` receives the text."""
+        from .summary import summary_text
+
+        encoder = self.encoder
+        width = max(len(name) for name in encoder.names)
+        lines = [f"{code.name:<{width}}  {code.told()}" for code in encoder.codes]
+        lines += [f"{name:<{width}}  left out: {why}" for name, why in encoder.left_out.items()]
+        kind = f"{len(self.classes)} classes" if self.classes else "a number"
+        lines.append(f"{len(encoder.codes)} columns become {sum(encoder.widths)} numbers; target {self.target!r}, {kind}")
+        print_fn("\n".join([*lines, "", summary_text(self.network)]))
+
+    def __repr__(self) -> str:
+        if self._network is None:
+            return "<TableModel that has learned nothing>"
+        kind = f"{len(self.classes)} classes" if self.classes else "a number"
+        n = self.network.count_params()
+        return f"<TableModel {len(self.encoder.codes)} columns -> {self.target} ({kind}), {n} parameters>"
+
+    # ---- prediction -------------------------------------------------------------------------------------------------
+
+    def predict(self, table) -> np.ndarray:
+        """Return the name of the class of each row (texts), or its number in the target's own units, [N].
+
+        Parameters
+        ----------
+        table : as of `fit`
+            Columns are found by name, in any order; further ones do no harm.  An array [N, I] has them in the order of
+            `features`.  Missing values are allowed everywhere, unknown categories as well.
+
+        Raises
+        ------
+        ValueError
+            A column is not there, or holds what it did not in training: texts instead of numbers.
+        """
+        answer = self.outputs(table)
+        return np.array(self.classes)[answer.argmax(axis=1)] if self.classes else answer[:, 0]
+
+    def predict_proba(self, table) -> np.ndarray:
+        """Return the probability of each class [N, C], in the order of `classes`."""
+        if not self.classes:
+            raise ValueError(f"the target {self.target!r} is a number: there are no classes, use predict")
+        return self.outputs(table)
+
+    def outputs(self, table) -> np.ndarray:
+        """Return what the network makes of each row, [N, O]: probabilities, or numbers in the target's own units."""
+        frame = self._frame(table)
+        parts = [
+            self.network.predict(_one_or_all(self.encoder.encode(frame[at : at + ROWS_AT_ONCE], self.network.dtype)))
+            for at in range(0, max(len(frame), 1), ROWS_AT_ONCE)
+        ]
+        answer = np.concatenate(parts)
+        if self._scaling is not None:  # in the middle of a training
+            answer = answer * np.float64(self._scaling["scale"][0]) + np.float64(self._scaling["shift"][0])
+        return answer
+
+    def encode(self, table):
+        """Return what enters the network: an array [N, I], or a list of them where there are embedded columns."""
+        return _one_or_all(self.encoder.encode(self._frame(table), self.network.dtype))
+
+    def evaluate(self, table, target=None) -> dict[str, float]:
+        """Return how good the model is on a table with the target: accuracy, loss (cross-entropy) and right (rows that
+        are); or rmse, mae and r2 in the target's own units."""
+        data = self._labelled(table, target)
+        return scores(self.outputs(data.X), data, self.classes)
+
+    def score(self, table, target=None) -> float:
+        """Return the accuracy, or R2."""
+        found = self.evaluate(table, target)
+        return found["accuracy" if self.classes else "r2"]
+
+    def permutation_importance(
+        self, table, target=None, n_repeats: int = 5, random_state: int = 0, max_rows: int = 5000
+    ) -> list[tuple[str, float, float]]:
+        """Return how much worse the model gets when the values of a column change places (Breiman 2001).
+
+        Parameters
+        ----------
+        table, target : as of `evaluate`
+        n_repeats : int
+            Orders tried of each column.  Default 5.
+        random_state : int
+            Of these orders.
+        max_rows : int
+            Rows at most, evenly spaced.  Default 5000.
+
+        Returns
+        -------
+        list of (name, mean, deviation)
+            Increase of the loss: cross-entropy, or the squared error as a share of the target's variance (what R2
+            loses).  The largest first.
+        """
+        from .table_importance import permutation_importance
+
+        return permutation_importance(self, self._labelled(table, target), n_repeats, random_state, max_rows)
+
+    # ---- tables -----------------------------------------------------------------------------------------------------
+
+    def _frame(self, table) -> Frame:
+        """Return the columns to predict from."""
+        if isinstance(table, (str, os.PathLike)):
+            return read_frame(table, self.encoder.kinds, self.encoder.names)
+        return Frame.of(table, self.features)
+
+    def _labelled(self, table, target=None, kinds=None, new: bool = False) -> Table:
+        """Return columns and target; new: as to learn from, not as they were learned from."""
+        known = dict(kinds or {}) if new else self.encoder.kinds
+        if isinstance(table, Table):
+            return table
+        name = target if isinstance(target, str) else None
+        if isinstance(table, (str, os.PathLike)):
+            frame = read_frame(table, known, needed=name if new or name else self.target)
+        elif new or _is_frame_like(table):
+            frame = Frame.of(table)
+        else:
+            frame = Frame.of(table, self.features)
+        if target is not None and name is None:
+            y = Frame.of({"target": target}).column("target")
+            if len(y) != len(frame):
+                raise ValueError(f"target has {len(y)} values, expected {len(frame)}, one for each row")
+            made = Table.of_frame(Frame([*frame.columns.values(), _renamed(y, frame)]), _free_name(frame))
+            return made if new else Table(made.X.select(self.encoder.names), self.encoder.names, made.y, self.target)
+        if name is None:
+            name = frame.names[-1] if new and frame.names else "" if new else self.target
+        return Table.of_frame(frame, name, None if new else self.encoder.names)
+
+
+def check_task(task: str, data: Table) -> None:
+    """Raise ValueError if the target of a table is not fit for "classes" or "numbers"."""
+    y, name = data.y, data.target_name
+    texts = y.dtype.kind not in "fiub"
+    if task == "numbers" and texts:
+        raise ValueError(f"target {name!r} holds texts such as {str(y[0])!r}, expected numbers")
+    if task == "classes":
+        n = len(data.labels()[1])
+        if n < 2:
+            raise ValueError(f"target {name!r} has the same class in all rows: nothing to learn")
+        if n > MAX_TEXT_CLASSES or (texts and n > max(2, len(y) // 2)):
+            raise ValueError(
+                f"target {name!r} has {n} different values in {len(y)} rows, too many for classes"
+                + (f" ({_odd_one(y)!r} is no number)" if texts else "")
+            )
+
+
+def _odd_one(texts: np.ndarray) -> str:
+    from .table_columns import finite_number
+
+    return next(str(text) for text in texts if finite_number(str(text)) is None)
+
+
+def _seed(random_state: int) -> int:
+    """Return the seed of the split into training and validation, for `datasets.split_rows`."""
+    return random_state + 1
+
+
+def _are_names(classes, width: int) -> bool:
+    texts = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    return texts and len(set(classes)) == len(classes) == width
+
+
+def _checked_scaling(scaling) -> dict | None:
+    """Return the scaling of the target that a checkpoint has."""
+    if scaling is None:
+        return None
+    shape = isinstance(scaling, dict) and scaling.keys() == {"shift", "scale"}
+    if not shape or not all(isinstance(v, list) and len(v) == 1 and isinstance(v[0], float) for v in scaling.values()):
+        raise ValueError("the metadata entry 'target_scaling' is not one shift and one scale")
+    return scaling
+
+
+def _one_or_all(arrays: list[np.ndarray]):
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def _is_frame_like(table) -> bool:
+    """Whether a table names its columns."""
+    return not hasattr(table, "__array__") or hasattr(table, "columns") or getattr(table, "dtype", None) is not None and bool(table.dtype.names)
+
+
+def _free_name(frame: Frame) -> str:
+    return next(name for name in ("target", *(f"target_{k}" for k in range(2, 10**6))) if name not in frame.columns)
+
+
+def _renamed(column, frame: Frame):
+    column.name = _free_name(frame)
+    return column
