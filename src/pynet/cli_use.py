@@ -11,10 +11,11 @@ import pynet as pn
 
 from . import files, progress
 from .cli_train import answers, data_for, describe, fingerprint, network_of, report, show, split_parts
+from .table import Table
 from .table_columns import Frame
 from .table_model import ENTRY, TableModel
 
-__all__ = ["cpu", "data_of", "evaluate", "info", "load", "predict", "rows_held_out", "training_rows"]
+__all__ = ["as_arrays", "cpu", "data_of", "evaluate", "info", "load", "predict", "rows_held_out", "training_rows"]
 
 ROWS_ON_SCREEN = 20
 
@@ -67,6 +68,16 @@ def load(options):
 
 def _is_text(value) -> bool:
     return isinstance(value, str)
+
+
+def as_arrays(model, table):
+    """Return the network of a model of a table, and the table with what goes into it; others as they are."""
+    if not isinstance(model, TableModel):
+        return model, table
+    X = model.encode(table.X)
+    if isinstance(X, list):
+        raise ValueError(f"a network with {len(X)} inputs: this is for tables without learned vectors (--embed)")
+    return model.network, Table(X, table.feature_names, table.y, table.target_name)
 
 
 def rows_held_out(settings, table) -> np.ndarray | None:
