@@ -33,12 +33,12 @@ __all__ = [
     "Concat", "Dense", "Dropout", "EarlyStopping", "Flatten", "GaussianNoise", "GradientClip", "Input", "InstanceNorm",
     "LayerNorm", "Model", "ModelCheckpoint", "PReLU", "PythonLayer", "RMSProp", "Residual", "Rprop", "Sequential",
     "SignGradient", "Trainer", "activations", "analysis", "cpu_info", "datasets", "export", "get_num_threads",
-    "initializers", "load", "logic", "losses", "metrics", "optimizers", "prune", "schedules", "set_num_threads",
-    "tabular",
+    "initializers", "load", "loggers", "logic", "losses", "metrics", "optimizers", "plot", "prune", "report",
+    "schedules", "set_num_threads", "tabular",
 ]  # fmt: skip
 
 # not needed to train: imported when used
-LATER = ("analysis", "datasets", "export", "logic", "prune", "sklearn", "tabular")
+LATER = ("analysis", "datasets", "export", "loggers", "logic", "plot", "prune", "report", "sklearn", "tabular")
 
 
 def load(path):

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import _check, _core, activations
+from . import _check, activations
 from .arrays import as_inputs, check_finite
 from .landscape import LossPath, LossSurface, loss_along_path, loss_surface
 from .layers import Activation, Add, Concat, Dense
-from .opened import Flow, open_up
-from .plan import Job, build
+from .opened import Flow, open_up, values
 from .symmetry import Path, interpolate_units, permute_units, straight_path
 
 __all__ = [
@@ -275,19 +274,12 @@ def dead_units(model, X, *, slope: float = 0.05) -> DeadUnits:
     curved = [call for call in calls if call.activation.name not in ("identity", "softmax", "function")]
     steepest = {call: _largest_slope(call.activation) for call in curved}
     blocking = [call for call in curved if steepest[call] > 0]
-    plan = build(opened, mode="gradients")  # as in prediction, but nothing folded away
-    place = dict(zip(opened.nodes, plan.node_values, strict=True))
-    batch = min(rows, 1024)
-    machine = _core.Machine(plan, opened.arena, rows=batch)
-    job = Job(inputs=inputs, rows=rows, batch=batch, stages=_core.FORWARD)
     counts = [np.zeros(call.node.width, np.int64) for call in blocking]
-    for k in range(-(-rows // batch)):
-        machine.run(job, k, 1)
-        for call, count in zip(blocking, counts, strict=True):
-            act, made = call.activation, call.node
-            v = machine.value(place[made if act.needs == "Y" else made.inputs[0]])
+    needed = [call.node if call.activation.needs == "Y" else call.node.inputs[0] for call in blocking]
+    for batch in values(opened, needed, inputs, rows):
+        for call, count, v in zip(blocking, counts, batch, strict=True):
             with np.errstate(all="ignore"):
-                count += (np.abs(act.slope(v)) <= slope * steepest[call]).sum(axis=0)
+                count += (np.abs(call.activation.slope(v)) <= slope * steepest[call]).sum(axis=0)
     return DeadUnits(
         layers=[call.name for call in blocking],
         activations=[call.activation.name for call in blocking],

@@ -1,19 +1,21 @@
 """Plots of what pynet.analysis returns.  They need matplotlib:  pip install "pynet[plot]".
 
 Each function takes a result and, if you want it inside a figure of your own, the Axes to draw on; it returns the Axes.
-Colours are those of Okabe and Ito (2008), which people with any kind of colour vision tell apart; every series has its
-own mark as well.
+Colours and what all plots share stand in plot/style.py.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from .plot.style import BLUE, GREY, ORANGE, module
+from .plot.style import axes_for as _axes
+from .plot.style import tidy as _tidy
+
 __all__ = [
     "plot_dead_units", "plot_gradient_flow", "plot_loss_path", "plot_loss_surface", "plot_variance_flow"
 ]  # fmt: skip
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#5A5A5A"
 NAMED = 16  # up to so many layers, the axis names them
 
 
@@ -158,23 +160,6 @@ def plot_loss_surface(surface, ax=None):
 # ---- parts ----------------------------------------------------------------------------------------------------------
 
 
-def module(name: str):
-    """Return a module of matplotlib."""
-    from importlib import import_module
-
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ImportError(f'plots need matplotlib ({error}): pip install "pynet[plot]"') from error
-
-
-def _axes(ax, size: tuple[float, float]):
-    """Return `ax`, or the Axes of a new figure of `size` inches."""
-    if ax is not None:
-        return ax
-    return module("matplotlib.pyplot").subplots(figsize=size, layout="constrained")[1]
-
-
 def _colours(name: str):
     """Return a colour map that shows masked elements in a colour of its own."""
     return module("matplotlib").colormaps[name].with_extremes(bad=ORANGE)
@@ -219,11 +204,6 @@ def _finish_depth(ax, flow, title: str):
     ax.legend(frameon=False, fontsize="small")
     _tidy(ax)
     return ax
-
-
-def _tidy(ax) -> None:
-    ax.grid(True, alpha=0.25, linewidth=0.6)
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 def _round_levels(low: float, high: float) -> list[float]:

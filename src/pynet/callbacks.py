@@ -60,11 +60,9 @@ class _Monitor(Callback):
     """Remembers the best value of one entry of the logs."""
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
-        if not isinstance(monitor, str):
-            raise TypeError(f"monitor must be the name of a loss or metric, got {type(monitor).__name__}")
         if mode not in ("auto", "min", "max"):
             raise unknown("mode", mode, ("auto", "min", "max"))
-        self.monitor = monitor
+        self.monitor = check_monitor(monitor)
         self.mode = mode
         self.min_delta = number("min_delta", min_delta, 0.0)
         higher = not monitor.endswith("loss") and any(word in monitor for word in ("acc", "top_", "r2", "auc"))
@@ -80,21 +78,11 @@ class _Monitor(Callback):
         if not self._continued:
             self._forget()
         self._continued = False
-        known = _log_names(trainer)
-        if known is not None and self.monitor not in known:
-            raise self._missing(known)
-
-    def _missing(self, known) -> ValueError:
-        hint = "; give fit validation_data or validation_split" if self.monitor.startswith("val_") else ""
-        return ValueError(
-            f"{type(self).__name__} watches {self.monitor!r}, which this fit does not compute"
-            f"{suggest(self.monitor, known)} (it computes: {', '.join(known)}){hint}"
-        )
+        check_monitored(self, trainer)
 
     def _improved(self, epoch: int, logs: dict) -> bool:
         """Compare with the best so far and remember; NaN is never better."""
-        if self.monitor not in logs:
-            raise self._missing(list(logs))
+        check_monitored(self, None, logs)
         value = float(logs[self.monitor])
         better = value == value and (self.best is None or self._sign * (value - self.best) > self.min_delta)
         if better:
@@ -274,6 +262,25 @@ class ModelCheckpoint(_Monitor):
                 self._save(trainer, epoch, {})
         elif not self.save_best_only or self._improved(epoch, logs):
             self._save(trainer, epoch, logs)
+
+
+def check_monitor(monitor) -> str:
+    """Return the name of what a callback watches."""
+    if not isinstance(monitor, str):
+        raise TypeError(f"monitor must be the name of a loss or metric, got {type(monitor).__name__}")
+    return monitor
+
+
+def check_monitored(callback, trainer, logs=None) -> None:
+    """Raise ValueError if `callback.monitor` is not in the logs, or, without these, not in what a fit will compute."""
+    known = _log_names(trainer) if logs is None else list(logs)
+    if known is None or callback.monitor in known:
+        return
+    hint = "; give fit validation_data or validation_split" if callback.monitor.startswith("val_") else ""
+    raise ValueError(
+        f"{type(callback).__name__} watches {callback.monitor!r}, which this fit does not compute"
+        f"{suggest(callback.monitor, known)} (it computes: {', '.join(known)}){hint}"
+    )
 
 
 def _log_names(trainer) -> list[str] | None:

@@ -113,8 +113,8 @@ def _medians(calls) -> list[float]:
 
 def _plot(options, dense, table, rest, scored) -> None:
     """Draw the score over the share that is pruned, of the method and of magnitude."""
-    from .analysis_plots import module
     from .opened import clone
+    from .plot.style import module
 
     plt = module("matplotlib.pyplot")
     plt.switch_backend("agg")

@@ -34,3 +34,8 @@ class History:
     def __repr__(self) -> str:
         last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self.history.items() if values)
         return f"History({len(self.epoch)} epochs{': ' + last if last else ''})"
+
+    def _repr_html_(self) -> str:
+        from .rich import history_html
+
+        return history_html(self)

@@ -319,6 +319,11 @@ class Model(Trained):
         name = f" {self.name!r}" if self.name else ""
         return f"<{type(self).__name__}{name} {' -> '.join(widths)}, {self.count_params()} parameters>"
 
+    def _repr_html_(self) -> str:
+        from .rich import model_html
+
+        return model_html(self)
+
     def __reduce__(self):
         from .compact_dense import compact_names
         from .restore import restore

@@ -9,13 +9,13 @@ import copy
 
 import numpy as np
 
-from . import activations
+from . import _core, activations
 from .layers import Activation, Dense
 from .model import Model
-from .plan import NONE
+from .plan import NONE, Job, build
 from .trainer import Trainer
 
-__all__ = ["Call", "Flow", "check_model", "clone", "open_up", "wired_again"]
+__all__ = ["Call", "Flow", "check_model", "clone", "open_up", "values", "wired_again"]
 
 
 def check_model(name: str, model) -> None:
@@ -94,6 +94,19 @@ def wired_again(model, split: dict, twins=(), dtype=None, instead=()) -> tuple[M
     result = Model(inputs, outputs, dtype=dtype or model.dtype, name=model.name)
     result.metadata = copy.deepcopy(model.metadata)
     return result, made
+
+
+def values(opened, nodes: list, inputs: list, rows: int):
+    """Yield, batch by batch, what `nodes` of a model laid open are in prediction: arrays [B, width], good until the
+    next batch."""
+    plan = build(opened, mode="gradients")  # as in prediction, but nothing folded away
+    place = dict(zip(opened.nodes, plan.node_values, strict=True))
+    batch = min(rows, 1024)
+    machine = _core.Machine(plan, opened.arena, rows=batch)
+    job = Job(inputs=inputs, rows=rows, batch=batch, stages=_core.FORWARD)
+    for k in range(-(-rows // batch)):
+        machine.run(job, k, 1)
+        yield [machine.value(place[node]) for node in nodes]
 
 
 class Flow:

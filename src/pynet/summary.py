@@ -6,11 +6,12 @@ import math
 
 from .compact_dense import CompactDense
 
-__all__ = ["summary_text"]
+__all__ = ["summary_rows", "summary_text"]
 
 
-def summary_text(model) -> str:
-    """Return one line a layer (name, kind, width, parameters, what it reads) and the totals."""
+def summary_rows(model) -> tuple[str, list[tuple], str]:
+    """Return the title, a row of texts for each layer (name, kind, width, parameters, what it reads) behind a row of
+    headings, and the totals."""
     numbers, pruned = dict.fromkeys(model.layers, 0), dict.fromkeys(model.layers, 0)
     masks = model.weights.masks()
     frozen = 0
@@ -36,6 +37,18 @@ def summary_text(model) -> str:
             count += "" if layer.rate_factor == 1 else f" rate x {layer.rate_factor:g}"
         reads = "; ".join(", ".join(model.names[v.layer] for v in node.inputs) for node in calls)
         rows.append((model.names[layer], kind, "x".join(map(str, calls[0].shape)), count, reads))
+    total = model.count_params()
+    title = f"{type(model).__name__}{f' {model.name!r}' if model.name else ''}, {model.dtype.name}"
+    size = total * model.dtype.itemsize + model.nbytes - model.arena.nbytes  # with places and masks
+    gone = sum(pruned.values())
+    less = f", {gone} of them pruned" if gone else ""
+    totals = f"{total} parameters ({_bytes(size)}): {total - frozen} trainable{less}, {frozen} not"
+    return title, rows, totals
+
+
+def summary_text(model) -> str:
+    """Return `summary_rows` as aligned lines."""
+    title, rows, totals = summary_rows(model)
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     aligned = [(str.ljust, str.ljust, str.rjust, str.rjust, str.ljust)] * len(rows)
     lines = [
@@ -43,12 +56,6 @@ def summary_text(model) -> str:
         for how, row in zip(aligned, rows, strict=True)
     ]
     rule = "-" * max(len(line) for line in lines)
-    total = model.count_params()
-    title = f"{type(model).__name__}{f' {model.name!r}' if model.name else ''}, {model.dtype.name}"
-    size = total * model.dtype.itemsize + model.nbytes - model.arena.nbytes  # with places and masks
-    gone = sum(pruned.values())
-    less = f", {gone} of them pruned" if gone else ""
-    totals = f"{total} parameters ({_bytes(size)}): {total - frozen} trainable{less}, {frozen} not"
     return "\n".join([title, rule, lines[0], rule, *lines[1:], rule, totals])
 
 
