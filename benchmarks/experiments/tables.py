@@ -143,18 +143,24 @@ def main(argv=None) -> dict:
             for variant, options in VARIANTS.items() if chosen.variants else [("defaults", {})]:
                 options = options | ({"epochs": 2} if chosen.quick else {})
                 made = common.over_seeds(
-                    chosen, f"{name}, {variant}", lambda seed, o=options, n=name: run(n, files[n], seed, o, chosen.validation)
+                    chosen,
+                    f"{name}, {variant}",
+                    lambda seed, o=options, n=name: run(n, files[n], seed, o, chosen.validation),
                 )
                 results.setdefault(name, {})[variant] = {
                     metric: common.spread(one["score"] for one in made),
                     "seconds": common.spread(one["seconds"] for one in made),
                 }
                 score = common.mean_sd([one["score"] for one in made], 4)
-                rows.append([name, variant, metric, score, f"{published}", f"{np.mean([one['seconds'] for one in made]):.1f} s"])
+                rows.append(
+                    [name, variant, metric, score, f"{published}", f"{np.mean([one['seconds'] for one in made]):.1f} s"]
+                )
                 print(" | ".join(rows[-1]), flush=True)
     print("\n" + common.table(["table", "settings", "score", "pynet", "published", "a training"], rows))
     name = "tables-validation" if chosen.validation else "tables"
-    common.save(chosen, name, {"published": PUBLISHED, "variants": VARIANTS}, {"results": results}, lambda: draw(results))
+    common.save(
+        chosen, name, {"published": PUBLISHED, "variants": VARIANTS}, {"results": results}, lambda: draw(results)
+    )
     return results
 
 

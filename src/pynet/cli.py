@@ -87,7 +87,8 @@ PREDICT = """\
 Apply a saved model to every row of a table; the answers are CSV.
 
 Columns are found by the names that the model was trained with, in any order; further columns, such as the target,
-do no harm. Raw values are expected: the scaling is inside the model. In tables values may be missing, and texts unknown.
+do no harm. Raw values are expected: the scaling is inside the model. In tables values may be missing, and texts may be
+unknown.
 """
 
 CPU = """\
@@ -217,7 +218,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--scaling",
         choices=("piecewise", "standard", "quantile"),
-        help="of numbers (default: piecewise, standardised and linear between quantiles; standard without hidden layers)",
+        help="of numbers (default: piecewise: standardised and linear between quantiles; of linear models standard)",
     )
     group.add_argument(
         "--embed", type=int, metavar="N", help="learn vectors for texts of more than N levels (default: 0, none)"
@@ -242,7 +243,10 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
     group = parser.add_argument_group("the training")
     group.add_argument(
-        "--epochs", type=int, metavar="N", help="passes at most (default: 20 to 200 for tables, by rows; 200 for arrays)"
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="passes at most (default: 20 to 200 for tables, by rows; 200 for arrays)",
     )
     group.add_argument(
         "--patience",
@@ -252,7 +256,10 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "0: never)",
     )
     group.add_argument(
-        "--batch-size", type=int, metavar="N", help="rows a step (default: 32 to 256 for tables, by rows; 32 for arrays)"
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="rows a step (default: 32 to 256 for tables, by rows; 32 for arrays)",
     )
     group.add_argument("--optimizer", metavar="NAME", help="default: adamw for tables, adam for arrays")
     group.add_argument(
@@ -263,7 +270,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the run")
     group.add_argument("--output", "-o", metavar="FILE", help="the model (default: DATA's name .safetensors)")
     group.add_argument(
-        "--report", metavar="FILE", help="a page about the result (default: of tables, the model's name .html; none: no)"
+        "--report",
+        metavar="FILE",
+        help="a page about the result (default: of tables, the model's name .html; none: no)",
     )
     group.add_argument("--resume", action="store_true", help="continue an interrupted run of the same command")
     group.add_argument(

@@ -6,7 +6,7 @@ import os
 
 import pynet as pn
 
-from .cli_train import describe, network_of, report, show
+from .cli_show import describe, network_of, report, show
 from .cli_use import as_arrays, data_of, load, training_rows
 from .progress import quantity
 from .quantized_model import QuantizedModel

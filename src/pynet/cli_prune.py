@@ -10,7 +10,7 @@ import numpy as np
 
 import pynet as pn
 
-from .cli_train import describe, network_of, report, show
+from .cli_show import describe, network_of, report, show
 from .cli_use import as_arrays, data_of, load, training_rows
 from .progress import quantity
 from .prune_hessian import default_loss

@@ -12,12 +12,14 @@ import pynet as pn
 
 from . import datasets, progress, tabular
 from ._check import unknown
-from .table import Table, fold_target_scaling, scaled_target, scores, target_scaling
+from .cli_show import describe, describe_training, kept, report, show, show_columns, show_data, what_next, write_page
+from .table import Table, fold_target_scaling, scaled_target, target_scaling
 from .table_columns import Frame
 from .table_files import PARQUET_ENDINGS, TEXT_ENDINGS, read_frame
-from .table_model import ENTRY, LOSSES, TableModel, check_task
+from .table_model import TableModel
+from .table_network import HEADS, LOSSES, check_task, head_layer, hidden_layers
 
-__all__ = ["LOSSES", "answers", "data_for", "fingerprint", "network_of", "report", "show", "train"]
+__all__ = ["LOSSES", "data_for", "fingerprint", "split_parts", "train"]
 
 # What is taken where an option is not given: for arrays; for tables TableModel knows better.
 ARRAYS = {
@@ -44,16 +46,16 @@ def train(options) -> None:
     _try_to_write(output)
     page = _page(options, table, output)
     classes = table.labels()[1] if settings["task"] == "classes" else None
-    _show_data(options, table, classes, parts)
+    show_data(options, table, classes, parts)
 
     if options.resume:
         trainer = _resume(options, checkpoint, settings)
         maker = maker.resumed(trainer.model)
     else:
-        trainer = maker.begin(table, parts["train"], kinds, settings)
-    _show_columns(maker)
+        trainer = maker.begin(table, parts["train"], settings)
+    show_columns(maker)
     show("model", describe(maker))
-    show("training", _describe_training(options, settings, trainer))
+    show("training", describe_training(options, settings, trainer))
     if not options.quiet:
         print(flush=True)
 
@@ -75,14 +77,14 @@ def train(options) -> None:
         os.unlink(checkpoint)
     if not options.quiet:
         print()
-    show("trained", f"{len(trainer.history.history['loss'])} epochs in {progress.seconds_text(seconds)}{_kept(best)}")
+    show("trained", f"{len(trainer.history.history['loss'])} epochs in {progress.seconds_text(seconds)}{kept(best)}")
     if len(parts["test"]):
         report("test", maker, table.X[parts["test"]], table, parts["test"])
     show("saved", f"{output} ({progress.quantity(os.path.getsize(output))}B)")
     if page is not None:
         held = next(name for name in ("test", "validation", "train") if len(parts[name]))
-        _write_page(page, maker, trainer, table.rows(parts[held]), held, settings)
-    _what_next(output, options.data, table, classes)
+        write_page(page, maker, trainer, table.rows(parts[held]), held, settings)
+    what_next(output, options.data, table, classes)
 
 
 # ---- before ------------------------------------------------------------------------------------
@@ -108,9 +110,7 @@ def data_for(
         if kinds:
             raise ValueError(f"{data}: its columns are numbers, --category is for CSV and Parquet files")
         return tabular.read_table(data, target, features, need_target)
-    frame = read_frame(data, kinds, needed=target if need_target else None)
-    for name in kinds:
-        frame.column(name)
+    frame = read_frame(data, kinds, needed=target if need_target else None).as_kinds(kinds)
     if target is None and need_target:
         target = frame.names[-1]
     there = target in frame.columns or need_target
@@ -198,6 +198,16 @@ def _try_to_write(output: str) -> None:
         raise PermissionError(13, "the directory of --output cannot be written", folder)
 
 
+def _page(options, table, output: str) -> str | None:
+    """Return where the report goes: where --report says, for tables beside the model."""
+    if options.report == "none" or (options.report is None and not isinstance(table.X, Frame)):
+        return None
+    if options.report is not None:
+        _try_to_write(options.report)
+        return options.report
+    return os.path.splitext(output)[0] + ".html"
+
+
 # ---- the model and its training ----------------------------------------------------------------
 
 
@@ -214,19 +224,17 @@ class _Arrays:
     def metadata(self) -> dict:
         return self.network.metadata
 
-    def begin(self, table, rows, kinds, settings: dict):
+    def begin(self, table, rows, settings: dict):
         options = self.options
         shift, scale = tabular.standardisation(table.X[rows])
-        layers = [pn.Input(table.X.shape[1], shift=shift, scale=scale)]
-        for width in options.hidden:
-            layers.append(pn.Dense(width, activation=options.activation, l2=options.l2))
-            layers += [pn.Dropout(options.dropout)] if options.dropout else []
         classes = table.labels()[1] if options.task == "classes" else None
-        if classes:
-            head = pn.Dense(len(classes), activation="softmax", l2=options.l2, name="classes")
-        else:
-            head = pn.Dense(1 if table.y.ndim == 1 else table.y.shape[1], l2=options.l2, name="numbers")
-        model = pn.Sequential([*layers, head], dtype=options.dtype, random_state=options.seed)
+        width = len(classes) if classes else table.y[:1].size
+        layers = [
+            pn.Input(table.X.shape[1], shift=shift, scale=scale),
+            *hidden_layers(options.hidden, options.activation, options.dropout, options.l2),
+            head_layer(options.task, width, options.l2),
+        ]
+        model = pn.Sequential(layers, dtype=options.dtype, random_state=options.seed)
         names = table.feature_names if sum(map(len, table.feature_names)) < 100_000 else None
         model.metadata = {"target": table.target_name, "features": names, "classes": classes, "training": settings}
         if not classes:
@@ -256,7 +264,7 @@ class _Arrays:
     def finish(self) -> None:
         scaling = self.metadata.pop("target_scaling", None)
         if scaling is not None:
-            fold_target_scaling(self.network, "numbers", scaling)
+            fold_target_scaling(self.network, HEADS["numbers"], scaling)
 
     def outputs(self, X):
         return self.network.predict(X)
@@ -297,153 +305,3 @@ def _fit(trainer, X, y, validation, options, callbacks) -> None:
 
 def _escaped(path: str) -> str:
     return path.replace("{", "{{").replace("}", "}}")
-
-
-# ---- the page --------------------------------------------------------------------------------------------------------
-
-
-def _page(options, table, output: str) -> str | None:
-    """Return where the report goes: where --report says, for tables beside the model."""
-    if options.report == "none" or (options.report is None and not isinstance(table.X, Frame)):
-        return None
-    if options.report is not None:
-        _try_to_write(options.report)
-        return options.report
-    return os.path.splitext(output)[0] + ".html"
-
-
-def _write_page(path: str, maker, trainer, held, part: str, settings: dict) -> None:
-    """Write the report of a training, or say how to get one."""
-    try:
-        from .report import write_html
-
-        classes = maker.metadata["classes"]
-        importance = maker.permutation_importance(held) if isinstance(held.X, Frame) else None
-        y = held.labels(classes)[0] if classes else held.y
-        answer = maker.outputs(held.X)
-        write_html(
-            path,
-            title=f"{held.target_name}: {os.path.basename(settings['data'])}",
-            model=maker.network,
-            history=trainer.history,
-            task=settings["task"],
-            y_true=y,
-            prediction=answer if classes or held.y.ndim == 2 else answer[:, 0],
-            classes=classes,
-            importance=importance,
-            settings={"rows looked at": f"{len(y)} ({part})", **settings},
-        )
-    except ImportError as error:
-        show("report", f"none: {error}")
-        return
-    show("report", path)
-
-
-# ---- what is shown -----------------------------------------------------------------------------
-
-
-def show(title: str, text: str) -> None:
-    """Print one aligned line."""
-    print(f"{title:<10}{text}", flush=True)
-
-
-def _show_data(options, table, classes, parts) -> None:
-    rows, features = table.X.shape
-    guessed = getattr(options, "task_was_guessed", False)
-    if classes:
-        shown = " ".join(classes[:12]) + (" ..." if len(classes) > 12 else "")
-        kind = f"{len(classes)} classes ({shown})"
-    else:
-        kind = f"numbers from {table.y.min():.4g} to {table.y.max():.4g}"
-    if guessed and table.y.dtype.kind in "fiu" and np.all(table.y == np.round(table.y)):
-        kind += ", taken as quantities (or --task classes)" if not classes else ""
-    show("data", f"{options.data}: {rows} rows, {features} feature{'s' * (features != 1)}")
-    show("target", f"{table.target_name}: {kind}")
-    show(
-        "split",
-        ", ".join(f"{len(part)} {name}" for name, part in parts.items() if len(part)) + f" (seed {options.seed})",
-    )
-
-
-def _show_columns(maker) -> None:
-    """Print what kinds of columns a table has, and which of them tell nothing."""
-    if not isinstance(maker, TableModel):
-        return
-    codes = maker.encoder.codes
-    for kind, what in (("number", "numbers"), ("category", "texts"), ("date", "dates")):
-        names = [f"{code.name}{f' ({len(code.levels)})' if kind == 'category' else ''}" for code in codes if code.kind == kind]
-        if names:
-            show(what, ", ".join(names[:16]) + (f" and {len(names) - 16} more" if len(names) > 16 else ""))
-    for name, why in maker.encoder.left_out.items():
-        show("left out", f"{name}: {why}")
-
-
-def network_of(model):
-    """Return the network of a model of a table, or of what `train` makes; any other model as it is."""
-    return getattr(model, "network", model)
-
-
-def answers(model, X) -> np.ndarray:
-    """Return what a model of any kind makes of the features of a table."""
-    return (getattr(model, "outputs", None) if hasattr(model, "network") else model.predict)(X)
-
-
-def describe(model) -> str:
-    """Return "64 - 256 relu - 10 softmax, 19210 weights, float32" for a chain of layers."""
-    chain = []
-    network = network_of(model)
-    for layer in network.layers:
-        if isinstance(layer, pn.Dense) and not network.names[layer].startswith("vectors_"):
-            name = getattr(layer.activation, "name", None) or "identity"
-            chain.append(f"{layer.units}" if name == "identity" else f"{layer.units} {name}")
-    width = str(sum(value.width for value in network.inputs))
-    if isinstance(model, TableModel):
-        width = f"{len(model.encoder.codes)} columns - {width} numbers"
-    return f"{' - '.join([width, *chain])}, {network.count_params()} parameters, {np.dtype(network.dtype).name}"
-
-
-def _describe_training(options, settings, trainer) -> str:
-    rate = trainer.optimizer.learning_rate
-    rate = f"{rate.initial:g} falling to 0" if isinstance(rate, pn.schedules.Cosine) else f"{rate:g}"
-    stop = f", stops after {options.patience} without improvement" if options.patience and options.validation else ""
-    begun = f", continued after epoch {trainer.epoch}" if options.resume else ""
-    return (
-        f"{options.optimizer}, learning rate {rate}, {settings['loss']}, batch {options.batch_size}, "
-        f"at most {options.epochs} epochs{stop}{begun}"
-    )
-
-
-def _kept(best) -> str:
-    return "" if best.best_epoch is None else f", epoch {best.best_epoch + 1} was the best and is kept"
-
-
-def report(title: str, model, X, table, rows: np.ndarray) -> None:
-    """Print how well `model` does on these rows of `table`."""
-    classes = network_of(model).metadata.get("classes")
-    found = scores(answers(model, X), table.rows(rows), classes)
-    if classes:
-        show(title, f"accuracy {found['accuracy']:.2%} ({found['right']} of {len(rows)} right)")
-        return
-    r2 = f", R2 {found['r2']:.4f}" if found["r2"] == found["r2"] else ""
-    show(title, f"RMSE {found['rmse']:.4g}, MAE {found['mae']:.4g}{r2} ({len(rows)} rows)")
-
-
-def _what_next(output: str, data: str, table, classes) -> None:
-    import shlex
-
-    model, data = shlex.quote(output), shlex.quote(data)
-    width = len(classes) if classes else table.y[:1].size
-    call = f"model.predict(X)    # X [rows, {table.X.shape[1]}] as in the table -> [rows, {width}] "
-    call += "probabilities" if classes else "numbers"
-    if isinstance(table.X, Frame):
-        call = f"model.predict({data!r})    # or a DataFrame -> [rows] {'names of classes' if classes else 'numbers'}"
-    print(
-        f"\nwhat next\n"
-        f"  pynet evaluate {model} {data}\n"
-        f"  pynet predict {model} {data}\n"
-        f"  pynet info {model}\n"
-        f"or in Python\n"
-        f"  import pynet as pn\n"
-        f"  model = pn.load({output!r})\n"
-        f"  {call}"
-    )

@@ -10,7 +10,8 @@ import numpy as np
 import pynet as pn
 
 from . import files, progress
-from .cli_train import answers, data_for, describe, fingerprint, network_of, report, show, split_parts
+from .cli_show import answers, describe, network_of, report, show
+from .cli_train import data_for, fingerprint, split_parts
 from .table import Table
 from .table_columns import Frame
 from .table_model import ENTRY, TableModel

@@ -70,7 +70,10 @@ def graph_from_config(config: dict) -> dict:
     _refuse_duplicates(made)
     values = _values(made, config["calls"])
     inputs, outputs = (
-        [values[_number(f"{key}[{i}]", k, len(values))] for i, k in enumerate(expect_list(key, config[key], 1, MAX_CALLS))]
+        [
+            values[_number(f"{key}[{i}]", k, len(values))]
+            for i, k in enumerate(expect_list(key, config[key], 1, MAX_CALLS))
+        ]
         for key in ("inputs", "outputs")
     )
     _refuse_unused(values, outputs)

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import scores
 from ._check import suggest
 from .table_columns import Column, Frame, number_text
 
-__all__ = ["Table", "class_name", "fold_target_scaling", "scaled_target", "scores", "standardisation", "target_scaling", "target_values"]
+__all__ = [
+    "Table",
+    "class_name",
+    "fold_target_scaling",
+    "judged",
+    "scaled_target",
+    "standardisation",
+    "target_scaling",
+    "target_values",
+]
 
 MAX_CLASSES = 20  # whole numbers with more different values than this are a quantity, not classes
 
@@ -63,7 +73,6 @@ class Table:
                     f"not know (its classes: {', '.join(classes[:20])}{' ...' if len(classes) > 20 else ''})"
                 )
         return np.array([place[name] for name in names], np.int64)[labels.reshape(-1)], list(classes)
-
 
     def rows(self, rows) -> Table:
         """Return some of the rows."""
@@ -142,7 +151,7 @@ def fold_target_scaling(model, layer: str, scaling: dict[str, list[float]]) -> N
     model.load_state_dict(weights)
 
 
-def scores(answer: np.ndarray, table: Table, classes: list[str] | None) -> dict[str, float]:
+def judged(answer: np.ndarray, table: Table, classes: list[str] | None) -> dict[str, float]:
     """Return how good answers are: of classes [N, C] probabilities, else [N, O] numbers in the target's units.
 
     Returns
@@ -152,14 +161,9 @@ def scores(answer: np.ndarray, table: Table, classes: list[str] | None) -> dict[
         is constant.
     """
     if classes:
-        labels = table.labels(classes)[0]
-        right = int((answer.argmax(axis=1) == labels).sum())
-        likely = answer[np.arange(len(labels)), labels].astype(np.float64)
-        loss = -np.log(np.maximum(likely, np.finfo(np.float32).tiny)).mean()
-        return {"accuracy": right / len(labels), "loss": float(loss), "right": right}
-    assert table.y is not None
-    y = table.y.reshape(len(table.y), -1).astype(np.float64)
-    error = answer.astype(np.float64) - y
-    spread = ((y - y.mean(axis=0)) ** 2).sum()
-    r2 = float(1.0 - (error**2).sum() / spread) if spread > 0.0 else float("nan")
-    return {"rmse": float(np.sqrt((error**2).mean())), "mae": float(np.abs(error).mean()), "r2": r2}
+        y, p = scores.check_classes(table.labels(classes)[0], answer)
+        right = int((p.argmax(axis=1) == y).sum())
+        return {"accuracy": right / len(y), "loss": scores.cross_entropy(y, p), "right": right}
+    y, p = scores.check_numbers(table.y, answer)
+    mse, mae, r2 = (scores.metric(name, y, p) for name in ("mse", "mae", "r2"))
+    return {"rmse": float(np.sqrt(mse)), "mae": mae, "r2": r2}

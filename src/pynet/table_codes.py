@@ -45,7 +45,8 @@ def learn(column: Column, scaling: str, missing: str, embed: int, knots: int | N
     if scaling != "standard":
         count = max(2, min(48 if scaling == "piecewise" else 256, len(values) // ROWS_OF_A_KNOT))
         shares = np.linspace(0.0, 1.0, 1 + (count if knots is None else knots))
-        x, place = np.unique(np.quantile(values, shares), return_inverse=True)
+        quantiles = np.quantile(values, shares, method="inverted_cdf")  # values that occur
+        x, place = np.unique(quantiles, return_inverse=True)
         distinct = np.concatenate([[True], _is_apart(x)])
         x, place = x[distinct], (np.cumsum(distinct) - 1)[place.reshape(-1)]
         if scaling == "quantile":
@@ -292,7 +293,7 @@ def _name(where: str, entry: dict) -> str:
 
 
 def _common(where: str, entry: dict) -> tuple[str, float, bool]:
-    return _name(where, entry), *_numbers(where, entry, "fill"), _flag(where, entry, "indicator")
+    return _name(where, entry), _numbers(where, entry, "fill")[0], _flag(where, entry, "indicator")
 
 
 def _flag(where: str, entry: dict, key: str) -> bool:

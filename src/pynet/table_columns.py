@@ -6,10 +6,11 @@ None of these libraries is imported here: what a table is shows in its methods.
 from __future__ import annotations
 
 import re
+from datetime import UTC
 
 import numpy as np
 
-from ._check import suggest
+from ._check import suggest, unknown
 
 __all__ = ["KINDS", "MISSING", "Column", "Frame", "days_of", "finite_number", "number_of", "number_text"]
 
@@ -66,7 +67,7 @@ class Column:
             return self
         if kind == "category" and self.kind == "number":
             known, codes = np.unique(self.values, return_inverse=True)
-            names = [BOOLEAN_NAMES[int(v)] if self.boolean else number_text(v) for v in known.tolist()]
+            names = [BOOLEAN_NAMES[int(v)] if self.boolean and v == v else number_text(v) for v in known.tolist()]
             return _of_texts(self.name, codes.reshape(-1).astype(np.int32), names)
         if self.kind == "category" and kind in PARSERS:
             parse, expected = PARSERS[kind]
@@ -138,13 +139,34 @@ class Frame:
         """Return these columns, in this order."""
         return Frame([self.column(name) for name in names], self.source)
 
+    def as_kinds(self, kinds: dict[str, str]) -> Frame:
+        """Return the frame with these columns of these kinds; ValueError where one is not there, or not such."""
+        columns = dict(self.columns)
+        for name, kind in kinds.items():
+            column = self.column(name)
+            if kind not in KINDS:
+                raise unknown(f"kind of column {name!r}:", kind, KINDS)
+            columns[name] = column.as_kind(kind, self.where)
+        return Frame(list(columns.values()), self.source)
+
+    def guessed(self, known=()) -> Frame:
+        """Return the frame to learn from: columns of texts, but those `known`, are dates if all texts are such."""
+
+        def guess(column: Column) -> Column:
+            texts = column.levels if column.name not in known else ()
+            return column.as_kind("date") if texts and all(days_of(t) is not None for t in texts) else column
+
+        return Frame([guess(column) for column in self.columns.values()], self.source)
+
     def fingerprint(self, crc: int = 0) -> int:
         """Return a checksum of names and values."""
         import binascii
 
         for column in self.columns.values():
             texts = "\0".join([column.name, *column.levels])
-            crc = binascii.crc32(np.ascontiguousarray(column.values).view(np.uint8).data, binascii.crc32(texts.encode(), crc))
+            crc = binascii.crc32(
+                np.ascontiguousarray(column.values).view(np.uint8).data, binascii.crc32(texts.encode(), crc)
+            )
         return crc
 
     @classmethod
@@ -205,7 +227,7 @@ def number_of(text: str) -> float | None:
 
 def days_of(text: str) -> float | None:
     """Return the days since 1970-01-01 (UTC) of a date as ISO 8601 has it, 2024-02-29 or 2024-02-29T12:30; or None."""
-    from datetime import datetime, timezone
+    from datetime import datetime
 
     if not DATE.fullmatch(text):
         return None
@@ -214,7 +236,7 @@ def days_of(text: str) -> float | None:
     except ValueError:
         return None
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
+        moment = moment.replace(tzinfo=UTC)
     return moment.timestamp() / DAY
 
 
@@ -240,14 +262,11 @@ def _of_numbers(name: str, values: np.ndarray, boolean: bool = False) -> Column:
 
 
 def _of_texts(name: str, codes: np.ndarray, levels: list[str]) -> Column:
-    """Return a category, or dates if all texts are dates; blanks around texts do not count, MISSING are missing."""
+    """Return a category; blanks around texts do not count, MISSING are missing."""
     place: dict[str, int] = {}
     moved = [-1 if t in MISSING else place.setdefault(t, len(place)) for t in (text.strip() for text in levels)]
     codes = np.array([*moved, -1], np.int32)[codes]
-    column = Column(name, "category", codes, list(place))
-    if place and all(map(DATE.fullmatch, place)) and all(days_of(text) is not None for text in place):
-        return column.as_kind("date")
-    return column
+    return Column(name, "category", codes, list(place))
 
 
 def _of_days(name: str, moments: np.ndarray) -> Column:
@@ -290,7 +309,9 @@ def _of_objects(name: str, values: list) -> Column:
 
 def _is_absent(value) -> bool:
     """Is it None, NaN, or what pandas has for these?"""
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+    return (
+        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+    )
 
 
 def _of_array(name: str, column) -> Column:

@@ -1,13 +1,12 @@
-"""From the raw columns of a table to the numbers that enter a network: learned from the rows trained on, kept as JSON."""
+"""From the raw columns of a table to what enters a network: learned from the rows trained on, kept as JSON."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from . import _check
 from .config import expect_keys, expect_list
 from .table_codes import CODES, CategoryCode, Code, learn
-from .table_columns import KINDS, Frame
+from .table_columns import Frame
 
 __all__ = ["Encoder"]
 
@@ -45,16 +44,11 @@ class Encoder:
         self.widths = [self.width] * bool(self.plain) + [code.width for code in self.embedded]
 
     @classmethod
-    def learn(cls, frame: Frame, scaling: str, missing: str, embed: int, knots: int | None, kinds=None) -> Encoder:
+    def learn(cls, frame: Frame, scaling: str, missing: str, embed: int, knots: int | None) -> Encoder:
         """Return an encoder for the columns of the rows trained on; the arguments as of TableModel."""
-        kinds = kinds or {}
-        for name, kind in kinds.items():
-            frame.column(name)
-            if kind not in KINDS:
-                raise _check.unknown(f"kind of column {name!r}:", kind, KINDS)
-        codes, left_out = [], {}
+        codes: list[Code] = []
+        left_out: dict[str, str] = {}
         for column in frame.columns.values():
-            column = column.as_kind(kinds.get(column.name, column.kind), frame.where)
             code = learn(column, scaling, missing, embed, knots)
             if isinstance(code, str):
                 left_out[column.name] = code
@@ -100,7 +94,9 @@ class Encoder:
             row, place = (int(k) for k in np.argwhere(~np.isfinite(plain[0]))[0])
             ends = np.cumsum([code.width for code in self.plain])
             name = self.plain[int(np.searchsorted(ends, place, "right"))].name
-            raise ValueError(f"{frame.where}row {row}, column {name!r}: the number is too large for {np.dtype(dtype).name}")
+            raise ValueError(
+                f"{frame.where}row {row}, column {name!r}: the number is too large for {np.dtype(dtype).name}"
+            )
         return plain + embedded
 
     # ---- in a file --------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 from array import array
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def read_frame(path, kinds: dict[str, str] | None = None, names=None, needed: st
     path = os.fspath(path)
     ending = os.path.splitext(path)[1].lower()
     if ending in PARQUET_ENDINGS:
-        frame = Frame.of(_parquet(path, names))
+        frame = Frame.of(_parquet(path, names)).guessed(kinds or ())
         frame.source = path
         return frame
     if ending not in TEXT_ENDINGS:
@@ -111,7 +112,7 @@ def csv_lines(path: str):
             first = file.readline()
             file.seek(0)
             lines = csv.reader(file, delimiter=max(",;\t", key=first.count), strict=True, skipinitialspace=True)
-            rows = ((lines.line_num, cells) for cells in lines if cells)
+            rows: Iterator = ((lines.line_num, cells) for cells in lines if cells)
             line, cells = next(rows, (0, []))
             names = [cell.strip() for cell in cells]
             if not names:
@@ -206,7 +207,9 @@ class _Numbers:
             elif cell in MISSING:
                 self.values.append(np.nan)
             elif self.is_known or (self.kind == "number" and _is_number(cell)):
-                raise ValueError(f"{self.path}, line {line}, column {self.name!r}: {cell[:40]!r} is not {self.expected}")
+                raise ValueError(
+                    f"{self.path}, line {line}, column {self.name!r}: {cell[:40]!r} is not {self.expected}"
+                )
             else:
                 raise _WrongGuessError(self.name, self.instead)
 

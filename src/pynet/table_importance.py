@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import _check
-from .table import Table, scores
+from .table import Table, judged
 from .table_columns import Frame
 
 __all__ = ["permutation_importance"]
@@ -22,10 +22,10 @@ def permutation_importance(model, data: Table, n_repeats: int, random_state: int
         data = data.rows(np.linspace(0, n - 1, max_rows).round().astype(np.int64))
 
     def loss(frame: Frame) -> float:
-        found = scores(model.outputs(frame), data, model.classes)
+        found = judged(model.outputs(frame), data, model.classes)
         if model.classes:
             return found["loss"]
-        return found["rmse"] ** 2 / max(float(np.var(data.y)), np.finfo(np.float64).tiny)
+        return found["rmse"] ** 2 / max(float(np.var(np.asarray(data.y))), np.finfo(np.float64).tiny)
 
     usual = loss(data.X)
     rng = np.random.default_rng(random_state)

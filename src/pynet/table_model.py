@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import os
-import warnings
-
 import numpy as np
 
 from . import _check, datasets, optimizers, schedules
 from .callbacks import EarlyStopping
-from .layers import Concat, Dense, Input
 from .model import Model
-from .stochastic import Dropout
-from .table import Table, fold_target_scaling, scaled_target, scores, target_scaling
+from .table import Table, fold_target_scaling, judged, scaled_target, target_scaling
 from .table_codes import FILLS, MAX_KNOTS, SCALINGS
-from .table_columns import Frame
 from .table_encoder import Encoder
-from .table_files import read_frame
+from .table_network import HEADS, LOSSES, TASKS, check_task, head_layer, hidden_layers, usual_sizes, wired
+from .table_sources import features_of, labelled, table_to_learn
 from .trainer import Trainer
 
-__all__ = ["ENTRY", "LOSSES", "TASKS", "TableModel", "check_task"]
+__all__ = ["ENTRY", "TableModel"]
 
 ENTRY = "pynet.table"  # of a network's metadata: the encoder
-TASKS = ("auto", "classes", "numbers")
-LOSSES = {"classes": ("cross_entropy",), "numbers": ("mse", "mae", "huber", "log_cosh")}
-HEADS = {"classes": "classes", "numbers": "numbers"}  # names of the last layer
-MAX_TEXT_CLASSES = 1000
-STEPS = 4000  # of a training, about
 ROWS_AT_ONCE = 16384  # that are encoded
 # What the defaults were chosen by: docs/tables.md.
 DEFAULTS = {
@@ -46,7 +35,7 @@ class TableModel:
     Parameters
     ----------
     task : "auto", "classes" or "numbers"
-        What the target is.  "auto": classes if it is texts, booleans, or whole numbers with at most 20 different values.
+        What the target is.  "auto": classes if it is texts, booleans, or whole numbers of at most 20 different values.
     hidden : list of int
         Widths of the hidden layers, [] for a linear model.  Default [256, 256].
     activation : str or activation
@@ -54,10 +43,10 @@ class TableModel:
     dropout : float in [0, 1)
         Behind each hidden layer.  Default 0.1.
     scaling : "piecewise", "standard" or "quantile", optional
-        Of numbers.  Default: "piecewise", of a linear model "standard".  "standard": mean 0, deviation 1.  "quantile": to a normal distribution, by linear interpolation
-        between quantiles, constant outside of the values seen (then no value goes beyond 4 deviations).  "piecewise":
-        standardised, and beside it the piecewise linear encoding by quantiles (Gorishniy et al. 2022,
-        arXiv:2203.05556).
+        Of numbers.  Default: "piecewise", of a linear model "standard".
+        "standard": mean 0, deviation 1.  "quantile": to a normal distribution, by linear interpolation between
+        quantiles, constant outside of the values seen (no value goes beyond 4 deviations).  "piecewise": standardised,
+        and beside it the piecewise linear encoding by quantiles (Gorishniy et al. 2022, arXiv:2203.05556).
     knots : int, optional
         Pieces between quantiles.  Default: one for 25 rows, at most 48 ("quantile": 256).
     missing : "median" or "mean"
@@ -138,7 +127,9 @@ class TableModel:
 
     # ---- training ---------------------------------------------------------------------------------------------------
 
-    def fit(self, table, target=None, *, kinds=None, validation_data=None, callbacks=(), verbose: int = 1) -> TableModel:
+    def fit(
+        self, table, target=None, *, kinds=None, validation_data=None, callbacks=(), verbose: int = 1
+    ) -> TableModel:
         """Learn from a table.
 
         Parameters
@@ -170,16 +161,16 @@ class TableModel:
         FloatingPointError
             As Trainer.fit.
         """
-        data = self._labelled(table, target, kinds, new=True)
+        data = table_to_learn(table, target, kinds)
         n = len(data.X)
         rows, held = np.arange(n), np.arange(0)
         if validation_data is None and self.validation and n > 1:
-            rows, held = datasets.split_rows(n, self.validation, _seed(self.random_state))
+            rows, held = datasets.split_rows(n, self.validation, self.random_state + 1)
         before = {k: v for k, v in self.__dict__.items() if k in ("_network", "_encoder", "_scaling")}
         try:
-            trainer = self.begin(data, rows, kinds)
+            trainer = self.begin(data, rows)
             if validation_data is not None:
-                other = self._labelled(validation_data, data.target_name)
+                other = labelled(validation_data, None, self)
             else:
                 other = data.rows(held)
             batch, epochs, patience = self.sizes(len(rows))
@@ -198,7 +189,7 @@ class TableModel:
         self.history = trainer.history.history
         return self
 
-    def begin(self, data: Table, rows: np.ndarray, kinds=None, settings: dict | None = None) -> Trainer:
+    def begin(self, data: Table, rows: np.ndarray, settings: dict | None = None) -> Trainer:
         """Learn the encoding from some rows of `data`, make the network, and return what trains it.
 
         `settings`: what the network remembers of its training.  `encode` and `targets` give what to train it with;
@@ -211,7 +202,7 @@ class TableModel:
         loss = self.loss or LOSSES[task][0]
         if loss not in LOSSES[task]:
             raise _check.unknown(f"loss for {task}", loss, LOSSES[task])
-        encoder = Encoder.learn(data.X[rows], self.scaling, self.missing, self.embed, self.knots, kinds)
+        encoder = Encoder.learn(data.X[rows], self.scaling, self.missing, self.embed, self.knots)
         classes = data.labels()[1] if task == "classes" else None
         batch, epochs, _ = self.sizes(len(rows))
         optimizer = optimizers.get(self.optimizer)
@@ -219,14 +210,16 @@ class TableModel:
             rate = optimizer.learning_rate if self.learning_rate is None else self.learning_rate
             optimizer.learning_rate = _check.number("learning_rate", rate, 0.0)
             optimizer.learning_rate = schedules.Cosine(rate, epochs * -(-len(rows) // batch))
-        network = self._wired(encoder, task, len(classes) if classes else 1)
+        layers = hidden_layers(self.hidden, self.activation, self.dropout, self.l2)
+        head = head_layer(task, len(classes) if classes else 1, self.l2)
+        network = wired(encoder, [*layers, head], self.dtype, self.random_state)
         network.metadata = {
             "target": data.target_name, "features": data.feature_names, "classes": classes, ENTRY: encoder.config(),
             "training": settings or self._settings(),
         }  # fmt: skip
         scaling = None
         if task == "numbers":
-            scaling = network.metadata["target_scaling"] = target_scaling(data.y[rows])
+            scaling = network.metadata["target_scaling"] = target_scaling(np.asarray(data.y)[rows])
         trainer = Trainer(
             network, loss=loss, optimizer=optimizer, metrics=["accuracy" if classes else "r2"], backend=self.backend,
             n_threads=self.n_threads, random_state=self.random_state,
@@ -246,30 +239,13 @@ class TableModel:
         """Return what the network is trained with: labels [N], or numbers of mean 0 and deviation 1 [N, 1]."""
         if self.classes:
             return data.labels(self.classes)[0]
-        return scaled_target(data.y, self._scaling or {"shift": [0.0], "scale": [1.0]})
+        return scaled_target(np.asarray(data.y), self._scaling or {"shift": [0.0], "scale": [1.0]})
 
     def sizes(self, n: int) -> tuple[int, int, int]:
         """Return batch size, epochs and patience for n rows to train on."""
-        batch = self.batch_size or min(max(2 ** int(math.log2(max(n, 2) / 100) if n > 200 else 0), 32), 256)
-        epochs = self.epochs or min(max(round(STEPS / -(-n // batch)), 20), 200)
-        return batch, epochs, self.patience or max(10, epochs // 4)
-
-    def _wired(self, encoder: Encoder, task: str, width: int) -> Model:
-        inputs, parts = [], []
-        if encoder.plain:
-            inputs.append(Input(encoder.width, name="columns"))
-            parts.append(inputs[0].output)
-        for k, code in enumerate(encoder.embedded):
-            inputs.append(Input(code.width, name=f"category_{k + 1}"))
-            parts.append(Dense(code.dimensions, use_bias=False, name=f"vectors_{k + 1}")(inputs[-1]))
-        value = Concat()(parts) if len(parts) > 1 else parts[0]
-        for units in self.hidden:
-            value = Dense(units, activation=self.activation, l2=self.l2)(value)
-            if self.dropout:
-                value = Dropout(self.dropout)(value)
-        activation = "softmax" if task == "classes" else None
-        value = Dense(width, activation=activation, l2=self.l2, name=HEADS[task])(value)
-        return Model(inputs, value, dtype=self.dtype, random_state=self.random_state)
+        usual = usual_sizes(n, self.batch_size)
+        epochs = self.epochs or usual[1]
+        return usual[0], epochs, self.patience or max(10, epochs // 4)
 
     def _settings(self) -> dict:
         """What the arguments were, as JSON."""
@@ -362,7 +338,9 @@ class TableModel:
         lines = [f"{code.name:<{width}}  {code.told()}" for code in encoder.codes]
         lines += [f"{name:<{width}}  left out: {why}" for name, why in encoder.left_out.items()]
         kind = f"{len(self.classes)} classes" if self.classes else "a number"
-        lines.append(f"{len(encoder.codes)} columns become {sum(encoder.widths)} numbers; target {self.target!r}, {kind}")
+        lines.append(
+            f"{len(encoder.codes)} columns become {sum(encoder.widths)} numbers; target {self.target!r}, {kind}"
+        )
         print_fn("\n".join([*lines, "", summary_text(self.network)]))
 
     def __repr__(self) -> str:
@@ -399,7 +377,7 @@ class TableModel:
 
     def outputs(self, table) -> np.ndarray:
         """Return what the network makes of each row, [N, O]: probabilities, or numbers in the target's own units."""
-        frame = self._frame(table)
+        frame = features_of(table, self)
         parts = [
             self.network.predict(_one_or_all(self.encoder.encode(frame[at : at + ROWS_AT_ONCE], self.network.dtype)))
             for at in range(0, max(len(frame), 1), ROWS_AT_ONCE)
@@ -411,13 +389,13 @@ class TableModel:
 
     def encode(self, table):
         """Return what enters the network: an array [N, I], or a list of them where there are embedded columns."""
-        return _one_or_all(self.encoder.encode(self._frame(table), self.network.dtype))
+        return _one_or_all(self.encoder.encode(features_of(table, self), self.network.dtype))
 
     def evaluate(self, table, target=None) -> dict[str, float]:
         """Return how good the model is on a table with the target: accuracy, loss (cross-entropy) and right (rows that
         are); or rmse, mae and r2 in the target's own units."""
-        data = self._labelled(table, target)
-        return scores(self.outputs(data.X), data, self.classes)
+        data = labelled(table, target, self)
+        return judged(self.outputs(data.X), data, self.classes)
 
     def score(self, table, target=None) -> float:
         """Return the accuracy, or R2."""
@@ -447,65 +425,7 @@ class TableModel:
         """
         from .table_importance import permutation_importance
 
-        return permutation_importance(self, self._labelled(table, target), n_repeats, random_state, max_rows)
-
-    # ---- tables -----------------------------------------------------------------------------------------------------
-
-    def _frame(self, table) -> Frame:
-        """Return the columns to predict from."""
-        if isinstance(table, (str, os.PathLike)):
-            return read_frame(table, self.encoder.kinds, self.encoder.names)
-        return Frame.of(table, self.features)
-
-    def _labelled(self, table, target=None, kinds=None, new: bool = False) -> Table:
-        """Return columns and target; new: as to learn from, not as they were learned from."""
-        known = dict(kinds or {}) if new else self.encoder.kinds
-        if isinstance(table, Table):
-            return table
-        name = target if isinstance(target, str) else None
-        if isinstance(table, (str, os.PathLike)):
-            frame = read_frame(table, known, needed=name if new or name else self.target)
-        elif new or _is_frame_like(table):
-            frame = Frame.of(table)
-        else:
-            frame = Frame.of(table, self.features)
-        if target is not None and name is None:
-            y = Frame.of({"target": target}).column("target")
-            if len(y) != len(frame):
-                raise ValueError(f"target has {len(y)} values, expected {len(frame)}, one for each row")
-            made = Table.of_frame(Frame([*frame.columns.values(), _renamed(y, frame)]), _free_name(frame))
-            return made if new else Table(made.X.select(self.encoder.names), self.encoder.names, made.y, self.target)
-        if name is None:
-            name = frame.names[-1] if new and frame.names else "" if new else self.target
-        return Table.of_frame(frame, name, None if new else self.encoder.names)
-
-
-def check_task(task: str, data: Table) -> None:
-    """Raise ValueError if the target of a table is not fit for "classes" or "numbers"."""
-    y, name = data.y, data.target_name
-    texts = y.dtype.kind not in "fiub"
-    if task == "numbers" and texts:
-        raise ValueError(f"target {name!r} holds texts such as {str(y[0])!r}, expected numbers")
-    if task == "classes":
-        n = len(data.labels()[1])
-        if n < 2:
-            raise ValueError(f"target {name!r} has the same class in all rows: nothing to learn")
-        if n > MAX_TEXT_CLASSES or (texts and n > max(2, len(y) // 2)):
-            raise ValueError(
-                f"target {name!r} has {n} different values in {len(y)} rows, too many for classes"
-                + (f" ({_odd_one(y)!r} is no number)" if texts else "")
-            )
-
-
-def _odd_one(texts: np.ndarray) -> str:
-    from .table_columns import finite_number
-
-    return next(str(text) for text in texts if finite_number(str(text)) is None)
-
-
-def _seed(random_state: int) -> int:
-    """Return the seed of the split into training and validation, for `datasets.split_rows`."""
-    return random_state + 1
+        return permutation_importance(self, labelled(table, target, self), n_repeats, random_state, max_rows)
 
 
 def _are_names(classes, width: int) -> bool:
@@ -525,17 +445,3 @@ def _checked_scaling(scaling) -> dict | None:
 
 def _one_or_all(arrays: list[np.ndarray]):
     return arrays[0] if len(arrays) == 1 else arrays
-
-
-def _is_frame_like(table) -> bool:
-    """Whether a table names its columns."""
-    return not hasattr(table, "__array__") or hasattr(table, "columns") or getattr(table, "dtype", None) is not None and bool(table.dtype.names)
-
-
-def _free_name(frame: Frame) -> str:
-    return next(name for name in ("target", *(f"target_{k}" for k in range(2, 10**6))) if name not in frame.columns)
-
-
-def _renamed(column, frame: Frame):
-    column.name = _free_name(frame)
-    return column

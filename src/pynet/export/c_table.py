@@ -37,7 +37,10 @@ class TablePart:
     """
 
     def __init__(self, encoder: Encoder, real: str, dtype, static: bool, outputs: list[str], tests: int):
-        for name in [*encoder.names, *(text for c in encoder.codes if isinstance(c, CategoryCode) for text in c.levels)]:
+        for name in [
+            *encoder.names,
+            *(text for c in encoder.codes if isinstance(c, CategoryCode) for text in c.levels),
+        ]:
             if "\0" in name:
                 raise ValueError(f"no text of C can hold the zero byte of {name[:40]!r}")
         self.encoder, self.real, self.dtype, self.static, self.outputs = encoder, real, dtype, static, outputs
@@ -61,7 +64,9 @@ class TablePart:
         for k, code in enumerate(self.encoder.codes):
             lines.append(f"    {TYPES[code.kind]}{PLACEHOLDER.format(k)}; /* {self._told(code)} */")
         lines += ["};", ""]
-        lines.append("/* Computes what goes into the network from a row of the table: missing values are NaN and NULL. */")
+        lines.append(
+            "/* Computes what goes into the network from a row of the table: missing values are NaN and NULL. */"
+        )
         lines += [_wrapped(f"{self._encode_signature()};"), ""]
         lines.append("/* Computes one row of the table. */")
         return [*lines, _wrapped(f"{self._predict_signature()};"), ""]
@@ -73,7 +78,9 @@ class TablePart:
         return f"{shown}: {len(code.levels)} texts are known, in UTF-8" if isinstance(code, CategoryCode) else shown
 
     def _encode_signature(self) -> str:
-        return f"void net_encode(const struct net_row *row, {', '.join(f'{self.real} *{name}' for name in self.inputs)})"
+        return (
+            f"void net_encode(const struct net_row *row, {', '.join(f'{self.real} *{name}' for name in self.inputs)})"
+        )
 
     def _predict_signature(self) -> str:
         arguments = [f"{self.real} *{name}" for name in (*self.outputs, *["scratch"] * (not self.static))]
@@ -91,8 +98,7 @@ class TablePart:
             return ""
         texts = ", ".join(string(text) for text in sorted(MISSING))
         return (
-            f"#define NET_NO_TEXTS {len(MISSING)}U\n"
-            f"static const char *const net_no_texts[NET_NO_TEXTS] = {{{texts}}};"
+            f"#define NET_NO_TEXTS {len(MISSING)}U\nstatic const char *const net_no_texts[NET_NO_TEXTS] = {{{texts}}};"
         )
 
     def defined(self) -> list[str]:
@@ -122,18 +128,22 @@ class TablePart:
                 else:
                     out, at = _element(self.inputs[0], at), at + code.width
                 missing, unknown = (
-                    f"{code.width if place is None else place}U" for place in (code.place_of_missing, code.place_of_other)
+                    f"{code.width if place is None else place}U"
+                    for place in (code.place_of_missing, code.place_of_other)
                 )
                 call = f"net_one_hot({member}, net_levels_{k}, {len(code.levels)}U, {missing}, {unknown}, "
                 lines.append(_wrapped(f"    {call}{out}, {code.width}U);"))
                 continue
+            assert isinstance(code, (NumberCode, DateCode))
             lines += [
                 f"    missing = net_is_missing({member});",
                 f"    value = missing ? {_double(code.fill)} : {member};",
                 *self._of_number(k, code, at),
             ]
             if code.indicator:
-                lines.append(f"    {self.inputs[0]}[{at + code.width - 1}] = missing ? {self._real(1)} : {self._real(0)};")
+                lines.append(
+                    f"    {self.inputs[0]}[{at + code.width - 1}] = missing ? {self._real(1)} : {self._real(0)};"
+                )
             at += code.width
         return lines
 
@@ -157,7 +167,8 @@ class TablePart:
 
     def _predict_row(self) -> str:
         lines = [_wrapped(self._predict_signature()), "{"]
-        places, at = [], []
+        places: list[str] = []
+        at: list[str] = []
         for name in self.inputs:
             size = f"NET_{name.upper()}_SIZE"
             if self.static:

@@ -37,7 +37,8 @@ class TableInputs:
         self.infos = [
             g.helper.make_tensor_value_info(code.name, kinds[code.kind], ["batch", 1]) for code in encoder.codes
         ]
-        plain, embedded = [], []
+        plain: list[str] = []
+        embedded: list[str] = []
         for code in encoder.codes:
             g.scope = f"column {code.name}"
             self.name = code.name
@@ -112,4 +113,4 @@ def _category(t: TableInputs, code: CategoryCode) -> list[str]:
     return [t.g.cast(t.g.node("Equal", place, numbers), t.g.dtype)]
 
 
-WRITERS = {"number": _number, "date": _date, "category": _category}
+WRITERS: dict = {"number": _number, "date": _date, "category": _category}
