@@ -19,7 +19,7 @@ from .table_files import PARQUET_ENDINGS, TEXT_ENDINGS, read_frame
 from .table_model import TableModel
 from .table_network import HEADS, LOSSES, check_task, head_layer, hidden_layers
 
-__all__ = ["LOSSES", "data_for", "fingerprint", "split_parts", "train"]
+__all__ = ["LOSSES", "data_for", "fingerprint", "is_frame_file", "split_parts", "train"]
 
 # What is taken where an option is not given: for arrays; for tables TableModel knows better.
 ARRAYS = {
@@ -99,6 +99,8 @@ def data_for(
     data: str, target: str | None = None, features: list[str] | None = None, need_target: bool = True, kinds=None
 ) -> Table:
     """Return the table that DATA of the command line names; kinds: columns may be of any kind, and these are known."""
+    if kinds and not is_frame_file(data):
+        raise ValueError(f"{data}: its columns are numbers, --category is for CSV and Parquet files")
     if data == "digits":
         if target not in (None, "digit"):
             raise ValueError(f"the target of digits is called 'digit', got {target!r}")
@@ -107,8 +109,6 @@ def data_for(
     if not os.path.splitext(data)[1] and not os.path.exists(data):
         raise unknown("data", data, ["digits", "FILE.csv", "FILE.parquet", "FILE.npz"])
     if kinds is None or not is_frame_file(data):
-        if kinds:
-            raise ValueError(f"{data}: its columns are numbers, --category is for CSV and Parquet files")
         return tabular.read_table(data, target, features, need_target)
     frame = read_frame(data, kinds, needed=target if need_target else None).as_kinds(kinds)
     if target is None and need_target:

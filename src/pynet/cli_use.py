@@ -11,7 +11,7 @@ import pynet as pn
 
 from . import files, progress
 from .cli_show import answers, describe, network_of, report, show
-from .cli_train import data_for, fingerprint, split_parts
+from .cli_train import data_for, fingerprint, is_frame_file, split_parts
 from .table import Table
 from .table_columns import Frame
 from .table_model import ENTRY, TableModel
@@ -39,7 +39,8 @@ def data_of(model, options, need_target: bool):
 
 def _columns_of(model: TableModel, options, target: str, need_target: bool):
     """Return the table with columns of the kinds that a model of a table has learned from."""
-    table = data_for(options.data, target, None, need_target, model.encoder.kinds)
+    kinds = model.encoder.kinds if is_frame_file(options.data) else None
+    table = data_for(options.data, target, None, need_target, kinds)
     if not isinstance(table.X, Frame):  # of numbers, from other files than the model's own kind
         table.X = Frame.of(table.X, table.feature_names)
     there = set(table.X.columns)
