@@ -1,17 +1,18 @@
-"""Draw the pictures of the pages about pn.analysis: run the python blocks of a page, then plot what they left.
+"""Draw the pictures of the pages: run the python blocks of a page, then plot, or just save, what they left.
 
 python docs/pictures.py      (needs matplotlib:  pip install "pynet[plot]")
 """
 
 import os
 import re
+import tempfile
 
 import matplotlib
 
 matplotlib.use("Agg")
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PICTURES = {  # page: {name of a result in its blocks: file}
+PICTURES = {  # page: {name of a result, an Axes or a Figure in its blocks: file}
     "analysis.md": {
         "flow": "analysis-gradient-flow.png",
         "variances": "analysis-variance-flow.png",
@@ -19,10 +20,17 @@ PICTURES = {  # page: {name of a result in its blocks: file}
         "surface": "analysis-loss-surface.png",
     },
     "symmetry.md": {"along": "symmetry-path.png"},
+    "plots.md": {
+        "curves": "plots-history.png",
+        "plane": "plots-plane.png",
+        "network": "plots-network.png",
+        "inside": "plots-inside.png",
+    },
 }
 
 
 def main() -> None:
+    os.chdir(tempfile.mkdtemp())  # examples write files
     for page, pictures in PICTURES.items():
         with open(os.path.join(HERE, page)) as file:
             blocks = re.findall(r"^```python\n(.*?)^```", file.read(), re.MULTILINE | re.DOTALL)
@@ -30,7 +38,9 @@ def main() -> None:
         for block in blocks:
             exec(block, names)
         for name, picture in pictures.items():
-            names[name].plot().figure.savefig(os.path.join(HERE, picture), dpi=90)
+            found = names[name]
+            drawn = found.plot() if hasattr(found, "plot") and not hasattr(found, "figure") else found
+            drawn.figure.savefig(os.path.join(HERE, picture), dpi=90)
             print(picture)
 
 

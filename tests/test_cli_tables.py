@@ -4,19 +4,16 @@ import csv
 import os
 import pathlib
 import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import polars as pl
 import pytest
 import table_cases
 from c_programs import run as run_program
-from test_cli import place, process, run, value_after, wait_for  # noqa: F401  (place: a directory for every test)
+from test_cli import check_resume, place, run, value_after  # noqa: F401  (place: a directory for every test)
 
 import pynet as pn
-from pynet import files
 
 QUICK = ["--hidden", "16", "--epochs", "12", "--learning-rate", "0.01", "--quiet"]
 
@@ -199,22 +196,9 @@ def test_resume_ends_in_the_same_bits(capsys):
     people(without=("income",), rows=300)
     long = ["--target", "price", "--hidden", "32", "--epochs", "3000", "--patience", "0", "--quiet", "--threads", "1"]
     long += ["--checkpoint-every", "0.1", "--report", "none"]
-    assert run("train", "people.csv", *long, "--output", "whole.safetensors") == 0
-    with process("train", "people.csv", *long, "--output", "cut.safetensors", stdout=subprocess.DEVNULL) as child:
-        wait_for("cut.checkpoint.safetensors", child)
-        time.sleep(0.2)
-        child.send_signal(signal.SIGINT)
-        err = child.communicate()[1]
-    assert child.returncode == 130, err
-    half = pn.load("cut.checkpoint.safetensors")  # answers in the units of the target, though its training goes on
-    assert 1e4 < half.predict("people.csv").mean() < 1e5
-    capsys.readouterr()
-    assert run("train", "people.csv", *long, "--output", "cut.safetensors", "--resume", "--scaling", "standard") == 2
-    assert "--scaling was 'piecewise' then and is 'standard' now" in capsys.readouterr().err
-    assert run("train", "people.csv", *long, "--output", "cut.safetensors", "--resume") == 0
-    assert "continued after epoch" in capsys.readouterr().out
-    whole, cut = files.read("whole.safetensors")[0], files.read("cut.safetensors")[0]
-    assert whole.keys() == cut.keys()
-    for name in whole:
-        assert whole[name].tobytes() == cut[name].tobytes(), name
-    assert not os.path.exists("cut.checkpoint.safetensors")
+
+    def look(checkpoint):  # it answers in the units of the target, though its training goes on
+        assert 1e4 < pn.load(checkpoint).predict("people.csv").mean() < 1e5
+
+    other, message = ["--scaling", "standard"], "--scaling was 'piecewise' then and is 'standard' now"
+    check_resume(signal.SIGINT, "people.csv", long, other, message, capsys, look)

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _core, metrics
 from ._check import integer
-from .arrays import as_array, check_finite
+from .arrays import as_array
 from .reference_losses import metric_sums
 
 __all__ = ["Calibration", "calibration", "check_classes", "check_numbers", "confusion", "cross_entropy", "metric"]
@@ -44,8 +44,10 @@ class Calibration:
         return float(self.counts @ gap / self.counts.sum())
 
 
-def check_classes(y_true, prediction) -> tuple[np.ndarray, np.ndarray]:
+def check_classes(y_true, prediction, name: str = "y_true") -> tuple[np.ndarray, np.ndarray]:
     """Return class numbers [B] and probabilities [B, C] in float64; C = 2 where one column of them came.
+
+    `name`: what an error calls the class numbers.
 
     Raises
     ------
@@ -60,20 +62,18 @@ def check_classes(y_true, prediction) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"prediction must be probabilities [B, C], got shape {p.shape}")
     if p.min() < -1e-6 or p.max() > 1 + 1e-6:
         raise ValueError(f"prediction must be probabilities in [0, 1], got {p.min():.4g} to {p.max():.4g}")
-    y = _numbers("y_true", y_true)
+    y = _numbers(name, y_true)
     y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
     if y.shape != (len(p),):
-        raise ValueError(
-            f"y_true must be class numbers [{len(p)}], one for each row of prediction, got shape {y.shape}"
-        )
+        raise ValueError(f"{name} must be class numbers [{len(p)}], one for each row, got shape {y.shape}")
     bad = (y != np.rint(y)) | (y < 0) | (y >= p.shape[1])
     if bad.any():
-        raise ValueError(f"y_true must hold class numbers 0..{p.shape[1] - 1}, got {y[bad][0]:g}")
+        raise ValueError(f"{name} must hold class numbers 0..{p.shape[1] - 1}, got {y[bad][0]:g}")
     return y.astype(np.int64), p
 
 
-def check_numbers(y_true, prediction) -> tuple[np.ndarray, np.ndarray]:
-    """Return targets and predictions [B, O] in float64.
+def check_numbers(y_true, prediction, name: str = "y_true") -> tuple[np.ndarray, np.ndarray]:
+    """Return targets and predictions [B, O] in float64; `name`: what an error calls the targets.
 
     Raises
     ------
@@ -81,14 +81,14 @@ def check_numbers(y_true, prediction) -> tuple[np.ndarray, np.ndarray]:
         They are no numbers, not finite, of other shapes than [B] or [B, O], not of the same; there are no rows.
     """
     pair = []
-    for name, given in (("y_true", y_true), ("prediction", prediction)):
-        array = _numbers(name, given)
+    for what, given in ((name, y_true), ("prediction", prediction)):
+        array = _numbers(what, given)
         if array.ndim not in (1, 2):
-            raise ValueError(f"{name} must have shape [B] or [B, O], got {array.shape}")
+            raise ValueError(f"{what} must have shape [B] or [B, O], got {array.shape}")
         pair.append(array.reshape(len(array), -1))
     y, p = pair
     if y.shape != p.shape:
-        raise ValueError(f"prediction must have the shape of y_true, {y.shape}, got {p.shape}")
+        raise ValueError(f"{name} must have the shape of the prediction, {p.shape}, got {y.shape}")
     return y, p
 
 
@@ -98,7 +98,8 @@ def _numbers(name: str, given) -> np.ndarray:
         raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}")
     if not array.size:
         raise ValueError(f"{name} has no rows")
-    check_finite(name, array)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)][0]}")
     return array.astype(np.float64)
 
 

@@ -59,9 +59,9 @@ def decision_boundary(model, X, y, ax=None, *, classes=None, features=None, reso
     features = check_names("features", features if features is not None else ["x₁", "x₂"], 2, "feature")
     quantity = width == 1 and activation != "sigmoid"
     if quantity:
-        y = check_numbers(y, np.zeros(len(X)))[0][:, 0]
+        y = check_numbers(y, np.zeros(len(X)), "y")[0][:, 0]
     else:
-        y = check_classes(y, np.zeros((len(X), max(width, 2))))[0]
+        y = check_classes(y, np.zeros((len(X), max(width, 2))), "y")[0]
     low, high = X.min(axis=0), X.max(axis=0)
     margin = MARGIN * np.where(high > low, high - low, 1)
     across, up = (np.linspace(*ends, resolution) for ends in zip(low - margin, high + margin, strict=True))

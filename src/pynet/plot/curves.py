@@ -44,9 +44,11 @@ def history(history, ax=None, *, quantities=None):
     for name in quantities:
         if name not in known:
             raise unknown("quantity", name, known)
+    if not quantities:
+        raise ValueError("quantities must name at least one")
     if axes is None:
         axes = figure_for(len(quantities), 3, (4.4, 3.2))[1]
-    if len(axes) != len(quantities) or not axes:
+    if len(axes) != len(quantities):
         raise ValueError(f"ax must be {len(quantities)} Axes, one for each of {quantities}, got {len(axes)}")
     for one, name in zip(axes, quantities, strict=True):
         _panel(axes_for(one, (0, 0)), name, curves)
@@ -69,6 +71,7 @@ def curves_of(history) -> dict[str, list[float]]:
 
 
 def _panel(ax, name: str, curves: dict) -> None:
+    ticker = module("matplotlib.ticker")
     drawn = []
     for key, label, color, mark in ((name, "training", BLUE, "o"), (f"val_{name}", "validation", ORANGE, "s")):
         if key in curves:
@@ -80,10 +83,13 @@ def _panel(ax, name: str, curves: dict) -> None:
     shown = np.concatenate(drawn)
     if name.endswith("loss") and len(shown) and shown.min() > 0 and shown.max() > WIDE * shown.min():
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        ax.yaxis.set_minor_locator(ticker.NullLocator())
     if f"val_{name}" in curves and len(drawn[-1]) and name.endswith("loss"):
         best = int(np.nanargmin(np.asarray(curves[f"val_{name}"], float)))
         ax.axvline(best + 1, color=ORANGE, linewidth=1, linestyle=":", label=f"lowest: epoch {best + 1}")
-    ax.xaxis.set_major_locator(module("matplotlib.ticker").MaxNLocator(6, integer=True))
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
     ax.set(xlabel="epoch", ylabel=plain(name))
     ax.set_title(plain(name).replace("_", " "), loc="left")
     if len(ax.get_lines()) > 1:

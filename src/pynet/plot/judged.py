@@ -6,7 +6,7 @@ import numpy as np
 
 from .._check import integer, unknown
 from ..scores import calibration, check_classes, check_numbers, confusion, metric
-from .style import BLUE, COLOURS, GREY, MARKS, ORANGE, axes_for, check_names, plain, tidy
+from .style import BLUE, COLOURS, GREY, MARKS, ORANGE, axes_for, bin_edges, check_names, plain, tidy
 
 __all__ = ["confusion_matrix", "importance", "predicted", "reliability", "residuals"]
 
@@ -186,7 +186,7 @@ def residuals(y_true, prediction, names=None, ax=None, *, kind: str = "histogram
         ax.set(xlabel="predicted", ylabel="residual, predicted - true")
         ax.set_title("Residuals", loc="left")
     else:
-        edges = np.histogram_bin_edges(error, int(np.clip(np.sqrt(len(error)) * 1.5, 10, 60)))
+        edges = bin_edges(error.min(), error.max(), int(np.clip(np.sqrt(len(error)) * 1.5, 10, 60)))
         for k, name in enumerate(names):
             label = plain(name) if len(names) > 1 else "residuals"
             ax.hist(error[:, k], edges, density=True, color=COLOURS[k % len(COLOURS)], alpha=0.55, label=label)

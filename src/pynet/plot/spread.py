@@ -7,7 +7,7 @@ import numpy as np
 from .._check import unknown
 from ..arrays import as_inputs, check_finite
 from ..opened import check_model, open_up, values
-from .style import BLUE, ORANGE, figure_for, module, plain, tidy
+from .style import BLUE, ORANGE, bin_edges, figure_for, module, plain, tidy
 
 __all__ = ["activations", "weights"]
 
@@ -46,7 +46,7 @@ class _Histogram:
     @property
     def edges(self) -> np.ndarray:
         bins = int(np.clip(2 * np.sqrt(self.inside - self.zeros), 10, BINS))
-        return np.histogram_bin_edges([], bins, (self.low, self.high))
+        return bin_edges(self.low, self.high, bins)
 
     def draw(self, ax, name: str, what: str, color: str) -> None:
         if self.inside:

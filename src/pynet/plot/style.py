@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 __all__ = [
-    "BLUE", "COLOURS", "GREEN", "GREY", "MARKS", "ORANGE", "axes_for", "check_names", "figure_for", "module", "plain",
-    "tidy",
+    "BLUE", "COLOURS", "GREEN", "GREY", "MARKS", "ORANGE", "axes_for", "bin_edges", "check_names", "figure_for",
+    "module", "plain", "tidy",
 ]  # fmt: skip
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#5A5A5A"
@@ -47,6 +47,15 @@ def figure_for(n: int, columns: int, panel: tuple[float, float]):
     for ax in axes.flat[n:]:
         ax.remove()
     return figure, list(axes.flat[:n])
+
+
+def bin_edges(low: float, high: float, bins: int) -> np.ndarray:
+    """Return the edges of a histogram; numbers that differ by rounding alone, or not at all, get bins around them."""
+    low, high = float(low), float(high)
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        around = max(abs(low), abs(high)) / 2 or 0.5
+        low, high = low - around, high + around
+    return np.linspace(low, high, bins + 1)
 
 
 def tidy(ax) -> None:
