@@ -110,6 +110,8 @@ def test_decimals_and_integers():
     assert frame.columns["i"].values.tolist() == [1.0, 2.0]
     assert Frame.of(pl.DataFrame({"d": [decimal.Decimal("1.5")]})).columns["d"].values[0] == 1.5
     assert frame.columns["b"].boolean
+    days = Frame.of({"m": [np.datetime64("1970-01-02"), None, np.datetime64("1970-01-01T12:00")]}).columns["m"].values
+    np.testing.assert_array_equal(days, [1, np.nan, 0.5])
 
 
 def test_arrays():

@@ -101,6 +101,27 @@ def test_the_self_test_notices_another_encoding(tmp_path):
         assert int(run(tmp_path / "a.out").split()[0]) > 0, what
 
 
+def test_infinite_numbers_and_texts_that_mean_nothing_are_missing_in_c(tmp_path):
+    model = table_cases.model("classes")
+    pn.export.to_c(model, tmp_path / "net.c", scratch="static")
+    kinds = [code.kind for code in model.encoder.codes]
+    made = [
+        [text if kind == "category" else number for kind in kinds]
+        for number, text in (("NAN", "NULL"), ("INFINITY", '"NA"'), ("-INFINITY", '""'), ("NAN", '"<NA>"'))
+    ]
+    rows = ", ".join(f"{{{', '.join(row)}}}" for row in made)
+    (tmp_path / "main.c").write_text(
+        '#include <math.h>\n#include <stddef.h>\n#include <stdio.h>\n#include "net.h"\nint main(void) {\n'
+        f"  struct net_row rows[4] = {{ {rows} }}; float y[2]; int r;\n"
+        '  for (r = 0; r < 4; r++) { net_predict_row(&rows[r], y); printf("%.9g ", y[0]); }\n  return 0; }\n'
+    )
+    run("cc", *C, "-o", tmp_path / "a.out", tmp_path / "main.c", tmp_path / "net.c", "-lm")
+    found = run(tmp_path / "a.out").split()
+    nothing = model.outputs({code.name: [None] for code in model.encoder.codes})[0, 0]
+    assert len(set(found)) == 1
+    assert float(found[0]) == pytest.approx(float(nothing), abs=1e-6)
+
+
 def test_members_are_identifiers():
     names = ["a", "hours-per-week", "int", "2nd", "net_x", "ä", "a ", "", "a!"]
     assert members(names) == ["a", "hours_per_week", "int_", "column_2nd", "net_x", "column", "a_2", "column_2", "a_3"]

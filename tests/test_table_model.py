@@ -198,6 +198,9 @@ def test_a_target_beside_the_table_and_arrays():
     assert (model.predict(X) == model.predict(X.tolist())).all()
     with pytest.raises(ValueError, match=r"table must have 3 columns \(column_1"):
         model.predict(X[:, :2])
+    both = pn.tabular.Table(X, model.features, y, "target")
+    assert TableModel(hidden=[8], epochs=30, learning_rate=0.02).fit(both, verbose=0).score(both) == model.score(both)
+    assert (model.predict(both) == model.predict(X)).all()
     with pytest.raises(ValueError, match="target has 299 values, expected 300"):
         model.fit(X, y[1:], verbose=0)
 

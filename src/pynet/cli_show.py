@@ -153,7 +153,8 @@ def write_page(path: str, maker, trainer, held, part: str, settings: dict) -> No
 
         module("matplotlib")  # before what takes a while
         classes = maker.metadata["classes"]
-        importance = maker.permutation_importance(held) if isinstance(held.X, Frame) else None
+        ranked = isinstance(held.X, Frame) and len(held.X) > 1
+        importance = maker.permutation_importance(held) if ranked else None
         y = held.labels(classes)[0] if classes else held.y
         answer = maker.outputs(held.X)
         write_html(

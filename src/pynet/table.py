@@ -161,9 +161,9 @@ def judged(answer: np.ndarray, table: Table, classes: list[str] | None) -> dict[
         is constant.
     """
     if classes:
-        y, p = scores.check_classes(table.labels(classes)[0], answer)
-        right = int((p.argmax(axis=1) == y).sum())
-        return {"accuracy": right / len(y), "loss": scores.cross_entropy(y, p), "right": right}
+        y = table.labels(classes)[0]
+        right = int((answer.argmax(axis=1) == y).sum())
+        return {"accuracy": right / len(y), "loss": scores.cross_entropy(y, answer.astype(np.float64)), "right": right}
     y, p = scores.check_numbers(table.y, answer)
     mse, mae, r2 = (scores.metric(name, y, p) for name in ("mse", "mae", "r2"))
     return {"rmse": float(np.sqrt(mse)), "mae": mae, "r2": r2}

@@ -296,6 +296,8 @@ def _of_objects(name: str, values: list) -> Column:
     if all_are(bool, np.bool_, numbers.Real, decimal.Decimal):
         boolean = bool(kinds) and all_are(bool, np.bool_)
         return _of_numbers(name, np.array([np.nan if gone else float(next(kept)) for gone in absent]), boolean)
+    if all_are(np.datetime64):
+        return _of_days(name, np.array([np.datetime64("NaT") if gone else next(kept) for gone in absent]))
     if all_are(str):
         place: dict[str, int] = {}
         codes = [-1 if gone else place.setdefault(next(kept), len(place)) for gone in absent]

@@ -36,6 +36,8 @@ def features_of(table, model) -> Frame:
     """Return the columns that a model can predict from."""
     if _is_path(table):
         return read_frame(table, model.encoder.kinds, model.encoder.names)
+    if isinstance(table, Table):
+        return Frame.of(table.X, table.feature_names)
     return Frame.of(table, None if _names_columns(table) else model.features)
 
 
