@@ -123,8 +123,19 @@ def test_infinite_numbers_and_texts_that_mean_nothing_are_missing_in_c(tmp_path)
 
 
 def test_members_are_identifiers():
-    names = ["a", "hours-per-week", "int", "2nd", "net_x", "ä", "a ", "", "a!"]
-    assert members(names) == ["a", "hours_per_week", "int_", "column_2nd", "net_x", "column", "a_2", "column_2", "a_3"]
+    names = ["a", "hours-per-week", "int", "NULL", "2nd", "net_x", "ä", "a ", "", "a!"]
+    assert members(names) == [
+        "a",
+        "hours_per_week",
+        "int_",
+        "NULL_",
+        "column_2nd",
+        "net_x",
+        "column",
+        "a_2",
+        "column_2",
+        "a_3",
+    ]
     assert len(set(members([*names, *names]))) == 2 * len(names)
 
 

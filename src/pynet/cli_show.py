@@ -124,7 +124,7 @@ def what_next(output: str, data: str, table, classes) -> None:
     """Print commands and lines of Python for the model that was saved."""
     import shlex
 
-    model, data = shlex.quote(output), shlex.quote(data)
+    model, path = shlex.quote(output), shlex.quote(data)
     width = len(classes) if classes else table.y[:1].size
     call = f"model.predict(X)    # X [rows, {table.X.shape[1]}] as in the table -> [rows, {width}] "
     call += "probabilities" if classes else "numbers"
@@ -132,8 +132,8 @@ def what_next(output: str, data: str, table, classes) -> None:
         call = f"model.predict({data!r})    # or a DataFrame -> [rows] {'names of classes' if classes else 'numbers'}"
     print(
         f"\nwhat next\n"
-        f"  pynet evaluate {model} {data}\n"
-        f"  pynet predict {model} {data}\n"
+        f"  pynet evaluate {model} {path}\n"
+        f"  pynet predict {model} {path}\n"
         f"  pynet info {model}\n"
         f"or in Python\n"
         f"  import pynet as pn\n"

@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+TABLE = "pynet.table"  # the entry of a model's metadata that makes it one of a table: table_model.py
 
 
 def save_model(model, path, extra_tensors: dict[str, np.ndarray] | None = None, extra: dict | None = None) -> None:
@@ -113,7 +114,7 @@ def load(path):
     document, tensors = read_document(path)
     if document["kind"] != "quantized":
         model = _restored(path, document, tensors)[0]
-        return _of_table(path, model) if "pynet.table" in model.metadata else model
+        return _of_table(path, model) if TABLE in model.metadata else model
     from .quantize_files import restore
 
     try:

@@ -6,6 +6,7 @@ import numpy as np
 
 from . import _check, datasets, optimizers, schedules
 from .callbacks import EarlyStopping
+from .files import TABLE as ENTRY
 from .model import Model
 from .table import Table, fold_target_scaling, judged, scaled_target, target_scaling
 from .table_codes import FILLS, MAX_KNOTS, SCALINGS
@@ -16,7 +17,6 @@ from .trainer import Trainer
 
 __all__ = ["ENTRY", "TableModel"]
 
-ENTRY = "pynet.table"  # of a network's metadata: the encoder
 ROWS_AT_ONCE = 16384  # that are encoded
 # What the defaults were chosen by: docs/tables.md.
 DEFAULTS = {

@@ -16,7 +16,8 @@ __all__ = ["TablePart"]
 
 UNKNOWN = "(a text that was not there)"
 TOLERANCE = 1e-5  # of the inputs that a test row gives: all are of the size of 1
-PLACEHOLDER = "@{}@"  # for the name of a member, until all else has its prefix
+PLACEHOLDER = "\x01{}\x01"  # for the name of a member, until all else has its prefix; in no text and comment of C
+MACROS = "NULL NAN INFINITY EOF BUFSIZ HUGE_VAL errno stdin stdout stderr linux unix"  # of headers and compilers
 
 
 class TablePart:
@@ -30,8 +31,8 @@ class TablePart:
         The same.
     static : bool
         Whether the working memory stands in the file.
-    signature : list of str
-        The arguments of net_predict behind the inputs: outputs and scratch.
+    outputs : list of str
+        The names of the outputs.
     tests : int
         Rows of the self-test.
     """
@@ -235,9 +236,10 @@ TYPES = {"number": "double ", "date": "double ", "category": "const char *"}
 def members(names: list[str]) -> list[str]:
     """Return different C identifiers that look like the names of columns."""
     made: list[str] = []
+    taken = {*KEYWORDS.split(), *MACROS.split()}
     for name in names:
         plain = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "column"
-        plain = f"column_{plain}" if plain[0].isdigit() else f"{plain}_" if plain in KEYWORDS.split() else plain
+        plain = f"column_{plain}" if plain[0].isdigit() else f"{plain}_" if plain in taken else plain
         again = 2
         unique = plain[:60]
         while unique in made:
