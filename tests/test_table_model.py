@@ -349,6 +349,9 @@ def test_a_file_holds_all_of_it(name, tmp_path):
     loaded.summary(lines.append)
     for text in ("net_worth", "city-of birth", "7 columns become"):
         assert text in lines[0]
+    assert "<td" in loaded._repr_html_()
+    assert "net_worth" in loaded._repr_html_()
+    assert TableModel()._repr_html_() is None
 
 
 def test_a_csv_file_is_read_as_the_columns_were_learned(tmp_path):

@@ -350,6 +350,15 @@ class TableModel:
         n = self.network.count_params()
         return f"<TableModel {len(self.encoder.codes)} columns -> {self.target} ({kind}), {n} parameters>"
 
+    def _repr_html_(self) -> str | None:
+        """What becomes of each column, and the network, for notebooks."""
+        from .rich import model_html, table
+
+        if self._network is None:
+            return None
+        rows = [(code.name, code.told()) for code in self.encoder.codes]
+        return table(("column", "becomes"), rows) + model_html(self.network)
+
     # ---- prediction -------------------------------------------------------------------------------------------------
 
     def predict(self, table) -> np.ndarray:
