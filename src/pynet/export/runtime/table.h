@@ -77,9 +77,7 @@ static void net_turn(double day, double period, net_real *y) {
     double turns = day / period;
     net_real angle;
     if ((turns > -1e15) && (turns < 1e15)) {
-        const double whole = (double)(int64_t)turns;
-        turns -= whole;
-        turns = (turns < 0.0) ? (turns + 1.0) : turns;
+        turns -= (double)(int64_t)turns;
     } else {
         turns = 0.0;
     }
