@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from .config import expect_keys, expect_list
+from .files import TABLE
 from .table_codes import CODES, CategoryCode, Code, learn
 from .table_columns import Frame
 
-__all__ = ["Encoder"]
+__all__ = ["Encoder", "encoder_of"]
 
 VERSION = 1
 MAX_COLUMNS = 4096
@@ -125,3 +126,49 @@ class Encoder:
         if len(made.embedded) > MAX_EMBEDDED:
             raise ValueError(f"{what} has {len(made.embedded)} embedded columns, expected at most {MAX_EMBEDDED}")
         return made
+
+
+# ---- of a network ----------------------------------------------------------------------------------------------------
+
+
+def encoder_of(network) -> tuple[Encoder, dict | None]:
+    """Return the encoder in the metadata of a network, and the scaling of the target, if its training goes on.
+
+    Raises
+    ------
+    ValueError
+        There is none, it is damaged or of another network, or names of target, columns or classes do not fit.
+    """
+    known = network.metadata
+    if TABLE not in known:
+        raise ValueError(f"the metadata have no entry {TABLE!r}: this is no model of a table")
+    encoder = Encoder.from_config(known[TABLE])
+    widths = [value.width for value in network.inputs]
+    if widths != encoder.widths or len(network.outputs) != 1:
+        shown = f"{widths} and {len(network.outputs)} outputs"
+        raise ValueError(f"the encoder of the table makes inputs of {encoder.widths}, the network has {shown}")
+    if not isinstance(known.get("target"), str):
+        raise ValueError("the metadata entry 'target' is not a name")
+    names = known.get("features")
+    if not (isinstance(names, list) and all(isinstance(n, str) for n in names) and {*encoder.names} <= {*names}):
+        raise ValueError("the metadata entry 'features' is not the list of the columns")
+    classes, width = known.get("classes"), network.outputs[0].width
+    wrong = width != 1 if classes is None else not _are_names(classes, width)
+    if wrong:
+        raise ValueError(f"the metadata entry 'classes' is not a list of {width} different names")
+    return encoder, _checked_scaling(known.get("target_scaling"))
+
+
+def _are_names(classes, width: int) -> bool:
+    texts = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    return texts and len(set(classes)) == len(classes) == width
+
+
+def _checked_scaling(scaling) -> dict | None:
+    """Return the scaling of the target that a checkpoint has."""
+    if scaling is None:
+        return None
+    shape = isinstance(scaling, dict) and scaling.keys() == {"shift", "scale"}
+    if not shape or not all(isinstance(v, list) and len(v) == 1 and isinstance(v[0], float) for v in scaling.values()):
+        raise ValueError("the metadata entry 'target_scaling' is not one shift and one scale")
+    return scaling

@@ -10,7 +10,7 @@ from .files import TABLE as ENTRY
 from .model import Model
 from .table import Table, fold_target_scaling, judged, scaled_target, target_scaling
 from .table_codes import FILLS, MAX_KNOTS, SCALINGS
-from .table_encoder import Encoder
+from .table_encoder import Encoder, encoder_of
 from .table_network import HEADS, LOSSES, TASKS, check_task, head_layer, hidden_layers, usual_sizes, wired
 from .table_sources import features_of, labelled, table_to_learn
 from .trainer import Trainer
@@ -298,27 +298,11 @@ class TableModel:
         ValueError
             The metadata holds no encoder, or a damaged one, or one of another network.
         """
-        known = network.metadata
-        if ENTRY not in known:
-            raise ValueError(f"the metadata have no entry {ENTRY!r}: this is no model of a table")
-        encoder = Encoder.from_config(known[ENTRY])
-        widths = [value.width for value in network.inputs]
-        if widths != encoder.widths or len(network.outputs) != 1:
-            shown = f"{widths} and {len(network.outputs)} outputs"
-            raise ValueError(f"the encoder of the table makes inputs of {encoder.widths}, the network has {shown}")
-        if not isinstance(known.get("target"), str):
-            raise ValueError("the metadata entry 'target' is not a name")
-        names = known.get("features")
-        if not (isinstance(names, list) and all(isinstance(n, str) for n in names) and {*encoder.names} <= {*names}):
-            raise ValueError("the metadata entry 'features' is not the list of the columns")
-        classes, width = known.get("classes"), network.outputs[0].width
-        wrong = width != 1 if classes is None else not _are_names(classes, width)
-        if wrong:
-            raise ValueError(f"the metadata entry 'classes' is not a list of {width} different names")
-        known.setdefault("classes", None)
+        encoder, scaling = encoder_of(network)
+        network.metadata.setdefault("classes", None)
         model = cls()
         model._network, model._encoder = network, encoder
-        model.dtype, model._scaling = network.dtype.name, _checked_scaling(known.get("target_scaling"))
+        model.dtype, model._scaling = network.dtype.name, scaling
         return model
 
     def resumed(self, network: Model) -> TableModel:
@@ -435,21 +419,6 @@ class TableModel:
         from .table_importance import permutation_importance
 
         return permutation_importance(self, labelled(table, target, self), n_repeats, random_state, max_rows)
-
-
-def _are_names(classes, width: int) -> bool:
-    texts = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-    return texts and len(set(classes)) == len(classes) == width
-
-
-def _checked_scaling(scaling) -> dict | None:
-    """Return the scaling of the target that a checkpoint has."""
-    if scaling is None:
-        return None
-    shape = isinstance(scaling, dict) and scaling.keys() == {"shift", "scale"}
-    if not shape or not all(isinstance(v, list) and len(v) == 1 and isinstance(v[0], float) for v in scaling.values()):
-        raise ValueError("the metadata entry 'target_scaling' is not one shift and one scale")
-    return scaling
 
 
 def _one_or_all(arrays: list[np.ndarray]):
