@@ -123,8 +123,10 @@ def test_a_second_fit_goes_on_and_a_new_trainer_begins_anew(tmp_path):
     fit(made, logger, epochs=2)
     fit(made, pickle.loads(pickle.dumps(logger)), epochs=3)
     assert [line["epoch"] for line in logger.read(path)] == [0, 1, 2, 3, 4]
-    fit(trainer(), logger, epochs=1)
-    assert [line["epoch"] for line in logger.read(path)] == [0]
+    for text in (path.read_text(), "not JSON\n"):
+        path.write_text(text)
+        fit(trainer(), logger, epochs=1)
+        assert [line["epoch"] for line in logger.read(path)] == [0]
 
 
 def test_a_file_of_somebody_else_is_not_taken_for_a_log(tmp_path):

@@ -237,6 +237,7 @@ def test_the_boundary_is_where_the_model_changes_its_mind(direction):
     left, right, bottom, top = image.get_extent()
     assert (left, right) == pytest.approx((-1.32, 3.32))
     assert (bottom, top) == pytest.approx((-2.32, 2.32))
+    assert image.origin == "lower"
     pixels = image.get_array()
     low, high = (pixels[10, 10], pixels[-10, 10] if direction else pixels[10, -10])
     assert low[2] > low[0]  # class 0 is blue
@@ -248,7 +249,12 @@ def test_the_boundary_is_where_the_model_changes_its_mind(direction):
 
 
 def test_a_sigmoid_has_two_classes_and_a_quantity_levels():
-    ax = plot.decision_boundary(net(pn.Dense(1, "sigmoid")), X2, X2[:, 0] > 0, resolution=30)
+    model = net(pn.Dense(1, "sigmoid"))
+    model.load_state_dict({"dense_1.kernel": np.array([[9.0], [0]]), "dense_1.bias": np.zeros(1)})
+    ax = plot.decision_boundary(model, X2, X2[:, 0] > 0, resolution=30)
+    pixels = ax.get_images()[0].get_array()
+    assert pixels[0, 0, 2] > pixels[0, 0, 0]  # blue, class 0, on the left
+    assert pixels[0, -1, 0] > pixels[0, -1, 2]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["0", "1"]
     model = net(pn.Dense(1))
     ax = plot.decision_boundary(model, X2, X2.sum(1), resolution=30)

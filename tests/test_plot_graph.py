@@ -24,7 +24,7 @@ def closed():
 def crowded():
     """Two inputs and outputs, a shared layer, values that are read several levels further down."""
     x, late = pn.Input(8, name="sensors"), pn.Input(3, name="settings")
-    shared = pn.Dense(8, "relu", name="shared")
+    shared = pn.Dense(8, "relu", name="WideMaximumWidthName")
     a = shared(x)
     b = shared(pn.Dense(8, "tanh")(a))
     c = pn.Dense(8)(pn.Concat()([a, b, x, late]))
@@ -104,7 +104,7 @@ def test_every_text_fits_its_box():
 def test_what_the_boxes_say():
     ax, boxes, _ = parts(plot.graph(crowded()))
     texts = [text.get_text() for text in ax.texts]
-    assert texts.count("shared") == 2
+    assert texts.count("WideMaximumWidthName") == 2
     assert {"call 1 of 2", "call 2 of 2", "Dense relu", "8 wide, 72 parameters", "3 wide", "Dropout"} <= set(texts)
     assert f"Model, {crowded().count_params()} parameters" in texts
     assert sum(box.get_linestyle() == "--" for box in boxes) == 2

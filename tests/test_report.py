@@ -20,7 +20,7 @@ from pynet.history import History
 rng = np.random.default_rng(0)
 N, C = 300, 4
 Y = rng.integers(0, C, N)
-P = rng.random((N, C)) + np.eye(C)[Y]
+P = rng.random((N, C)) + 0.4 * np.eye(C)[Y]
 P /= P.sum(axis=1, keepdims=True)
 T = rng.normal(size=(N, 2)) * [1, 10]
 Q = T + rng.normal(size=(N, 2))

@@ -89,7 +89,8 @@ def _panel(ax, name: str, curves: dict) -> None:
     if f"val_{name}" in curves and len(drawn[-1]) and name.endswith("loss"):
         best = int(np.nanargmin(np.asarray(curves[f"val_{name}"], float)))
         ax.axvline(best + 1, color=ORANGE, linewidth=1, linestyle=":", label=f"lowest: epoch {best + 1}")
-    ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True, min_n_ticks=1))
+    ax.set_xlim(min(ax.get_xlim()[0], 0.7), max(ax.get_xlim()[1], 1.3))
     ax.set(xlabel="epoch", ylabel=plain(name))
     ax.set_title(plain(name).replace("_", " "), loc="left")
     if len(ax.get_lines()) > 1:

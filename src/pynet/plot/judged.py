@@ -12,7 +12,7 @@ __all__ = ["confusion_matrix", "importance", "predicted", "reliability", "residu
 
 NUMBERED = 12  # up to so many classes, the cells of a confusion matrix show their counts
 NAMED = 30  # up to so many, its axes name the classes
-MANY = 1000  # more points than this are drawn as pixels, not as shapes
+MANY = 400  # more points than this are drawn as pixels, not as shapes
 
 
 def confusion_matrix(y_true, prediction, classes=None, ax=None):
@@ -53,12 +53,12 @@ def confusion_matrix(y_true, prediction, classes=None, ax=None):
         ax.set_xticks(range(n), names, **turned)
         ax.set_yticks(range(n), names)
     else:
-        image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+        image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     for (i, j), count in np.ndenumerate(counts if n <= NUMBERED else np.zeros((0, 0))):
         color = "white" if share[i, j] > 0.55 else "black" if count else "#9A9A9A"
         ax.text(j, i, f"{count}", ha="center", va="center", fontsize="small", color=color)
-    ax.figure.colorbar(image, ax=ax, label="share of the true class", shrink=0.85)
-    ax.set(xlabel="predicted class", ylabel="true class", aspect="equal")
+    ax.figure.colorbar(image, ax=ax, label="share of the true class")
+    ax.set(xlabel="predicted class", ylabel="true class")
     ax.set_title("Confusion matrix (rows of data)" if n <= NUMBERED else "Confusion matrix", loc="left")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-__all__ = ["Place", "lay_out"]
+__all__ = ["Place", "lay_out", "levels_of"]
 
 SWEEPS = 12
 BENT = (
@@ -82,9 +82,8 @@ def levels_of(nodes: list) -> dict:
     for node in nodes:
         level[node] = 1 + max((level[v] for v in node.inputs), default=-1)
     for node in nodes:
-        readers = [level[reader] for reader in nodes if node in reader.inputs]
-        if not node.inputs and readers:
-            level[node] = min(readers) - 1
+        if not node.inputs:
+            level[node] = min((level[reader] for reader in nodes if node in reader.inputs), default=1) - 1
     return level
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from ..opened import check_model
 from ..summary import summary_rows
-from .layout import Place, lay_out
+from .layout import Place, lay_out, levels_of
 from .style import BLUE, GREEN, GREY, ORANGE, module, plain
 
 __all__ = ["graph"]
 
 LINE, PAD, GAP, STEP = 0.155, 0.09, 0.34, 0.42  # inches: of text, inside a box, between boxes, between levels
-LETTER = 0.072  # inches that a letter takes at most on the average
+FONTS = ({"size": 8.5, "weight": "bold"}, {"size": 7.5})  # of the first line and of the others
 MOST = 120  # levels, and boxes on one level, that make a picture
 TINTS = {BLUE: "#E4F0F8", GREEN: "#E2F4EE", ORANGE: "#FCEBDF", GREY: "#F1F1F1"}
 
@@ -37,14 +39,15 @@ def graph(model):
         The model is too large for a picture: more than 120 levels, or boxes on one.
     """
     check_model("model", model)
+    sizes = Counter(levels_of(model.nodes).values())
+    widest = max(sizes.values())
+    if max(len(sizes), widest) > MOST:
+        raise ValueError(f"model has {len(sizes)} levels of up to {widest} calls; a picture takes {MOST} of both")
     texts = _texts(model)
     lines = max(len(text) for text in texts.values())
-    width = max(len(line) for text in texts.values() for line in text) * LETTER + 2 * PAD
+    width = _widest(texts) + 2 * PAD
     height = lines * LINE + 2 * PAD
     levels, ways = lay_out(model.nodes, width / 2, GAP)
-    widest = max(sum(not place.passing for place in level) for level in levels)
-    if max(len(levels), widest) > MOST:
-        raise ValueError(f"model has {len(levels)} levels of up to {widest} calls; a picture takes {MOST} of both")
     places = [place for level in levels for place in level]
     left, right = min(p.x - p.half for p in places) - PAD, max(p.x + p.half for p in places) + PAD
     bottom, top = -(len(levels) - 1) * (height + STEP) - height / 2 - PAD, height / 2 + PAD + 2 * LINE
@@ -79,6 +82,14 @@ def _texts(model) -> dict:
     return texts
 
 
+def _widest(texts: dict) -> float:
+    """Return the width of the widest line in inches."""
+    font = module("matplotlib.font_manager").FontProperties
+    shape = module("matplotlib.textpath").TextPath
+    lines = {(line, k > 0) for text in texts.values() for k, line in enumerate(text)}
+    return max(shape((0, 0), line, prop=font(**FONTS[k])).get_extents().width for line, k in lines) / 72
+
+
 def _y(place: Place, height: float) -> float:
     return -place.level * (height + STEP)
 
@@ -95,9 +106,8 @@ def _box(ax, model, place: Place, text: list[str], width: float, height: float) 
     )  # fmt: skip
     ax.add_patch(box)
     for k, line in enumerate(text):
-        style = {"fontsize": 8.5, "fontweight": "bold"} if k == 0 else {"fontsize": 7.5}
         at = y + ((len(text) - 1) / 2 - k) * LINE
-        ax.text(place.x, at, line, ha="center", va="center", zorder=3, color="black", **style)
+        ax.text(place.x, at, line, ha="center", va="center", zorder=3, color="black", **FONTS[k > 0])
 
 
 def _arrows(ax, model, ways: dict, height: float) -> None:

@@ -66,6 +66,8 @@ class _Histogram:
         ax.set_ylabel(what, fontsize="small")
         ax.tick_params(labelsize="small")
         ax.xaxis.set_major_locator(module("matplotlib.ticker").MaxNLocator(5))
+        if not np.any(self.counts):
+            ax.set(xticks=[], yticks=[])
         tidy(ax)
 
 
