@@ -7,6 +7,7 @@ import subprocess
 import nets
 import numpy as np
 import pytest
+import table_cases
 from libpynet import ROOT, run, tool
 
 import pynet as pn
@@ -73,6 +74,8 @@ def every_activation(dtype, seed):
 
 SAVABLE = {name: make for name, make in nets.NETS.items() if name not in ("escapes", "everything")}  # without Python's
 SAVABLE["every_activation"] = every_activation
+TABLES = {"float32": "quantiles and vectors", "float64": "float64"}
+SAVABLE["table"] = lambda dtype, seed: table_cases.model(TABLES[dtype]).network  # whose file has an encoder
 USABLE = [isa for isa, usable in _core.isas().items() if usable]
 
 

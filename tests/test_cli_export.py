@@ -14,9 +14,11 @@ def test_export_onnx(capsys, tmp_path):
     assert run("export", "houses.safetensors", "--onnx", "houses.onnx") == 0
     assert "saved     houses.onnx (" in capsys.readouterr().out
     model, proto = pn.load("houses.safetensors"), onnx.load("houses.onnx")
-    X = np.random.default_rng(0).normal(size=(5, model.inputs[0].width))
-    np.testing.assert_allclose(computed(proto, [X])[0], model.predict(X), rtol=1e-5, atol=1e-5)
-    assert pn.export.from_onnx(proto).metadata == model.metadata
+    X = np.random.default_rng(0).normal([100, 5, 0], [30, 2, 1e-3], size=(5, 3))
+    answer = computed(proto, [X[:, [k]] for k in range(3)])[0][:, 0]  # each column is an input
+    np.testing.assert_allclose(answer, model.predict(X), rtol=1e-5)
+    pn.export.to_onnx(model.network, "network.onnx")
+    assert pn.export.from_onnx("network.onnx").metadata == model.metadata
 
 
 @pytest.mark.parametrize(

@@ -72,3 +72,30 @@ def test_an_experiment_says_what_it_needs(experiment):
     for name in ("depth", "lstm"):
         with pytest.raises(SystemExit, match="give --data FOLDER"):
             experiment(name).main([])
+
+
+def test_tables(experiment, tmp_path, capsys):
+    """On two made-up sets of the right names: the files, and the scores."""
+    pytest.importorskip("matplotlib")
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 8))
+    names = np.array([f"x{k}" for k in range(8)])
+    np.savez(tmp_path / "california_housing.npz", X=X, y=X[:, 0] * 2 + X[:, 1], feature_names=names)
+    numbers, codes = rng.integers(0, 9, (400, 2)), rng.integers(0, 3, (400, 1)).astype(np.int8)
+    np.savez(
+        tmp_path / "adult.npz", X_num=numbers, X_cat=codes, y=(numbers[:, 0] > 4).astype(np.uint8), n_train=300,
+        num_names=np.array(["age", "hours"]), cat_names=np.array(["work"]), class_names=np.array(["<=50K", ">50K"]),
+        levels_work=np.array(["?", "a, b", "c"]),
+    )  # fmt: skip
+    tables = experiment("tables")
+    tables.main(["--data", str(tmp_path), "--csv", str(tmp_path / "csv")])
+    lines = (tmp_path / "csv/adult_train.csv").read_text().splitlines()
+    assert lines[0] == "age,hours,work,income"
+    assert len(lines) == 301
+    assert any('"a, b"' in line for line in lines)
+    results = tables.main(["--data", str(tmp_path), "--out", str(tmp_path), "--quick", "--seeds", "2"])
+    assert results["adult"]["defaults"]["accuracy"]["mean"] > 0.5
+    assert results["california"]["defaults"]["rmse"]["mean"] > 0
+    tables.main(["--data", str(tmp_path), "--out", str(tmp_path), "--quick", "--seeds", "1", "--validation"])
+    assert (tmp_path / "tables-validation.json").exists()
+    assert json.loads((tmp_path / "tables.json").read_text())["settings"]["published"]["adult"] == ["accuracy", 0.852]

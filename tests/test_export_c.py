@@ -8,6 +8,7 @@ import c_cases
 import nets
 import numpy as np
 import pytest
+import table_cases
 from c_programs import COMPILERS, CXX, C
 
 import pynet as pn
@@ -66,11 +67,13 @@ def test_every_op_and_activation_has_a_c_form():
 
 
 def test_every_function_of_the_runtime_is_used(tmp_path):
-    """By one net, another form of it, and a stream; and each file of the runtime is read."""
+    """By one net, another form of it, a stream, and two tables; and each file of the runtime is read."""
     model = c_cases.kitchen_sink()
     for name, form in (("net", {}), ("other", {"math": False, "wide": False})):
         pn.export.to_c(model, tmp_path / f"{name}.c", prefix="net", **form)
     pn.export.to_c(pn.Sequential([pn.Input((2, 1)), pn.LSTM(1)]), tmp_path / "step.c", prefix="net", stream=True)
+    for k, name in enumerate(("classes", "quantiles and vectors")):
+        pn.export.to_c(table_cases.model(name), tmp_path / f"table{k}.c", prefix="net")
     used = "".join(path.read_text() for path in tmp_path.glob("*.c"))
     for file in ("libm", "own_math", "narrow", "wide", *c_fragments.COMMON):
         for block in c_fragments.blocks(file):

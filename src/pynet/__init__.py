@@ -42,7 +42,7 @@ LATER = ("analysis", "datasets", "export", "loggers", "logic", "plot", "prune", 
 
 
 def load(path):
-    """Read a model from a file that Model.save, Trainer.save_checkpoint or QuantizedModel.save wrote.
+    """Read a model from a file that save of Model, TableModel or QuantizedModel, or Trainer.save_checkpoint, wrote.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def load(path):
 
     Returns
     -------
-    Model, or QuantizedModel
+    Model, TableModel or QuantizedModel
 
     Raises
     ------

@@ -15,7 +15,7 @@ DESCRIPTION = """\
 Train small neural networks on a CPU, and use them.
 
   pynet train digits                     a first network in a few seconds: reads handwritten digits
-  pynet train table.csv --target price   your own table
+  pynet train table.csv --target price   your own table: numbers, texts, dates
   pynet evaluate digits.safetensors digits
   pynet predict model.safetensors new.csv --output answers.csv
   pynet prune digits.safetensors digits  a smaller and faster copy
@@ -27,18 +27,22 @@ Train a network on a table and save it.
 
 DATA is one of
   digits       1797 handwritten digits of 8x8 pixels that come with pynet (UCI, CC BY 4.0)
-  FILE.csv     a line of column names, then lines of numbers; the target may be texts (classes)
+  FILE.csv     a line of column names, then lines of numbers, texts, dates (2024-02-29); empty cells, ? and NA are
+               missing values (.tsv and .txt as well)
+  FILE.parquet the same; needs pyarrow or polars, pip install "pynet[tables]"
   FILE.npz     NumPy arrays X [rows, features] and y [rows], or one array for each column
 
 The rows are split at random (but the same way for the same --seed): one part is never trained on and tells at the
 end how good the network is (--test), another one decides when to stop and which epoch to keep (--validation).
-Inputs are scaled to mean 0 and deviation 1, and the scaling is saved inside the model.
+How columns are scaled, the levels of texts and the names of classes are learned from the rows trained on and saved
+inside the model. Of a table, a page about the result is written beside the model (needs matplotlib).
 """
 
 TRAIN_EXAMPLES = """\
 examples:
   pynet train digits
-  pynet train table.csv --target price --hidden 64,64 --activation silu
+  pynet train table.csv --target price
+  pynet train table.csv --target income --category zip,year --hidden 64,64 --report page.html
   pynet train data.npz --task classes --optimizer adamw --learning-rate 0.002 --epochs 500 --output net.safetensors
   pynet train big.csv --resume           after a crash or Ctrl-C: the same command, and --resume
 """
@@ -83,7 +87,8 @@ PREDICT = """\
 Apply a saved model to every row of a table; the answers are CSV.
 
 Columns are found by the names that the model was trained with, in any order; further columns, such as the target,
-do no harm. Raw values are expected: the scaling is inside the model.
+do no harm. Raw values are expected: the scaling is inside the model. In tables values may be missing, and texts may be
+unknown.
 """
 
 CPU = """\
@@ -168,13 +173,13 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = command("evaluate", "measure a saved model on data", EVALUATE, _run_evaluate)
     evaluate.add_argument("model", help="a file written by train, or by model.save")
-    evaluate.add_argument("data", metavar="DATA", help="digits, FILE.csv or FILE.npz, with the target")
+    evaluate.add_argument("data", metavar="DATA", help="digits, FILE.csv, .parquet or .npz, with the target")
     evaluate.add_argument("--target", metavar="COLUMN", help="name of the target (default: as in training)")
     evaluate.add_argument("--all", action="store_true", help="all rows, also those the model was trained on")
 
     predict = command("predict", "apply a saved model to data", PREDICT, _run_predict)
     predict.add_argument("model", help="a file written by train, or by model.save")
-    predict.add_argument("data", metavar="DATA", help="digits, FILE.csv or FILE.npz, with or without the target")
+    predict.add_argument("data", metavar="DATA", help="digits, FILE.csv, .parquet or .npz, with or without the target")
     predict.add_argument("--output", "-o", metavar="FILE", help="write the CSV there (default: to the terminal)")
     predict.add_argument("--probabilities", action="store_true", help="a column for each class")
 
@@ -190,7 +195,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", metavar="DATA", help="digits, FILE.csv or FILE.npz")
+    parser.add_argument("data", metavar="DATA", help="digits, FILE.csv, .parquet or .npz")
 
     group = parser.add_argument_group("what to learn")
     group.add_argument("--target", metavar="COLUMN", help="column to predict (default: the last one; y in .npz)")
@@ -206,33 +211,69 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--seed", type=int, default=0, help="of the split, the first weights, the order (default: 0)")
 
+    group = parser.add_argument_group("the columns of a table")
+    group.add_argument(
+        "--category", type=_names, metavar="NAME,NAME,...", help="columns of numbers that are names of something"
+    )
+    group.add_argument(
+        "--scaling",
+        choices=("piecewise", "standard", "quantile"),
+        help="of numbers (default: piecewise: standardised and linear between quantiles; of linear models standard)",
+    )
+    group.add_argument(
+        "--embed", type=int, metavar="N", help="learn vectors for texts of more than N levels (default: 0, none)"
+    )
+
     group = parser.add_argument_group("the network")
     group.add_argument(
         "--hidden",
         type=_widths,
         metavar="N,N,...",
-        help="widths of the hidden layers, none for a linear model (default: 256 for classes, 64,64 for numbers)",
+        help="widths of the hidden layers, none for a linear model (default: 256,256 for tables; of arrays 256 for "
+        "classes, 64,64 for numbers)",
     )
-    group.add_argument("--activation", default="relu", metavar="NAME", help="of the hidden layers (default: relu)")
+    group.add_argument(
+        "--activation", metavar="NAME", help="of the hidden layers (default: silu for tables, relu for arrays)"
+    )
+    group.add_argument(
+        "--dropout", type=float, metavar="X", help="behind hidden layers (default: 0.1 for tables, 0 for arrays)"
+    )
     group.add_argument("--l2", type=float, default=0.0, metavar="X", help="penalty on squared weights (default: 0)")
     group.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
 
     group = parser.add_argument_group("the training")
-    group.add_argument("--epochs", type=int, default=200, metavar="N", help="passes at most (default: 200)")
+    group.add_argument(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="passes at most (default: 20 to 200 for tables, by rows; 200 for arrays)",
+    )
     group.add_argument(
         "--patience",
         type=int,
-        default=15,
         metavar="N",
-        help="stop after N epochs without improvement (default: 15; 0: never)",
+        help="stop after N epochs without improvement (default: a quarter of the epochs for tables, 15 for arrays; "
+        "0: never)",
     )
-    group.add_argument("--batch-size", type=int, default=32, metavar="N", help="rows a step (default: 32)")
-    group.add_argument("--optimizer", default="adam", metavar="NAME", help="default: adam")
-    group.add_argument("--learning-rate", type=float, metavar="X", help="default: the optimizer's own")
+    group.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="rows a step (default: 32 to 256 for tables, by rows; 32 for arrays)",
+    )
+    group.add_argument("--optimizer", metavar="NAME", help="default: adamw for tables, adam for arrays")
+    group.add_argument(
+        "--learning-rate", type=float, metavar="X", help="default: the optimizer's own; for tables it falls to 0"
+    )
     group.add_argument("--loss", metavar="NAME", help="default: cross_entropy for classes, mse for numbers")
 
     group = parser.add_argument_group("the run")
     group.add_argument("--output", "-o", metavar="FILE", help="the model (default: DATA's name .safetensors)")
+    group.add_argument(
+        "--report",
+        metavar="FILE",
+        help="a page about the result (default: of tables, the model's name .html; none: no)",
+    )
     group.add_argument("--resume", action="store_true", help="continue an interrupted run of the same command")
     group.add_argument(
         "--checkpoint-every", type=float, default=2.0, metavar="S", help="seconds between checkpoints (default: 2)"
@@ -244,7 +285,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 def _add_prune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a file written by train, or by model.save")
-    parser.add_argument("data", metavar="DATA", help="digits, FILE.csv or FILE.npz, with the target")
+    parser.add_argument("data", metavar="DATA", help="digits, FILE.csv, .parquet or .npz, with the target")
     parser.add_argument("--target", metavar="COLUMN", help="name of the target (default: as in training)")
     parser.add_argument("--sparsity", type=float, default=0.9, metavar="SHARE", help="weights that go (default: 0.9)")
     parser.add_argument(
@@ -271,7 +312,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--int8", metavar="FILE.c", help="the same with integers alone; needs --data")
     group.add_argument("--onnx", metavar="FILE", help="an ONNX file")
     group = parser.add_argument_group("integers")
-    group.add_argument("--data", metavar="DATA", help="digits, FILE.csv or FILE.npz, with the target")
+    group.add_argument("--data", metavar="DATA", help="digits, FILE.csv, .parquet or .npz, with the target")
     group.add_argument("--target", metavar="COLUMN", help="name of the target (default: as in training)")
     group = parser.add_argument_group("C")
     group.add_argument("--prefix", metavar="NAME", help="of all names in the file (default: the file's own)")
@@ -318,6 +359,13 @@ def _widths(text: str) -> list[int]:
     if min(widths) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of widths, expected for example 64,64 or none")
     return widths
+
+
+def _names(text: str) -> list[str]:
+    names = [part.strip() for part in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of names of columns, expected for example zip,year")
+    return names
 
 
 def _run_train(arguments) -> None:

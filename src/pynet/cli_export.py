@@ -6,8 +6,8 @@ import os
 
 import pynet as pn
 
-from .cli_train import describe, report, show
-from .cli_use import data_of, load, training_rows
+from .cli_show import describe, network_of, report, show
+from .cli_use import as_arrays, data_of, load, training_rows
 from .progress import quantity
 from .quantized_model import QuantizedModel
 
@@ -44,7 +44,8 @@ def _to_c(model, path: str, options) -> None:
 
 def _c(model, path: str, options) -> None:
     _to_c(model, path, options)
-    _show_need(path, model.footprint(stream=True) if options.stream else model.footprint())
+    network = network_of(model)
+    _show_need(path, network.footprint(stream=True) if options.stream else network.footprint())
 
 
 def _int8(model, path: str, options) -> None:
@@ -55,6 +56,7 @@ def _int8(model, path: str, options) -> None:
     rest, scored, are_apart = training_rows(model, table)
     which = f"{len(rest)} rows to quantise, {len(scored)} to measure" if are_apart else "all rows, for both"
     show("data", f"{options.data}: {which}")
+    model, table = as_arrays(model, table)
     quantized = model.quantize(table.X[rest])
     _to_c(quantized, path, options)
     report("before", model, table.X[scored], table, scored)

@@ -10,8 +10,8 @@ import numpy as np
 
 import pynet as pn
 
-from .cli_train import describe, report, show
-from .cli_use import data_of, load, training_rows
+from .cli_show import describe, network_of, report, show
+from .cli_use import as_arrays, data_of, load, training_rows
 from .progress import quantity
 from .prune_hessian import default_loss
 
@@ -28,11 +28,12 @@ def prune(options) -> None:
     model = load(options)
     table = data_of(model, options, True)
     rest, scored, are_apart = training_rows(model, table)
+    model, table = as_arrays(model, table)
     show("model", f"{options.model}: {describe(model)}")
     which = f"{len(rest)} rows to prune, {len(scored)} to measure"
     show("data", f"{options.data}: {which if are_apart else 'all rows, to prune and to measure'}")
     report("before", model, table.X[scored], table, scored)
-    dense, bytes_before = pn.load(options.model), os.path.getsize(options.model)
+    dense, bytes_before = network_of(pn.load(options.model)), os.path.getsize(options.model)
     begun = time.perf_counter()
     if sys.stderr.isatty():
         print(f"{options.method}, {len(rest)} rows ...", end="\r", file=sys.stderr, flush=True)

@@ -10,17 +10,23 @@ import numpy as np
 import pynet as pn
 
 from . import files, progress
-from .cli_train import data_for, describe, fingerprint, report, show, split_parts
+from .cli_show import answers, describe, network_of, report, show
+from .cli_train import data_for, fingerprint, is_frame_file, split_parts
+from .table import Table
+from .table_columns import Frame
+from .table_model import ENTRY, TableModel
 
-__all__ = ["cpu", "data_of", "evaluate", "info", "load", "predict", "rows_held_out", "training_rows"]
+__all__ = ["as_arrays", "cpu", "data_of", "evaluate", "info", "load", "predict", "rows_held_out", "training_rows"]
 
 ROWS_ON_SCREEN = 20
 
 
 def data_of(model, options, need_target: bool):
     """Return the table with the columns that the model wants."""
-    known = model.metadata
+    known = network_of(model).metadata
     target = getattr(options, "target", None) or known.get("target")
+    if isinstance(model, TableModel):
+        return _columns_of(model, options, target, need_target)
     features = known.get("features")
     if options.data != "digits" and features is None:
         features = None if target else [f"column_{k + 1}" for k in range(model.inputs[0].width)]
@@ -31,9 +37,24 @@ def data_of(model, options, need_target: bool):
     return table
 
 
+def _columns_of(model: TableModel, options, target: str, need_target: bool):
+    """Return the table with columns of the kinds that a model of a table has learned from."""
+    kinds = model.encoder.kinds if is_frame_file(options.data) else None
+    table = data_for(options.data, target, None, need_target, kinds)
+    if not isinstance(table.X, Frame):  # of numbers, from other files than the model's own kind
+        table.X = Frame.of(table.X, table.feature_names)
+    there = set(table.X.columns)
+    # those that told nothing may have gone by now, and belong to the fingerprint where they have not
+    table.feature_names = model.features if there >= set(model.features) else model.encoder.names
+    table.X = table.X.select(table.feature_names)
+    return table
+
+
 def load(options):
     """Return the model, its metadata as far as these commands rely on it checked."""
     model = files.load_model(options.model)
+    if ENTRY in model.metadata:
+        return pn.load(options.model)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         n = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
         raise ValueError(f"{options.model}: {n}, expected one of each")
@@ -51,6 +72,16 @@ def _is_text(value) -> bool:
     return isinstance(value, str)
 
 
+def as_arrays(model, table):
+    """Return the network of a model of a table, and the table with what goes into it; others as they are."""
+    if not isinstance(model, TableModel):
+        return model, table
+    X = model.encode(table.X)
+    if isinstance(X, list):
+        raise ValueError(f"a network with {len(X)} inputs: this is for tables without learned vectors (--embed)")
+    return model.network, Table(X, table.feature_names, table.y, table.target_name)
+
+
 def rows_held_out(settings, table) -> np.ndarray | None:
     """Return the rows that `train` with these settings did not train on, if this is the data it had."""
     if not isinstance(settings, dict) or settings.get("fingerprint") != fingerprint(table) or not settings.get("test"):
@@ -61,7 +92,7 @@ def rows_held_out(settings, table) -> np.ndarray | None:
 def training_rows(model, table) -> tuple[np.ndarray, np.ndarray, bool]:
     """Return rows to work with, rows to measure with, and whether these are apart: the ones held out in training."""
     rows = np.arange(len(table.X))
-    held_out = rows_held_out(model.metadata.get("training"), table)
+    held_out = rows_held_out(network_of(model).metadata.get("training"), table)
     return (rows, rows, False) if held_out is None else (np.setdiff1d(rows, held_out), held_out, True)
 
 
@@ -69,7 +100,7 @@ def evaluate(options) -> None:
     """Print how well a model does."""
     model = load(options)
     table = data_of(model, options, True)
-    held_out = rows_held_out(model.metadata.get("training"), table)
+    held_out = rows_held_out(network_of(model).metadata.get("training"), table)
     rows, which = np.arange(len(table.X)), "all rows"
     if held_out is not None and options.all:
         which = "all rows, most of which the model was trained on"
@@ -87,9 +118,9 @@ def predict(options) -> None:
 
     model = load(options)
     table = data_of(model, options, False)
-    answer = model.predict(table.X)
-    classes = model.metadata.get("classes")
-    target = model.metadata.get("target") or "prediction"
+    answer = answers(model, table.X)
+    classes = network_of(model).metadata.get("classes")
+    target = network_of(model).metadata.get("target") or "prediction"
     if classes:
         names = ["row", target, "probability"]
         best = answer.argmax(axis=1)
@@ -130,13 +161,15 @@ def info(options) -> None:
     document, _ = files.read_document(options.model)
     trained = "training" in document["metadata"] and document["kind"] != "quantized"
     model = load(options) if trained else pn.load(options.model)
-    show("file", f"{options.model}: {size}, {document['kind']}, written by pynet {document.get('library')}")
+    is_table = isinstance(model, TableModel)
+    kind = f"{document['kind']}{' of a table' * is_table}"
+    show("file", f"{options.model}: {size}, {kind}, written by pynet {document.get('library')}")
     known = model.metadata if "training" in model.metadata else {}
     if known.get("target"):
         classes = known.get("classes")
         kind = f"{len(classes)} classes: {_some(classes)}" if classes else "numbers"
         show("target", f"{known['target']} ({kind})")
-    if known.get("features"):
+    if known.get("features") and not is_table:  # the summary of a table tells more
         show("features", f"{len(known['features'])}: {_some(known['features'])}")
     if isinstance(known.get("training"), dict):
         keys = ("data", "loss", "optimizer", "batch_size", "seed")

@@ -7,7 +7,7 @@ from .graph import Value, check_name
 from .kinds import KINDS
 from .layer_base import Layer
 
-__all__ = ["config_of", "graph_from_config"]
+__all__ = ["config_of", "expect_keys", "expect_list", "graph_from_config"]
 
 FORMAT_VERSION = 1
 MAX_LAYERS = 1024
@@ -55,7 +55,7 @@ def graph_from_config(config: dict) -> dict:
         Anything is missing, unknown, of the wrong kind or out of range.
     """
     keys = ("format_version", "name", "dtype", "layers", "calls", "inputs", "outputs")
-    _expect_keys("the graph", config, keys, required=keys)
+    expect_keys("the graph", config, keys, required=keys)
     if config["format_version"] != FORMAT_VERSION or isinstance(config["format_version"], bool):
         raise ValueError(
             f"the graph has format_version {str(config['format_version'])[:20]}, expected {FORMAT_VERSION}"
@@ -66,11 +66,14 @@ def graph_from_config(config: dict) -> dict:
         raise ValueError(str(error)) from None
     if config["dtype"] not in ("float32", "float64"):
         raise ValueError(f"dtype of the graph must be 'float32' or 'float64', got {str(config['dtype'])[:60]!r}")
-    made = [_layer(i, row) for i, row in enumerate(_list("layers", config["layers"], 1, MAX_LAYERS))]
+    made = [_layer(i, row) for i, row in enumerate(expect_list("layers", config["layers"], 1, MAX_LAYERS))]
     _refuse_duplicates(made)
     values = _values(made, config["calls"])
     inputs, outputs = (
-        [values[_number(f"{key}[{i}]", k, len(values))] for i, k in enumerate(_list(key, config[key], 1, MAX_CALLS))]
+        [
+            values[_number(f"{key}[{i}]", k, len(values))]
+            for i, k in enumerate(expect_list(key, config[key], 1, MAX_CALLS))
+        ]
         for key in ("inputs", "outputs")
     )
     _refuse_unused(values, outputs)
@@ -80,11 +83,11 @@ def graph_from_config(config: dict) -> dict:
 def _layer(i: int, row) -> Layer:
     where = f"layers[{i}]"
     required = ("class", "name", "params")
-    _expect_keys(where, row, (*required, "rate_factor"), required)
+    expect_keys(where, row, (*required, "rate_factor"), required)
     kind = KINDS.get(row["class"]) if isinstance(row["class"], str) else None
     if kind is None:
         raise _check.unknown(f"class of {where}:", str(row["class"])[:60], KINDS)
-    _expect_keys(f"params of {where}", row["params"], kind.options)
+    expect_keys(f"params of {where}", row["params"], kind.options)
     name = row["name"]
     if not isinstance(name, str):
         raise ValueError(f"{where} has no name")
@@ -102,13 +105,13 @@ def _values(made: list, calls) -> list[Value]:
     """Call the layers again, in the order in which they were called."""
     values: list[Value] = []
     called = set()
-    for i, row in enumerate(_list("calls", calls, 1, MAX_CALLS)):
+    for i, row in enumerate(expect_list("calls", calls, 1, MAX_CALLS)):
         where = f"calls[{i}]"
-        _expect_keys(where, row, ("layer", "inputs"), required=("layer", "inputs"))
+        expect_keys(where, row, ("layer", "inputs"), required=("layer", "inputs"))
         layer = made[_number(f"layer of {where}", row["layer"], len(made))]
         reads = [
             values[_number(f"inputs of {where}", k, i)]
-            for k in _list(f"inputs of {where}", row["inputs"], 0, MAX_CALLS)
+            for k in expect_list(f"inputs of {where}", row["inputs"], 0, MAX_CALLS)
         ]
         if layer.is_input and (reads or layer in called):
             raise ValueError(f"{where}: input {layer.name!r} takes no inputs and is called once")
@@ -147,7 +150,7 @@ def _refuse_unused(values: list[Value], outputs: list[Value]) -> None:
 # ---- checks of JSON -------------------------------------------------------------------------------------------------
 
 
-def _expect_keys(where: str, entry, known, required=()) -> None:
+def expect_keys(where: str, entry, known, required=()) -> None:
     if not isinstance(entry, dict):
         raise ValueError(f"{where} must be an object, got {type(entry).__name__}")
     for key in entry:
@@ -159,7 +162,7 @@ def _expect_keys(where: str, entry, known, required=()) -> None:
             raise ValueError(f"{where} has no entry {key!r}")
 
 
-def _list(where: str, entry, low: int, high: int) -> list:
+def expect_list(where: str, entry, low: int, high: int) -> list:
     if not isinstance(entry, list):
         raise ValueError(f"{where} must be a list, got {type(entry).__name__}")
     if not low <= len(entry) <= high:

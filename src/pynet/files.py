@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+TABLE = "pynet.table"  # the entry of a model's metadata that makes it one of a table: table_model.py
 
 
 def save_model(model, path, extra_tensors: dict[str, np.ndarray] | None = None, extra: dict | None = None) -> None:
@@ -95,7 +96,7 @@ def save_model(model, path, extra_tensors: dict[str, np.ndarray] | None = None, 
 
 
 def load(path):
-    """Read a model, the model inside a checkpoint, or an integer network.  Known as ``pn.load``.
+    """Read a model, the model inside a checkpoint, a model of a table, or an integer network.  Known as ``pn.load``.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ def load(path):
 
     Returns
     -------
-    Model or QuantizedModel
+    Model, TableModel or QuantizedModel
 
     Raises
     ------
@@ -112,7 +113,8 @@ def load(path):
     """
     document, tensors = read_document(path)
     if document["kind"] != "quantized":
-        return _restored(path, document, tensors)[0]
+        model = _restored(path, document, tensors)[0]
+        return _of_table(path, model) if TABLE in model.metadata else model
     from .quantize_files import restore
 
     try:
@@ -121,8 +123,17 @@ def load(path):
         raise ValueError(f"{_text(path)}: {str(error)[:500]}") from error
 
 
+def _of_table(path, model):
+    from .table_model import TableModel
+
+    try:
+        return TableModel.of(model)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{_text(path)}: {str(error)[:500]}") from error
+
+
 def load_model(path):
-    """Read a model, or the model inside a checkpoint.
+    """Read a model, or the model inside a checkpoint; of a model of a table, its network.
 
     Parameters
     ----------

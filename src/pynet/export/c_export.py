@@ -10,8 +10,10 @@ from .._safetensors import write_atomically
 from ..layer_base import flag
 from ..model import Model
 from ..quantized_model import QuantizedModel
+from ..table_model import TableModel
 from . import c_int8, c_source
 from .c_fragments import renamed
+from .c_table import test_rows
 from .c_text import check_prefix
 from .c_vectors import Vectors, check_rows
 
@@ -42,9 +44,10 @@ def to_c(
 
     Parameters
     ----------
-    model : Model or QuantizedModel
+    model : Model, TableModel or QuantizedModel
         float32, or float64 (then all numbers are double); or integers, for which `path` and `prefix` are all there is
         to say: another value than the default of what follows is an error.
+        Of a TableModel there are also a struct net_row of raw values and net_predict_row, which takes it.
     path : str or os.PathLike
         The C file, named .c; the header stands beside it, named .h.  Both are replaced if they exist.
     prefix : str, optional
@@ -67,8 +70,8 @@ def to_c(
     tests : int
         Rows that net_selftest computes, besides zeros and large numbers, 0 to 1000; 0: no self-test.  Default 4.
     samples : array-like as of `predict`, optional
-        Rows of data to take them from.  Default: random rows of mean 0 and deviation 1, behind the scaling of the
-        inputs.
+        Rows of data to take them from; of a TableModel a table.  Default: random rows of mean 0 and deviation 1, behind
+        the scaling of the inputs; of a table rows of values that it knows, none, and unknown ones.
 
     Raises
     ------
@@ -88,8 +91,8 @@ def to_c(
     stem, suffix = os.path.splitext(name)
     if suffix != ".c":
         raise ValueError(f"path must end in .c, got {path!r}")
-    if not isinstance(model, (Model, QuantizedModel)):
-        raise TypeError(f"model must be a Model or a QuantizedModel, got {type(model).__name__}")
+    if not isinstance(model, (Model, TableModel, QuantizedModel)):
+        raise TypeError(f"model must be a Model, a TableModel or a QuantizedModel, got {type(model).__name__}")
     if scratch not in SCRATCH:
         raise _check.unknown("scratch", scratch, SCRATCH)
     tests = _check.integer("tests", tests, 0, 1000)
@@ -101,13 +104,20 @@ def to_c(
             if given[name] is not None and (default is None or given[name] != default):
                 raise ValueError(f"{name} has no meaning for an integer network, leave it out")
         integers = c_int8.Writer(model, stem)
-        header, source = integers.header(), integers.source()
+        header, source = (renamed(text, prefix) for text in (integers.header(), integers.source()))
     else:
+        encoder = None
+        if isinstance(model, TableModel):
+            encoder, table, model = model.encoder, model, model.network
+            if stream:
+                raise ValueError("stream has no meaning for a table, whose rows are no sequences")
+            samples = table.encode(test_rows(encoder, tests) if samples is None else samples)
         rows = None if samples is None else check_rows(model, samples)
-        floats = c_source.Writer(model, stem, scratch == "static", math, wide, stream)
+        floats = c_source.Writer(model, stem, scratch == "static", math, wide, stream, encoder, tests)
         vectors = Vectors(model, tests, rows) if tests else None
-        header, source = floats.header(vectors), floats.source(vectors)
-    header, source = renamed(header, prefix), renamed(source, prefix)
+        header, source = (renamed(text, prefix) for text in (floats.header(vectors), floats.source(vectors)))
+        if floats.table:
+            header, source = floats.table.named(header), floats.table.named(source)
     _write_both(os.path.join(folder, f"{stem}.h"), header.encode("ascii"), path, source.encode("ascii"))
 
 

@@ -13,7 +13,7 @@ from importlib import resources
 __all__ = ["linked", "needed", "renamed"]
 
 INTEGERS = ("dots", "integers")  # files of integer networks; of the others:
-COMMON = ("dense", "sparse", "basic", "activations", "lstm", "selftest")
+COMMON = ("dense", "sparse", "basic", "activations", "lstm", "table", "selftest")
 NOT_OURS = re.compile(r'"(?:\\.|[^"\\])*"|/\*.*?\*/|\b(?:net|NET)_', re.DOTALL)
 NAME = re.compile(r"\bnet_\w+")  # of functions, and types
 DEFINED = re.compile(r"^static (?:const )?\w+ (net_\w+)\(", re.MULTILINE)

@@ -11,6 +11,7 @@ from .c_classes import class_names, declared, defined, macros
 from .c_fragments import linked
 from .c_parts import Constant, Value
 from .c_program import Program
+from .c_table import TablePart
 from .c_text import WIDTH, comment, definition, number
 
 __all__ = ["Writer"]
@@ -19,15 +20,19 @@ USE = {"scratch": "numbers to work with", "state": "numbers that a sequence begi
 
 
 class Writer:
-    """The text of both files, whose names begin with net_ and NET_.  Parameters as of `to_c`; stem: of their names."""
+    """The text of both files, whose names begin with net_ and NET_.  Parameters as of `to_c`; stem: of their names;
+    encoder: of the table in front of the network, if there is one; tests: rows of the table in the self-test."""
 
-    def __init__(self, model, stem: str, static: bool, math: bool, wide: bool, stream: bool):
+    def __init__(self, model, stem: str, static: bool, math: bool, wide: bool, stream: bool, encoder=None, tests=0):
         self.model, self.stem, self.static, self.math = model, stem, static, math
         self.program = Program(model, wide, stream)
         self.real = "float" if model.dtype == np.float32 else "double"
         self.classes = class_names(model)
         self.names_x = _numbered("x", len(self.program.inputs))
         self.names_y = _numbered("y", len(self.program.outputs))
+        self.table = None
+        if encoder is not None:
+            self.table = TablePart(encoder, self.real, model.dtype, static, self.names_y, tests)
 
     def _ends(self):
         """Yield (argument, macro of its size, size, layer) of inputs, then of outputs."""
@@ -66,6 +71,7 @@ class Writer:
                 f"#define NET_{name.upper()} {getattr(self.program, name)}U /* {USE[name]} */"
                 for name in self._memories()
             ),
+            *(self.table.sizes() if self.table else []),
             *macros(self.classes),
         ]
         for name, stated in zip(_numbered("", len(self.names_y)), vectors.stated if vectors else [], strict=False):
@@ -79,6 +85,8 @@ class Writer:
         )
         lines.append(f"/* Computes {what}.  {how} */")
         lines.append(_wrapped(f"{self._signature()};"))
+        if self.table:
+            lines += ["", *self.table.declared()[:-1]]
         if vectors:
             lines += ["", "/* Returns 0, or how many numbers of the test rows are not what they should be. */"]
             lines.append("int net_selftest(void);")
@@ -91,20 +99,24 @@ class Writer:
         used = [call.function for call in program.calls] + (
             ["net_wrong", *["net_clear"] * program.stream] if vectors else []
         )
+        table = self.table
+        used += table.used() if table else []
         functions = linked(used, self.model.dtype.name, self.math, program.wide)
         parts = [
             f"/* {self.stem}.c: see {self.stem}.h. */",
             "\n".join([f'#include "{self.stem}.h"', *self._includes(functions)]),
+            *([table.types()] if table and table.types() else []),
             functions,
             *(_constant(c) for c in program.constants),
         ]
-        parts += [*defined(self.classes), self._predict()]
+        parts += [*defined(self.classes), self._predict(), *(table.defined() if table else [])]
         if vectors:
             parts += self._selftest(vectors)
         return "\n\n".join(parts) + "\n"
 
     def _includes(self, functions: str) -> list[str]:
         text = functions + "".join("NULL" for call in self.program.calls if None in call.arguments)
+        text += "".join(self.table.tests()) if self.table else ""
         found = [("size_t", "stddef.h"), ("NULL", "stddef.h"), ("NET_M(", "math.h")]
         names = {file for word, file in found if word in text}
         return [f"#include <{file}>" for file in sorted({"stdint.h", *names})]
@@ -163,15 +175,20 @@ class Writer:
             steps = [f"    {line}" for line in (call, *at_each_step)]
             begin = f"        for (t = 0U; t < {program.steps}U; t++) {{"
             body = ["        net_clear(state, NET_STATE);", begin, *steps, "        }", *at_the_end]
+        more: tuple[list[str], list[str]] = ([], [])
+        if self.table:
+            parts, more = [*parts, *self.table.tests()], self.table.tested()
         lines = [
             "int net_selftest(void)",
             "{",
             *declared,
+            *more[0],
             "    int wrong = 0;",
             "    uint32_t row;",
             f"    for (row = 0U; row < {rows}U; row++) {{",
             *body,
             "    }",
+            *more[1],
             "    return wrong;",
             "}",
         ]

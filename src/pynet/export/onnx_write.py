@@ -12,10 +12,12 @@ from ..kinds import KINDS
 from ..layer_base import Layer
 from ..layers import Dense
 from ..opened import check_model
+from ..table_model import TableModel
 from . import onnx_activations, onnx_lstm
 from .libraries import library
 from .onnx_graph import Graph
 from .onnx_metadata import to_text
+from .onnx_table import ML_OPSET, TableInputs
 
 __all__ = ["to_onnx"]
 
@@ -33,7 +35,9 @@ def to_onnx(model, path) -> None:
 
     Parameters
     ----------
-    model : Model
+    model : Model or TableModel
+        Of a TableModel each column is an input, [batch, 1]: double for numbers and for dates (days since 1970-01-01,
+        UTC), where NaN and infinite values are missing ones; string for categories.
     path : str or os.PathLike
         Written atomically, after onnx.checker has agreed.
 
@@ -57,6 +61,9 @@ def to_onnx(model, path) -> None:
 
 def proto(model):
     """Return the model as a ModelProto that the checker has passed."""
+    encoder = None
+    if isinstance(model, TableModel):
+        model, encoder = model.network, model.encoder
     check_model("model", model)
     for layer in model.layers:
         _refuse_python(model.names[layer], layer)
@@ -64,7 +71,7 @@ def proto(model):
         dense = model.expand()
         dense.metadata = model.metadata
         model = dense
-    made = _Writer(model).made()
+    made = _Writer(model, encoder).made()
     library("onnx.checker").check_model(made)
     return made
 
@@ -77,8 +84,9 @@ def _refuse_python(name: str, layer: Layer) -> None:
 class _Writer:
     """One graph being written."""
 
-    def __init__(self, model):
+    def __init__(self, model, encoder=None):
         self.model, self.g = model, Graph(model.dtype)
+        self.table = None if encoder is None else TableInputs(self.g, encoder)
         self.parameters: dict[Layer, dict[str, np.ndarray]] = {layer: {} for layer in model.layers}
         state = model.parameters()
         for weight in model.weights:
@@ -90,7 +98,7 @@ class _Writer:
             raise ValueError(f"the parameters take more than {MAX_BYTES} bytes, the most of an ONNX file")
         self.node = model.nodes[0]  # what is written now
         self.values: dict = {}  # node of the model: name of its value
-        self.names: set[str] = set()  # of inputs and of what nodes of the model wrote
+        self.names: set[str] = set(encoder.names if encoder else ())  # of inputs and of what nodes of the model wrote
 
     @property
     def layer(self):
@@ -118,7 +126,7 @@ class _Writer:
         for node in self.model.nodes:
             self.node = node
             g.scope = name = self._free_name()
-            reads = [name] if self.layer.is_input else [self.values[v] for v in self.node.inputs]
+            reads = [self._entry(name)] if self.layer.is_input else [self.values[v] for v in self.node.inputs]
             before = len(g.nodes)
             y = LAYERS[type(self.layer)](self, *reads)
             if self.layer.is_input or len(g.nodes) > before:
@@ -129,6 +137,10 @@ class _Writer:
             self.node = node
             ends.append(self._output(self.values[self.node], ends))
         return self._proto(ends)
+
+    def _entry(self, name: str) -> str:
+        """Return what goes into an Input: the input of the graph that has its name, or what a table makes."""
+        return name if self.table is None else self.table.values[self.model.inputs.index(self.node)]
 
     def _output(self, value: str, taken: list[str]) -> str:
         """Return a name that is this output's alone: not an input's, nor one that a layer handed on."""
@@ -153,15 +165,17 @@ class _Writer:
         graph = g.helper.make_graph(
             g.nodes,
             model.name or "pynet",
-            [info(model.names[value.layer], value) for value in model.inputs],
+            self.table.infos if self.table else [info(model.names[value.layer], value) for value in model.inputs],
             [info(name, value) for name, value in zip(outputs, model.outputs, strict=True)],
             g.initializers,
         )
         from .. import __version__
 
-        opset = g.helper.make_opsetid("", OPSET)
+        opsets = [g.helper.make_opsetid("", OPSET)]
+        if self.table:
+            opsets.append(g.helper.make_opsetid("ai.onnx.ml", ML_OPSET))
         made = g.helper.make_model(
-            graph, opset_imports=[opset], ir_version=IR, producer_name="pynet", producer_version=__version__
+            graph, opset_imports=opsets, ir_version=IR, producer_name="pynet", producer_version=__version__
         )
         g.helper.set_model_props(made, {str(key): to_text(key, value) for key, value in model.metadata.items()})
         return made

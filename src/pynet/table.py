@@ -1,0 +1,174 @@
+"""A table ready to learn from: features and a target; what is a class and what a quantity; the scaling of both."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import scores
+from ._check import suggest
+from .table_columns import Column, Frame, number_text
+
+__all__ = [
+    "Table",
+    "class_name",
+    "fold_target_scaling",
+    "judged",
+    "scaled_target",
+    "standardisation",
+    "target_scaling",
+    "target_values",
+]
+
+MAX_CLASSES = 20  # whole numbers with more different values than this are a quantity, not classes
+
+
+class Table:
+    """Features and a target, and what they are called.
+
+    Attributes
+    ----------
+    X : ndarray [N, I], or Frame
+        Numbers; or columns of any kind.
+    feature_names : list of str
+        One name a column of X.
+    y : ndarray [N] or [N, O], or None
+        The target as it stands in the file: numbers, or texts (classes).
+    target_name : str or None
+    """
+
+    __slots__ = ("X", "feature_names", "target_name", "y")
+
+    def __init__(self, X, feature_names: list[str], y: np.ndarray | None, target_name: str | None) -> None:
+        self.X, self.feature_names, self.y, self.target_name = X, feature_names, y, target_name
+
+    def looks_like_classes(self) -> bool:
+        """Return whether the target is classes: texts, or whole numbers with at most 20 different values."""
+        y = self.y
+        if y is None or y.ndim != 1:
+            return False
+        if y.dtype.kind not in "fiub":
+            return True
+        return bool(np.all(y == np.round(y))) and len(np.unique(y)) <= MAX_CLASSES
+
+    def labels(self, classes: list[str] | None = None) -> tuple[np.ndarray, list[str]]:
+        """Return the target as labels 0..C-1 (int64) and the names of the classes, sorted.
+
+        Parameters
+        ----------
+        classes : list of str, optional
+            Known names, label 0 first.
+
+        Raises
+        ------
+        ValueError
+            There is no target of one column, or a target is none of the known names.
+        """
+        y = self.y
+        if y is None or y.ndim != 1:
+            raise ValueError(f"classes need a target of one column, got {'none' if y is None else y.shape}")
+        values, labels = np.unique(y, return_inverse=True)
+        names = [class_name(value) for value in values]
+        if classes is None:
+            return labels.reshape(-1).astype(np.int64), names
+        place = {name: label for label, name in enumerate(classes)}
+        for name in names:
+            if name not in place:
+                raise ValueError(
+                    f"target {self.target_name!r} has the class {name!r}{suggest(name, classes)}, which the model does "
+                    f"not know (its classes: {', '.join(classes[:20])}{' ...' if len(classes) > 20 else ''})"
+                )
+        return np.array([place[name] for name in names], np.int64)[labels.reshape(-1)], list(classes)
+
+    def rows(self, rows) -> Table:
+        """Return some of the rows."""
+        return Table(self.X[rows], self.feature_names, None if self.y is None else self.y[rows], self.target_name)
+
+    @classmethod
+    def of_frame(cls, frame: Frame, target: str | None, features: list[str] | None = None) -> Table:
+        """Return the columns `features` (default: all others) of a frame, and the target, if there is one."""
+        y = None if target is None else target_values(frame.column(target), frame.where)
+        names = [name for name in frame.names if name != target] if features is None else features
+        if not names:
+            raise ValueError(f"{frame.where}no column is left to predict {target!r} from")
+        return cls(frame.select(names), names, y, target)
+
+
+def target_values(column: Column, where: str = "") -> np.ndarray:
+    """Return a column as a target: numbers, or texts (classes, also those of booleans)."""
+    if column.kind == "date":
+        raise ValueError(f"{where}the target {column.name!r} holds dates, expected numbers or texts")
+    if column.missing.any():
+        row = int(np.flatnonzero(column.missing)[0])
+        raise ValueError(f"{where}row {row}: the target {column.name!r} is missing, expected a value in every row")
+    if column.boolean:
+        column = column.as_kind("category")
+    return column.texts().astype(str) if column.kind == "category" else column.values
+
+
+def class_name(value) -> str:
+    """Return the name of a class: the text itself, whole numbers without a point."""
+    return number_text(float(value)) if isinstance(value, (float, np.floating)) else str(value)
+
+
+def standardisation(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return `shift` and `scale` for ``pn.Input(..., shift=shift, scale=scale)``: mean 0, deviation 1.
+
+    Parameters
+    ----------
+    X : array [N, I]
+        The rows trained on, no others.  Bytes (uint8) are pixels: all columns get the same shift and scale.
+
+    Returns
+    -------
+    shift, scale : float64 [I]
+        The mean, and 1 / standard deviation; the scale of a constant column is 1.
+    """
+    X = np.asarray(X)
+    values = X.astype(np.float64, copy=False)
+    axis = None if X.dtype == np.uint8 else 0
+    shift = np.broadcast_to(values.mean(axis=axis), X.shape[1]).copy()
+    deviation = np.broadcast_to(values.std(axis=axis), X.shape[1])
+    constant = deviation <= 1e-12 * np.maximum(np.abs(shift), 1e-300)
+    return shift, 1.0 / np.where(constant, 1.0, deviation)
+
+
+# ---- targets that are quantities -------------------------------------------------------------------------------------
+
+
+def target_scaling(y: np.ndarray) -> dict[str, list[float]]:
+    """Return mean and deviation of each column of a target [N] or [N, O], as {"shift": [O], "scale": [O]}."""
+    y = y.reshape(len(y), -1).astype(np.float64)
+    deviation = y.std(axis=0)
+    return {"shift": y.mean(axis=0).tolist(), "scale": np.where(deviation > 0.0, deviation, 1.0).tolist()}
+
+
+def scaled_target(y: np.ndarray, scaling: dict[str, list[float]]) -> np.ndarray:
+    """Return (y - shift) / scale [N, O]."""
+    return (y.reshape(len(y), -1).astype(np.float64) - np.array(scaling["shift"])) / np.array(scaling["scale"])
+
+
+def fold_target_scaling(model, layer: str, scaling: dict[str, list[float]]) -> None:
+    """Let the last layer of a model, which is linear, answer in the target's own units."""
+    shift, scale = np.array(scaling["shift"]), np.array(scaling["scale"])
+    weights = model.state_dict()
+    weights[f"{layer}.kernel"] = weights[f"{layer}.kernel"].astype(np.float64) * scale
+    weights[f"{layer}.bias"] = weights[f"{layer}.bias"].astype(np.float64) * scale + shift
+    model.load_state_dict(weights)
+
+
+def judged(answer: np.ndarray, table: Table, classes: list[str] | None) -> dict[str, float]:
+    """Return how good answers are: of classes [N, C] probabilities, else [N, O] numbers in the target's units.
+
+    Returns
+    -------
+    dict
+        accuracy, loss (mean cross-entropy) and right (how many are); or rmse, mae and r2, which is nan where the target
+        is constant.
+    """
+    if classes:
+        y = table.labels(classes)[0]
+        right = int((answer.argmax(axis=1) == y).sum())
+        return {"accuracy": right / len(y), "loss": scores.cross_entropy(y, answer.astype(np.float64)), "right": right}
+    y, p = scores.check_numbers(table.y, answer)
+    mse, mae, r2 = (scores.metric(name, y, p) for name in ("mse", "mae", "r2"))
+    return {"rmse": float(np.sqrt(mse)), "mae": mae, "r2": r2}

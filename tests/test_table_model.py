@@ -1,0 +1,470 @@
+"""TableModel: what it learns from a table, what it answers, what a file holds of it, and what it refuses."""
+
+import copy
+import json
+import pickle
+import statistics
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import table_cases
+
+import pynet as pn
+from pynet import _safetensors
+from pynet.table_codes import CategoryCode, DateCode, NumberCode, learn
+from pynet.table_columns import Frame
+from pynet.table_encoder import Encoder
+from pynet.table_model import ENTRY
+from pynet.tabular import TableModel
+
+FAST = {"hidden": [8], "epochs": 2}
+
+
+def column(values, name="a"):
+    return Frame.of({name: values}).columns[name]
+
+
+def encoded(code, values) -> np.ndarray:
+    """What becomes of values, [N, width], by itself."""
+    out = np.zeros((len(values), code.width))
+    code.encode(column(values).as_kind(code.kind), out)
+    return out
+
+
+# ---- what becomes of a column ----------------------------------------------------------------------------------------
+
+
+def test_standard():
+    values = [1.0, 2.0, None, 6.0]
+    code = learn(column(values), "standard", "median", 0, None)
+    deviation = np.std([1, 2, 6])
+    expected = [[-2 / deviation, 0], [-1 / deviation, 0], [-1 / deviation, 1], [3 / deviation, 0]]  # the median is 2
+    assert np.allclose(encoded(code, values), expected)
+    mean = learn(column(values), "standard", "mean", 0, None)
+    assert encoded(mean, [None])[0].tolist() == [0, 1]
+
+
+def test_missing_at_predict_only():
+    """Without an indicator it is the median."""
+    code = learn(column([1.0, 2.0, 6.0]), "standard", "median", 0, None)
+    assert code.width == 1
+    assert encoded(code, [None]) == encoded(code, [2.0])
+
+
+def test_piecewise():
+    values = np.arange(101.0) ** 2
+    code = learn(column(values), "piecewise", "median", 0, 4)
+    assert code.x.tolist() == [0, 625, 2500, 5625, 10000]
+    pieces = encoded(code, [-1.0, 0.0, 312.5, 2500.0, 4062.5, 20000.0])[:, 1:]
+    assert pieces.tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [0.5, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0.5, 0], [1, 1, 1, 1]]
+    assert encoded(code, values)[:, 0].std() == pytest.approx(1)
+
+
+def test_ties_and_two_values_have_no_needless_pieces():
+    code = learn(column([0.0] * 90 + [1.0, 2.0, 3.0] * 5), "piecewise", "median", 0, 20)
+    assert (np.diff(code.x) > 0).all()
+    assert len(code.x) < 21
+    assert learn(column([0.0, 1.0] * 50), "piecewise", "median", 0, 20).width == 1
+
+
+def test_quantile():
+    rng = np.random.default_rng(0)
+    values = rng.lognormal(3, 2, 20_000)
+    code = learn(column(values), "quantile", "median", 0, None)
+    z = encoded(code, values)[:, 0]
+    assert abs(z.mean()) < 0.02
+    assert z.std() == pytest.approx(1, abs=0.02)
+    assert abs(((z - z.mean()) ** 3).mean()) < 0.1
+    normal = statistics.NormalDist()
+    for share in (0.1, 0.5, 0.9):
+        assert encoded(code, [np.quantile(values, share)])[0, 0] == pytest.approx(normal.inv_cdf(share), abs=0.02)
+    assert encoded(code, [-1e9, 1e9])[:, 0].tolist() == [z.min(), z.max()] == pytest.approx([-4, 4])
+    tied = learn(column([5.0] * 900 + list(range(100))), "quantile", "median", 0, 50)
+    assert (np.diff(tied.x) > 0).all()
+    assert (np.diff(tied.z) > 0).all()
+
+
+def test_category():
+    code = learn(column(["b", "a", "a", "b", "rare", None]), "standard", "median", 0, None)
+    assert code.levels == ["a", "b"]
+    expected = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1]]
+    assert encoded(code, ["a", "b", None, "rare", "new"]).tolist() == expected
+    plain = learn(column(["b", "a", "a", "b"]), "standard", "median", 0, None)
+    assert encoded(plain, ["a", None, "new"]).tolist() == [[1, 0], [0, 0], [0, 0]]
+    no_missing = learn(column(["b", "a", "a", "b", "rare"]), "standard", "median", 0, None)
+    assert encoded(no_missing, ["a", None, "new"]).tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
+    no_other = learn(column(["b", "a", "a", "b", None]), "standard", "median", 0, None)
+    assert encoded(no_other, [None, "new"]).tolist() == [[0, 0, 1], [0, 0, 0]]
+    assert learn(column(["a", "b", "c"] * 5), "standard", "median", 2, None).dimensions == round(1.6 * 3**0.56)
+
+
+def test_date():
+    days = ["2024-01-01", "2024-04-01", "2024-07-01", None]
+    code = learn(column(days).as_kind("date"), "standard", "median", 0, None)
+    made = encoded(code, days)
+    assert made.shape == (4, 1 + 4 + 1)
+    number = (np.datetime64("2024-04-01") - np.datetime64("1970-01-01")).astype(int)
+    assert made[1, 1] == pytest.approx(np.sin(2 * np.pi * number / 365.2425))
+    assert made[1, 2] == pytest.approx(np.cos(2 * np.pi * number / 365.2425))
+    assert made[:3, 3].tolist() == pytest.approx(np.sin(2 * np.pi * np.array([4, 4, 4]) / 7).tolist())  # Mondays
+    assert made[3].tolist() == pytest.approx([*made[1, :5], 1])
+    times = learn(column(["2024-01-01T06:00", "2024-01-01"]).as_kind("date"), "standard", "median", 0, None)
+    assert encoded(times, ["2024-01-01T06:00"])[0, 5:].tolist() == pytest.approx([1, 0], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ([None, None], "no row has a value"), ([2.0, 2.0], "all rows have the value 2"),
+        (["x", "x"], "all rows have the value 'x'"), (["x", "y", "z"], "all 3 values differ"),
+    ],
+)  # fmt: skip
+def test_columns_that_tell_nothing(values, why):
+    assert learn(column(values), "piecewise", "median", 0, None) == why
+
+
+def test_a_constant_that_is_sometimes_missing_tells_something():
+    assert encoded(learn(column([2.0, 2.0, None]), "piecewise", "median", 0, None), [2.0, None]).tolist() == [
+        [0, 0],
+        [0, 1],
+    ]
+    assert learn(column(["x", "x", None]), "piecewise", "median", 0, None).width == 2
+
+
+# ---- fit and predict -------------------------------------------------------------------------------------------------
+
+
+def test_classes():
+    columns = table_cases.table(1500)
+    columns.pop("price")
+    model = TableModel(epochs=20, hidden=[32]).fit(columns, "income", verbose=0)
+    assert model.classes == ["<=50K", ">50K"]
+    fresh = table_cases.table(500, seed=3)
+    assert model.score(fresh) > 0.85
+    names = model.predict(fresh)
+    assert (names == np.array(fresh["income"])).mean() == model.score(fresh)
+    p = model.predict_proba(fresh)
+    assert p.shape == (500, 2)
+    assert np.allclose(p.sum(axis=1), 1, atol=1e-5)
+    found = model.evaluate(fresh)
+    assert found["right"] == round(found["accuracy"] * 500)
+    expected = -np.log([row[model.classes.index(name)] for row, name in zip(p, fresh["income"], strict=True)]).mean()
+    assert found["loss"] == pytest.approx(expected, rel=1e-5)
+    assert set(model.history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    ranked = model.permutation_importance(fresh)
+    assert {name for name, *_ in ranked[:3]} == {"age", "net_worth", "city-of birth"}
+    assert [mean for _, mean, _ in ranked] == sorted((mean for _, mean, _ in ranked), reverse=True)
+    assert abs({name: mean for name, mean, _ in ranked}["int"]) < 0.05
+
+
+def test_numbers_in_the_units_of_the_target():
+    columns = table_cases.table(1500)
+    columns.pop("income")
+    model = TableModel(epochs=30, hidden=[32]).fit(columns, "price", verbose=0)
+    fresh = table_cases.table(500, seed=3)
+    found = model.evaluate(fresh)
+    answer = model.predict(fresh)
+    error = answer - np.array(fresh["price"])
+    assert found["rmse"] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-6)
+    assert found["r2"] == pytest.approx(1 - (error**2).sum() / ((fresh["price"] - np.mean(fresh["price"])) ** 2).sum())
+    assert model.score(fresh) > 0.85
+    with pytest.raises(ValueError, match="target 'price' is a number"):
+        model.predict_proba(fresh)
+    outputs = model.network.predict(model.encode(fresh))  # the network alone answers in these units
+    assert np.array_equal(outputs[:, 0], answer)
+    base = model.permutation_importance(fresh, max_rows=200, n_repeats=1)
+    assert base[0][2] == 0.0
+
+
+def test_the_defaults_of_sizes():
+    model = TableModel()
+    assert [model.sizes(n)[0] for n in (10, 300, 3_000, 13_000, 30_000, 10**6)] == [32, 32, 32, 128, 256, 256]
+    assert [model.sizes(n)[1] for n in (10, 300, 13_000, 30_000, 10**6)] == [200, 200, 39, 34, 20]
+    assert TableModel(batch_size=7, epochs=3, patience=2).sizes(1000) == (7, 3, 2)
+
+
+def test_a_target_beside_the_table_and_arrays():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3))
+    X[:, 2] = 7.0  # tells nothing, and is left out
+    y = np.where(X[:, 0] > 0, "up", "down")
+    model = TableModel(hidden=[8], epochs=30, learning_rate=0.02).fit(X, y, verbose=0)
+    assert model.features == ["column_1", "column_2", "column_3"]
+    assert model.encoder.names == ["column_1", "column_2"]
+    assert model.target == "target"
+    assert model.score(X, y) > 0.9
+    assert (model.predict(X) == model.predict(X.tolist())).all()
+    with pytest.raises(ValueError, match=r"table must have 3 columns \(column_1"):
+        model.predict(X[:, :2])
+    both = pn.tabular.Table(X, model.features, y, "target")
+    assert TableModel(hidden=[8], epochs=30, learning_rate=0.02).fit(both, verbose=0).score(both) == model.score(both)
+    assert (model.predict(both) == model.predict(X)).all()
+    with pytest.raises(ValueError, match="target has 299 values, expected 300"):
+        model.fit(X, y[1:], verbose=0)
+
+
+def test_the_last_column_is_the_default_target_and_validation_data_is_used():
+    frame = pd.DataFrame({"a": np.arange(60.0), "b": np.arange(60.0) * 2})
+    model = TableModel(**FAST).fit(frame, validation_data=frame[:10], verbose=0)
+    assert model.target == "b"
+    assert len(model.history["val_loss"]) == 2
+    assert "val_loss" not in TableModel(validation=0, **FAST).fit(frame, verbose=0).history
+
+
+def test_kinds_can_be_told():
+    columns = {"zip": [8001.0, 3000.0] * 20, "day": ["2024-01-01", "2024-01-02"] * 20, "y": [1.5, 2.5] * 20}
+    guessed = TableModel(**FAST).fit(columns, "y", verbose=0)
+    assert guessed.encoder.kinds == {"zip": "number", "day": "date"}
+    told = TableModel(**FAST).fit(columns, "y", kinds={"zip": "category", "day": "category"}, verbose=0)
+    assert told.encoder.kinds == {"zip": "category", "day": "category"}
+    assert told.encoder.codes[0].levels == ["3000", "8001"]
+    assert told.predict({"zip": [3000], "day": ["2024-01-01"]}).shape == (1,)
+    with pytest.raises(ValueError, match="unknown kind of column 'zip': 'text'"):
+        TableModel(**FAST).fit(columns, "y", kinds={"zip": "text"}, verbose=0)
+    with pytest.raises(ValueError, match="no column 'zap', did you mean 'zip'"):
+        TableModel(**FAST).fit(columns, "y", kinds={"zap": "category"}, verbose=0)
+
+
+def test_booleans_are_classes():
+    columns = {"a": np.arange(40.0), "y": np.arange(40) < 20}
+    model = TableModel(**FAST).fit(columns, "y", verbose=0)
+    assert model.classes == ["False", "True"]
+    assert set(model.predict(columns)) <= {"False", "True"}
+    whole = TableModel(**FAST).fit({"a": np.arange(40.0), "y": np.arange(40) % 3}, "y", verbose=0)
+    assert whole.classes == ["0", "1", "2"]
+    assert (
+        not TableModel(task="numbers", **FAST)
+        .fit({"a": np.arange(40.0), "y": np.arange(40) % 3}, "y", verbose=0)
+        .classes
+    )
+
+
+def test_the_same_seed_gives_the_same_model():
+    columns = {name: values for name, values in table_cases.table().items() if name != "price"}
+    a, b, c = (TableModel(random_state=seed, **FAST).fit(columns, "income", verbose=0) for seed in (0, 0, 1))
+    assert np.array_equal(a.predict_proba(columns), b.predict_proba(columns))
+    assert not np.array_equal(a.predict_proba(columns), c.predict_proba(columns))
+
+
+def test_many_rows_are_encoded_in_parts(monkeypatch):
+    model = table_cases.model("quantiles and vectors")
+    whole = model.predict_proba(table_cases.table(100))
+    monkeypatch.setattr("pynet.table_model.ROWS_AT_ONCE", 7)
+    assert np.array_equal(model.predict_proba(table_cases.table(100)), whole)
+    assert model.predict_proba({name: values[:0] for name, values in table_cases.table(3).items()}).shape == (0, 2)
+
+
+@pytest.mark.parametrize("name", table_cases.SETTINGS)
+def test_strange_rows_have_answers(name):
+    assert np.isfinite(table_cases.model(name).outputs(table_cases.edges())).all()
+
+
+def test_columns_at_predict():
+    model = table_cases.model("classes")
+    columns = table_cases.table(20, seed=7)
+    expected = model.predict_proba(columns)
+    shuffled = {name: columns[name] for name in reversed(columns)} | {"more": [None] * 20}
+    assert np.array_equal(model.predict_proba(pd.DataFrame(shuffled)), expected)
+    texts = columns | {"net_worth": [str(value) for value in columns["net_worth"]]}
+    assert np.array_equal(model.predict_proba(texts), expected)
+    for change, message in (
+        ({"age": ["old"] * 20}, "row 0, column 'age': 'old' is no finite number"),
+        ({"day": np.arange(20)}, "column 'day' holds numbers, expected dates"),
+        ({"age": [1e300] * 20}, r"row 0, column 'age': the number is too large for float32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.predict(columns | change)
+    del columns["colour"]
+    with pytest.raises(ValueError, match=r"there is no column 'colour' \(columns: age"):
+        model.predict(columns)
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "message"),
+    [
+        ({"a": [1.0, 2.0], "y": ["u", None]}, {}, "row 1: the target 'y' is missing"),
+        ({"a": [1.0, 2.0], "y": ["u", "u"]}, {}, "target 'y' has the same class in all rows"),
+        ({"a": [1.0, 2.0], "y": ["u", "v"]}, {"task": "numbers"}, "target 'y' holds texts such as 'u'"),
+        ({"a": [1.0, 1.0], "y": ["u", "v"]}, {}, r"no column is left to predict from \(a: all rows have the value 1\)"),
+        ({"y": ["u", "v"]}, {}, "no column is left to predict 'y' from"),
+        ({"a": [1.0, 2.0], "z": ["u", "v"]}, {}, "there is no column 'y'"),
+        ({"a": [1.0, 2.0], "y": [0.5, 1.5]}, {"loss": "cross_entropy"}, "unknown loss for numbers 'cross_entropy'"),
+    ],
+)
+def test_what_cannot_be_learned(columns, options, message):
+    model = TableModel(**options)
+    columns = {name: values * 20 for name, values in columns.items()}
+    with pytest.raises(ValueError, match=message):
+        model.fit(columns, "y", verbose=0)
+    with pytest.raises(RuntimeError, match="has learned nothing yet"):
+        model.predict(columns)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"task": "class"}, ValueError, "unknown task 'class'"),
+        ({"scaling": "normal"}, ValueError, "unknown scaling 'normal'"),
+        ({"missing": "zero"}, ValueError, "unknown missing 'zero'"),
+        ({"hidden": [0]}, ValueError, r"hidden\[0\] must be"),
+        ({"dropout": 1}, ValueError, "dropout"),
+        ({"knots": 1}, ValueError, "knots"),
+        ({"embed": -1}, ValueError, "embed"),
+        ({"validation": 1.0}, ValueError, "validation"),
+        ({"epochs": 0}, ValueError, "epochs"),
+    ],
+)
+def test_impossible_arguments(options, error, message):
+    with pytest.raises(error, match=message):
+        TableModel(**options)
+
+
+def test_a_fit_that_fails_leaves_the_model_as_it_was():
+    columns = {"a": np.arange(40.0), "y": np.arange(40) < 20}
+    model = TableModel(**FAST).fit(columns, "y", verbose=0)
+    before = model.predict_proba(columns)
+    model.learning_rate = 1e30
+    with pytest.raises(FloatingPointError):
+        model.fit(columns | {"a": np.arange(40.0) ** 3}, "y", verbose=0)
+    assert np.array_equal(model.predict_proba(columns), before)
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", table_cases.SETTINGS)
+def test_a_file_holds_all_of_it(name, tmp_path):
+    model = table_cases.model(name)
+    model.save(tmp_path / "m.safetensors")
+    loaded = pn.load(tmp_path / "m.safetensors")
+    assert isinstance(loaded, TableModel)
+    fresh = table_cases.table(50, seed=2)
+    for other in (loaded, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert np.array_equal(other.outputs(fresh), model.outputs(fresh))
+        assert (other.target, other.features, other.classes) == (model.target, model.features, model.classes)
+    assert repr(loaded) == repr(model)
+    lines = []
+    loaded.summary(lines.append)
+    for text in ("net_worth", "city-of birth", "7 columns become"):
+        assert text in lines[0]
+    assert "<td" in loaded._repr_html_()
+    assert "net_worth" in loaded._repr_html_()
+    assert TableModel()._repr_html_() is None
+
+
+def test_a_csv_file_is_read_as_the_columns_were_learned(tmp_path):
+    model = table_cases.model("classes")
+    fresh = table_cases.table(30, seed=2)
+    fresh["age"] = [None] * 30  # of which nobody could tell what they are
+    fresh["city-of birth"] = ["1"] * 30
+    pl.DataFrame(fresh).write_csv(tmp_path / "t.csv")
+    pl.DataFrame(fresh).write_parquet(tmp_path / "t.parquet")
+    for name in ("t.csv", "t.parquet"):
+        assert np.array_equal(model.predict_proba(tmp_path / name), model.predict_proba(fresh))
+        assert model.score(tmp_path / name) == model.score(fresh)
+    text = (tmp_path / "t.csv").read_text().replace("2023-", "a day of 2023-", 1)
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"t\.csv, line \d+, column 'day': 'a day of"):
+        model.predict(tmp_path / "t.csv")
+
+
+def hostile(tmp_path, change):
+    """A file of a model whose encoder was changed."""
+    path = tmp_path / "m.safetensors"
+    table_cases.model("classes").save(path)
+    tensors, texts = _safetensors.read(path)
+    document = json.loads(texts["pynet"])
+    change(document["metadata"])
+    _safetensors.write(path, tensors, texts | {"pynet": json.dumps(document)})
+    return path
+
+
+def entry(**changes):
+    """Change the first column of the kind that `kind` names."""
+    kind = changes.pop("kind", "number")
+
+    def change(metadata):
+        for column in metadata[ENTRY]["columns"]:
+            if column["kind"] == kind:
+                column.update(changes)
+                return
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update({ENTRY: 3}), "the encoder of the table must be an object"),
+        (lambda m: m[ENTRY].update(version=2), "has version 2, expected 1"),
+        (lambda m: m[ENTRY].update(more=2), "unknown entry 'more'"),
+        (lambda m: m[ENTRY].update(columns=[]), "must have 1 to 4096 entries, got 0"),
+        (lambda m: m[ENTRY]["columns"].pop(), "the encoder of the table makes inputs of"),
+        (lambda m: m[ENTRY]["columns"].append(m[ENTRY]["columns"][0]), "two columns of one name"),
+        (lambda m: m[ENTRY]["columns"].append("x"), "has the kind 'None', expected number"),
+        (entry(name=3), "name of .* must be a text"),
+        (entry(fill="x"), "fill of .* must be a number"),
+        (entry(fill=True), "fill of .* must be a number"),
+        (entry(indicator=1), "must be true or false"),
+        (entry(x=[1.0, 0.0]), "must be finite and strictly rising"),
+        (entry(x=[1.0]), "has 1 numbers x and 0 numbers z"),
+        (entry(x=[0.0, 1e-320]), "must be finite and strictly rising"),
+        (entry(x=["a", "b"]), "must be numbers"),
+        (entry(x=[float(k) for k in range(2000)]), "must have 0 to 1024 entries"),
+        (entry(z=[1.0]), "numbers x and 1 numbers z"),
+        (entry(scale=10**400), "the number 1000.* is too large"),
+        (entry(kind="date", time=None), "must be true or false"),
+        (entry(kind="date", shift=[]), "must be a number"),
+        (entry(kind="category", levels=[]), "must have 1 to 4096 entries"),
+        (entry(kind="category", levels=["b", "a"]), "different texts in rising order"),
+        (entry(kind="category", levels=["a", 1]), "different texts in rising order"),
+        (entry(kind="category", dimensions=-1), "must be in 0..1000"),
+        (entry(kind="category", dimensions=2), "makes inputs of"),
+        (lambda m: m.update(target=None), "'target' is not a name"),
+        (lambda m: m.update(features=["age"]), "'features' is not the list"),
+        (lambda m: m.update(classes=["a"]), "'classes' is not a list of 2 different names"),
+        (lambda m: m.update(classes=["a", "a"]), "'classes' is not a list of 2 different names"),
+        (lambda m: m.update(classes=None), "'classes' is not a list of 2"),
+        (lambda m: m.update(target_scaling={"shift": 1}), "'target_scaling' is not"),
+    ],
+)
+def test_hostile_files(change, message, tmp_path):
+    path = hostile(tmp_path, change)
+    with pytest.raises(ValueError, match=message) as caught:
+        pn.load(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_an_unchanged_file_of_that_kind_is_read(tmp_path):
+    assert isinstance(pn.load(hostile(tmp_path, lambda metadata: None)), TableModel)
+
+
+def test_the_encoder_reads_what_it_writes():
+    for name in table_cases.SETTINGS:
+        encoder = table_cases.model(name).encoder
+        again = Encoder.from_config(json.loads(json.dumps(encoder.config())))
+        assert again.config() == encoder.config()
+        frame = Frame.of(table_cases.edges())
+        for a, b in zip(again.encode(frame), encoder.encode(frame), strict=True):
+            assert np.array_equal(a, b)
+        kinds = {type(code) for code in again.codes}
+        assert kinds == {NumberCode, DateCode, CategoryCode}
+
+
+def test_a_model_of_no_table_is_none():
+    model = pn.Sequential([pn.Input(2), pn.Dense(1)])
+    with pytest.raises(ValueError, match="no model of a table"):
+        TableModel.of(model)
+
+
+def test_what_is_done_with_networks_keeps_the_table(tmp_path):
+    """Pruned and compact, it is still the model of a table."""
+    model = table_cases.model("classes")
+    network = copy.deepcopy(model.network)
+    pn.prune.magnitude(network, 0.5)
+    network.compact().save(tmp_path / "p.safetensors")
+    pruned = pn.load(tmp_path / "p.safetensors")
+    assert isinstance(pruned, TableModel)
+    assert pruned.predict_proba(table_cases.table(5)).shape == (5, 2)
