@@ -7,8 +7,8 @@
  *
  * Nothing here exits, prints or throws: every call returns a pn_status.
  *
- * A library built with PYNET_PREDICT_ONLY has no pn_obs, and refuses gradients and jobs that train; one without float64
- * refuses such machines: PN_BAD_ARGUMENT.
+ * A library built with PYNET_PREDICT_ONLY has neither pn_obs nor pn_order, and refuses gradients and jobs that train; one
+ * without float64 refuses such machines: PN_BAD_ARGUMENT.
  */
 #ifndef PYNET_H
 #define PYNET_H
@@ -267,7 +267,7 @@ PN_API size_t pn_model_scratch(const pn_model *model, int64_t rows);
 PN_API pn_status pn_model_machine(pn_machine **machine, const pn_model *model, int64_t rows, void *scratch,
                                   size_t size);
 
-/* ---- threads, and the surgeon --------------------------------------------------------------------------------- */
+/* ---- threads, the surgeon, shuffling --------------------------------------------------------------------------- */
 
 /* Threads of the process-wide pool that a machine may use when opened with n_threads = 0. */
 PN_API void pn_set_num_threads(int n);
@@ -278,6 +278,10 @@ PN_API int pn_get_num_threads(void);
  * first `steps`, into order and cost, [N][steps].  Where a Hessian is used up before: -1 and infinity. */
 PN_API pn_status pn_obs(const double *inverse, int shared, const double *w, int64_t N, int64_t n, int64_t steps,
                         int32_t *order, double *cost);
+
+/* A random order of rows 0..n-1, n < 2^33: that of an epoch of Trainer.fit with random_state = seed and purpose = 2.
+ * scratch: 4 n numbers. */
+PN_API void pn_order(uint64_t seed, uint32_t purpose, uint32_t epoch, int64_t n, int64_t *order, uint64_t *scratch);
 
 #ifdef __cplusplus
 }

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pynet import philox
+from pynet import _core, philox
 
 
 @pytest.mark.parametrize(
@@ -125,3 +125,11 @@ def test_bits_are_for_ever():
 def test_errors(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 31, 1797, 65_536, 300_001])
+@pytest.mark.parametrize(("seed", "epoch", "purpose"), [(0, 0, 2), (2**64 - 1, 2**32 - 1, 3), (1 << 32 | 5, 7, 1)])
+def test_c_shuffles_as_numpy_does(n, seed, epoch, purpose):
+    np.testing.assert_array_equal(
+        _core.permutation(seed, epoch, n, purpose), philox.permutation(seed, epoch, n, purpose)
+    )

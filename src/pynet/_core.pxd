@@ -89,3 +89,4 @@ cdef extern from "core.h":
     int pn_get_num_threads()
     int pn_available_cpus()
     pn_status pn_obs(const double *, int, const double *, int64_t, int64_t, int64_t, int32_t *, double *) nogil
+    void pn_order(uint64_t, uint32_t, uint32_t, int64_t, int64_t *, uint64_t *) nogil

@@ -136,7 +136,8 @@ class Fit:
         self.progress.epoch_begin(epoch, run["epochs"], len(self.rows))
         job.order = self.rows
         if run["shuffle"]:
-            job.order = self.rows[philox.permutation(trainer.random_state, epoch, len(self.rows))]
+            shuffled = philox.permutation if trainer.backend == "numpy" else _core.permutation  # the same numbers
+            job.order = self.rows[shuffled(trainer.random_state, epoch, len(self.rows))]
             job.ahead = rows_ahead(job.inputs)
         job.sums[:] = 0 if run["sums"] is None else run["sums"]
         with read_at_random(job.inputs, run["shuffle"]):
