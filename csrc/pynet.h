@@ -7,8 +7,8 @@
  *
  * Nothing here exits, prints or throws: every call returns a pn_status.
  *
- * A library built with PYNET_PREDICT_ONLY has neither pn_obs nor pn_order, and refuses gradients and jobs that train; one
- * without float64 refuses such machines: PN_BAD_ARGUMENT.
+ * A library built with PYNET_PREDICT_ONLY has neither pn_obs nor pn_order, and refuses gradients and jobs that train;
+ * one without float64 refuses such machines: PN_BAD_ARGUMENT.
  */
 #ifndef PYNET_H
 #define PYNET_H
