@@ -10,6 +10,7 @@ from .compact_dense import compact_names
 from .heads import output_names
 from .losses import External
 from .plan import pack, unpack
+from .second_order import as_state, from_state
 
 __all__ = ["load", "save"]
 
@@ -32,6 +33,8 @@ def save(trainer, path) -> None:
         tensors.update({f"callback.{i}.{name}": np.asarray(array) for name, array in arrays.items()})
     if run and run["sums"] is not None:
         tensors["run.sums"] = np.array(run["sums"], np.float64)
+    mark, arrays = as_state(trainer._search)
+    tensors.update({f"search.{name}": array for name, array in arrays.items()})
     heads = trainer.heads
     state = {
         "loss": [_config(loss) for loss in heads.losses],
@@ -39,6 +42,7 @@ def save(trainer, path) -> None:
         "metrics": [[m.config() for m in wanted] for wanted in heads.metrics],
         "optimizer": trainer.optimizer.config(),
         "rule": trainer._rule,
+        "search": mark,
         "clip": clip.config(trainer.clip),
         "backend": trainer.backend,
         "n_threads": trainer.n_threads,
@@ -120,6 +124,7 @@ def _trainer(Trainer, model, state, tensors, loss, learning_rate, backend, n_thr
                 if tensors[name].shape != shape:
                     raise ValueError(f"tensor {name!r} must have shape {shape}, got {tensors[name].shape}")
                 pack(slot, record, tensors[name])
+    trainer._search = from_state(state.get("search"), tensors)
     run = state["run"]
     if run is not None:
         run["sums"] = tensors["run.sums"].tolist() if "run.sums" in tensors else None
