@@ -29,7 +29,7 @@ if hasattr(_sys.modules.get("threadpoolctl"), "register"):  # 3.2 or newer
     from . import threadpool as threadpool
 
 __all__ = [
-    "LSTM", "LBFGS", "SGD", "Activation", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "Callback", "ClipNorm",
+    "LBFGS", "LSTM", "SGD", "Activation", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "Callback", "ClipNorm",
     "ClipValue", "Concat", "Dense", "Dropout", "EarlyStopping", "Flatten", "GaussianNoise", "GradientClip", "Input",
     "InstanceNorm", "LayerNorm", "LevenbergMarquardt", "Model", "ModelCheckpoint", "PReLU", "PythonLayer", "RMSProp",
     "Residual", "Rprop", "Sequential", "SignGradient", "Trainer", "activations", "analysis", "cpu_info", "datasets",

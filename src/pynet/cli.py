@@ -226,7 +226,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="stop after N epochs without improvement (default: 15; 0: never)",
     )
-    group.add_argument("--batch-size", type=int, default=32, metavar="N", help="rows a step (default: 32)")
+    rows = "rows a step (default: 32; lbfgs, levenberg_marquardt: all)"
+    group.add_argument("--batch-size", type=int, metavar="N", help=rows)
     group.add_argument("--optimizer", default="adam", metavar="NAME", help="default: adam")
     group.add_argument("--learning-rate", type=float, metavar="X", help="default: the optimizer's own")
     group.add_argument("--loss", metavar="NAME", help="default: cross_entropy for classes, mse for numbers")

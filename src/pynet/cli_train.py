@@ -135,11 +135,14 @@ def _split(n: int, options) -> dict[str, np.ndarray]:
         if not 0.0 <= getattr(options, name) < 1.0:
             raise ValueError(f"--{name} must be a share >= 0 and < 1, got {getattr(options, name)}")
     for name, low in (("epochs", 1), ("patience", 0), ("batch_size", 1), ("seed", 0)):
-        if getattr(options, name) < low:
+        if getattr(options, name) is not None and getattr(options, name) < low:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {low}, got {getattr(options, name)}")
     if n < 10:
         raise ValueError(f"the data has {n} rows, expected at least 10")
-    return split_parts(n, options.test, options.validation, options.seed)
+    parts = split_parts(n, options.test, options.validation, options.seed)
+    if options.batch_size is None:
+        options.batch_size = len(parts["train"]) if pn.optimizers.get(options.optimizer).full_batch else 32
+    return parts
 
 
 def _try_to_write(output: str) -> None:
@@ -190,6 +193,8 @@ def _begin(options, table, classes, parts, settings):
 
 def _optimizer(options):
     optimizer = pn.optimizers.get(options.optimizer)
+    if options.learning_rate is not None and optimizer.full_batch:
+        raise ValueError(f"--learning-rate: {options.optimizer} has none")
     if options.learning_rate is not None:
         optimizer.learning_rate = options.learning_rate
     return optimizer
@@ -287,11 +292,11 @@ def describe(model) -> str:
 
 
 def _describe_training(options, settings, trainer) -> str:
-    rate = trainer.optimizer.learning_rate
+    rate = "" if trainer.optimizer.full_batch else f", learning rate {trainer.optimizer.learning_rate:g}"
     stop = f", stops after {options.patience} without improvement" if options.patience and options.validation else ""
     begun = f", continued after epoch {trainer.epoch}" if options.resume else ""
     return (
-        f"{options.optimizer}, learning rate {rate:g}, {settings['loss']}, batch {options.batch_size}, "
+        f"{options.optimizer}{rate}, {settings['loss']}, batch {options.batch_size}, "
         f"at most {options.epochs} epochs{stop}{begun}"
     )
 

@@ -258,7 +258,7 @@ class SecondOrder(Optimizer):
 
     full_batch = True
     kind = n_slots = 0  # of the rules of one step; a search has none of them
-    learning_rate = None  # type: ignore[assignment]
+    learning_rate = None
     weight_decay = 0.0
 
     def __init__(self, gradient_tolerance, loss_tolerance, max_evaluations) -> None:

@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt on the NumPy machine, by formula; csrc/lm.c, its C twin, states the formulas and their sources."""
+"""Levenberg-Marquardt on the NumPy machine, by formula; its C twin csrc/lm.c states the formulas and their sources."""
 
 from __future__ import annotations
 

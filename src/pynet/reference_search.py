@@ -6,6 +6,7 @@ A search is a generator that yields between two batches, so that it can be cut t
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class Search:
         self.machine, self.places, self.settings = machine, places, settings
         self.arrays = arrays
         self.x, self.gradient, self.sums = arrays["x"], arrays["gradient"], arrays["sums"]
-        self._going = None  # the generator of the iteration under way
+        self._going: Any = None  # the generator of the iteration under way
 
     def __getitem__(self, name: str) -> float:
         return float(self.arrays["numbers"][NUMBERS.index(name)])
@@ -42,7 +43,7 @@ class Search:
     def __setitem__(self, name: str, value: float) -> None:
         self.arrays["numbers"][NUMBERS.index(name)] = value
 
-    def iteration(self):
+    def iteration(self) -> Any:
         """Do one iteration, yielding where it may be cut; set the numbers."""
         raise NotImplementedError
 

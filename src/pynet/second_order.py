@@ -7,14 +7,18 @@ stops anywhere, in whatever way, goes on from there and ends with the same bits.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from . import _core
 from .fit import SLICE_SECONDS, Fit
-from .plan import bits_of, pack
+from .plan import pack
+from .reference_lbfgs import LBFGS
+from .reference_lm import LevenbergMarquardt
 from .reference_search import ENDS, NUMBERS
 
-__all__ = ["FullBatchFit", "as_state", "check_batch_size", "from_state"]
+__all__ = ["FullBatchFit"]
 
 ROWS = 1024  # of a batch: so much is in memory at a time
 LOGGED = {  # of NUMBERS, by optimizer
@@ -43,26 +47,31 @@ class FullBatchFit(Fit):
         self.places = searched(self.plan, trainer.model.weights)
         _check_size(self.optimizer, len(self.places))
         self.arrays = self._arrays()
-        settings = trainer.optimizer.settings()
+        parts = self.machine, self.places, self.arrays, self.optimizer.settings()
+        self.search: Any = None
         if trainer.backend == "c":
-            self.search = _core.Search(self.optimizer.name, self.machine, self.places, self.arrays, settings)
+            self.search = _core.Search(self.optimizer.name, *parts)
+        elif self.optimizer.name == "lbfgs":
+            self.search = LBFGS(*parts)
         else:
-            from .reference_lbfgs import LBFGS
-            from .reference_lm import LevenbergMarquardt
-
-            twin = LBFGS if self.optimizer.name == "lbfgs" else LevenbergMarquardt
-            self.search = twin(self.machine, self.places, self.arrays, settings)
+            self.search = LevenbergMarquardt(*parts)
 
     def _arrays(self) -> dict:
         """Return the arrays of the search that goes on, if it is the same in all respects; else of a new one."""
         n, trainer = len(self.places), self.trainer
-        shapes = {"numbers": (len(NUMBERS),), "x": (n,), "gradient": (n,), "sums": (self.plan.n_sums,)}
-        if self.optimizer.name == "lbfgs":
+        shapes: dict[str, tuple[int, ...]] = {
+            "numbers": (len(NUMBERS),),
+            "x": (n,),
+            "gradient": (n,),
+            "sums": (self.plan.n_sums,),
+        }
+        if "memory" in self.optimizer.fields:
             shapes["pairs"] = (self.optimizer.memory, 2 * n + 1)
-        known, mark = trainer._search, [self.run["print"], self.optimizer.config(), _mark(self.places)]
-        if known and known["mark"] == mark and {k: a.shape for k, a in known["arrays"].items()} == shapes:
-            if np.array_equal(known["arrays"]["x"], trainer.model.arena[self.places]):
-                return known["arrays"]
+        mark = [self.run["print"], self.optimizer.config(), _mark(self.places)]
+        known = trainer._search or {"mark": None, "arrays": {}}
+        fits = known["mark"] == mark and {name: array.shape for name, array in known["arrays"].items()} == shapes
+        if fits and np.array_equal(known["arrays"]["x"], trainer.model.arena[self.places]):  # nobody has moved them
+            return known["arrays"]
         arrays = {name: np.zeros(shape) for name, shape in shapes.items()}
         trainer._search = {"mark": mark, "arrays": arrays}
         return arrays
@@ -148,8 +157,8 @@ def check_plan(plan, optimizer) -> None:
             raise ValueError(f"{name} does not keep bounds, but {weight!r} has max_norm={param['max_norm']:g}")
         if param["rate"] not in (0.0, 1.0):
             raise ValueError(
-                f"{name} has no learning rate, but the rate_factor of {weight!r} is {param['rate']:g}; 0 (frozen) and 1 "
-                "are possible"
+                f"{name} has no learning rate, but the rate_factor of {weight!r} is {param['rate']:g}; possible are 0 "
+                "(frozen) and 1"
             )
 
 
@@ -159,9 +168,7 @@ def searched(plan, weights) -> np.ndarray:
     for param in plan.params:
         if param["flags"] & _core.TRAINABLE and param["rate"]:
             pack(marks, param, np.ones((int(param["rows"]), int(param["cols"]))))
-            if param["flags"] & _core.MASKED:
-                part = slice(int(param["offset"]), int(param["offset"]) + int(param["rows"]) * -(-int(param["cols"]) // 16) * 16)
-                marks[part] *= bits_of(weights.keep)[part]
+    weights.clear_pruned(marks)
     return np.flatnonzero(marks).astype(np.int64)
 
 
@@ -176,23 +183,7 @@ def _check_size(optimizer, n: int) -> None:
         )
 
 
-# ---- checkpoints ----------------------------------------------------------------------------------------------------
-
-
 def _mark(places: np.ndarray) -> int:
     import zlib
 
     return zlib.crc32(places.tobytes())
-
-
-def as_state(search: dict | None) -> tuple[list | None, dict[str, np.ndarray]]:
-    """Return what a checkpoint keeps of a search: JSON, and arrays."""
-    return (search["mark"], search["arrays"]) if search else (None, {})
-
-
-def from_state(mark, tensors: dict) -> dict | None:
-    """Return the search that `as_state` wrote; what does not fit the model is dropped when the fit begins."""
-    if mark is None:
-        return None
-    names = [name for name in ("numbers", "x", "gradient", "sums", "pairs") if f"search.{name}" in tensors]
-    return {"mark": mark, "arrays": {name: tensors[f"search.{name}"].astype(np.float64) for name in names}}
