@@ -13,6 +13,9 @@ static const double MOST_STEP = 1e10;
 
 static double *pair(const pn_search *s, int64_t k) { return s->pairs + k * (2 * s->n + 1); }
 
+/* That are of use: none once the search of this iteration has begun anew along the gradient. */
+static int64_t pairs_of(const pn_search *s) { return s->anew ? 0 : (int64_t)s->numbers[PN_SEARCH_PAIRS]; }
+
 typedef struct parts { /* of scratch */
     double *d, *gradient, *alpha, *sums;
 } parts;
@@ -28,7 +31,7 @@ size_t pn_lbfgs_scratch(const pn_plan *plan, const pn_search *s) {
 
 /* d = -H g: the inverse Hessian H that the pairs stand for, by the two-loop recursion; without pairs d = -g. */
 static void two_loops(const pn_search *s, double *d, double *alpha) {
-    const int64_t n = s->n, pairs = (int64_t)s->numbers[PN_SEARCH_PAIRS], next = (int64_t)s->numbers[PN_SEARCH_NEXT];
+    const int64_t n = s->n, next = (int64_t)s->numbers[PN_SEARCH_NEXT], pairs = pairs_of(s);
     for (int64_t j = 0; j < n; j++) d[j] = -s->gradient[j];
     for (int64_t i = 0; i < pairs; i++) { /* newest first */
         const int64_t k = (next - 1 - i + s->memory) % s->memory;
@@ -52,11 +55,11 @@ static void aim(pn_search *s) {
     two_loops(s, p.d, p.alpha);
     double slope = pn_dot(s->gradient, p.d, s->n);
     if (!(slope < 0) || !isfinite(slope)) { /* rounding has spoilt the pairs */
-        s->numbers[PN_SEARCH_PAIRS] = 0;
+        s->anew = 1;
         two_loops(s, p.d, p.alpha);
         slope = pn_dot(s->gradient, p.d, s->n);
     }
-    s->step = s->numbers[PN_SEARCH_PAIRS] > 0 ? 1 : fmin(1, 1 / sqrt(-slope));
+    s->step = pairs_of(s) ? 1 : fmin(1, 1 / sqrt(-slope));
     s->tries = 0;
     pn_line_begin(&s->line, s->numbers[PN_SEARCH_LOSS], slope, s->step, MOST_STEP);
     s->phase = TRY;
@@ -70,9 +73,10 @@ static pn_status accept(pn_search *s, const pn_machine *m, double loss, int *don
     pn_search_read(s, m, p.d); /* as the machine's dtype has rounded it */
     for (int64_t j = 0; j < n; j++) x[j] = p.d[j] - s->x[j], y[j] = p.gradient[j] - s->gradient[j];
     x[2 * n] = pn_dot(x, y, n);
+    const int64_t pairs = pairs_of(s);
+    s->numbers[PN_SEARCH_PAIRS] = (double)pairs;
     if (x[2 * n] > DBL_EPSILON * pn_dot(y, y, n)) {
-        const double pairs = s->numbers[PN_SEARCH_PAIRS];
-        s->numbers[PN_SEARCH_PAIRS] = pairs < (double)s->memory ? pairs + 1 : pairs;
+        s->numbers[PN_SEARCH_PAIRS] = (double)(pairs < s->memory ? pairs + 1 : pairs);
         s->numbers[PN_SEARCH_NEXT] = (double)((k + 1) % s->memory);
     }
     memcpy(s->x, p.d, (size_t)n * sizeof *s->x);
@@ -107,8 +111,8 @@ static pn_status look(pn_search *s, const pn_machine *m, double loss, int *done)
         }
     }
     pn_search_move(s, m, 0, NULL);
-    if (s->numbers[PN_SEARCH_PAIRS] > 0) { /* once more, along the gradient itself */
-        s->numbers[PN_SEARCH_PAIRS] = 0;
+    if (pairs_of(s)) { /* once more, along the gradient itself */
+        s->anew = 1;
         aim(s);
         return PN_OK;
     }
@@ -135,7 +139,7 @@ pn_status pn_lbfgs(pn_search *s, pn_machine *m, const pn_job *job, double second
         if (s->memory < 1 || !s->pairs || !pn_search_fits(s, m, job)) return PN_BAD_ARGUMENT;
         pn_search_read(s, m, s->x);
         s->numbers[PN_SEARCH_EVALUATIONS] = s->numbers[PN_SEARCH_END] = s->numbers[PN_SEARCH_STEP] = 0;
-        s->chunk = 0;
+        s->chunk = s->anew = 0;
         s->phase = BEGIN;
     }
     for (;;) {

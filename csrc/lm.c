@@ -138,19 +138,19 @@ static pn_status linearise(pn_search *s, pn_machine *m, const pn_job *job, doubl
         largest = fmax(largest, *diagonal);
     }
     s->numbers[PN_SEARCH_GRADIENT] = pn_largest(s->gradient, n);
-    double *damping = &s->numbers[PN_SEARCH_DAMPING];
-    if (!(*damping > 0)) *damping = s->damping * (largest > 0 ? largest : 1);
-    *damping = fmin(fmax(*damping, s->damping_min), s->damping_max);
+    const double known = s->numbers[PN_SEARCH_DAMPING], first = s->damping * (largest > 0 ? largest : 1);
+    s->step = fmin(fmax(known > 0 ? known : first, s->damping_min), s->damping_max);
     return PN_OK;
 }
 
 /* The step was no good: more damping, or the end. */
 static pn_status damp(pn_search *s, const pn_machine *m, int *done) {
     pn_search_move(s, m, 0, NULL);
-    const double next = s->numbers[PN_SEARCH_DAMPING] * s->factor;
-    if (next > s->damping_max || s->tries >= s->most_evaluations) return pn_search_end_iteration(s, PN_END_DAMPING, done);
-    s->numbers[PN_SEARCH_DAMPING] = next;
+    s->numbers[PN_SEARCH_STEP] = s->step;
+    s->step *= s->factor;
     s->factor *= 2;
+    if (s->step > s->damping_max || s->tries >= s->most_evaluations)
+        return pn_search_end_iteration(s, PN_END_DAMPING, done);
     s->phase = FACTOR, s->row = 0;
     return PN_OK;
 }
@@ -158,7 +158,7 @@ static pn_status damp(pn_search *s, const pn_machine *m, int *done) {
 /* What the loss at the point in the arena means. */
 static pn_status look(pn_search *s, const pn_machine *m, double loss, int *done) {
     const parts p = parts_of(s);
-    const double before = s->numbers[PN_SEARCH_LOSS], damping = s->numbers[PN_SEARCH_DAMPING];
+    const double before = s->numbers[PN_SEARCH_LOSS];
     s->tries++;
     s->numbers[PN_SEARCH_EVALUATIONS]++;
     if (!(loss < before) || !(s->predicted > 0)) return damp(s, m, done);
@@ -166,8 +166,8 @@ static pn_status look(pn_search *s, const pn_machine *m, double loss, int *done)
     pn_search_read(s, m, s->x);
     memcpy(s->sums, p.sums, m->plan.n_sums * sizeof *s->sums);
     s->numbers[PN_SEARCH_LOSS] = loss;
-    s->numbers[PN_SEARCH_STEP] = damping;
-    s->numbers[PN_SEARCH_DAMPING] = fmin(fmax(damping * less, s->damping_min), s->damping_max);
+    s->numbers[PN_SEARCH_STEP] = s->step;
+    s->numbers[PN_SEARCH_DAMPING] = fmin(fmax(s->step * less, s->damping_min), s->damping_max);
     const int slow = before - loss <= s->loss_tolerance * before;
     return pn_search_end_iteration(s, slow ? PN_END_LOSS : PN_GOES_ON, done);
 }
@@ -176,15 +176,14 @@ static pn_status look(pn_search *s, const pn_machine *m, double loss, int *done)
 static pn_status solve(pn_search *s, const pn_machine *m, double until, int *done) {
     const parts p = parts_of(s);
     const int64_t n = s->n, wide = wide_of(s);
-    const double damping = s->numbers[PN_SEARCH_DAMPING];
-    if (!s->row) pn_cholesky_begin(p.u, p.a, n, damping);
+    if (!s->row) pn_cholesky_begin(p.u, p.a, n, s->step);
     while (s->row < wide / PN_PANEL) {
         if (!pn_cholesky_rows(p.u, n, s->row, kernels_of(m), m->n_threads)) return damp(s, m, done);
         if (++s->row < wide / PN_PANEL && pn_now() >= until) return PN_OK;
     }
     for (int64_t j = 0; j < wide; j++) p.h[j] = -p.g[j];
     pn_cholesky_solve(p.u, n, p.h);
-    s->predicted = damping * pn_dot(p.h, p.h, n) - pn_dot(p.h, p.g, n);
+    s->predicted = s->step * pn_dot(p.h, p.h, n) - pn_dot(p.h, p.g, n);
     s->row = 0;
     s->phase = TRY;
     return PN_OK;

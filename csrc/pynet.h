@@ -297,7 +297,9 @@ PN_API pn_status pn_obs(const double *inverse, int shared, const double *w, int6
  *   while (pn_lbfgs(&s, machine, &job, 0.05, &done) == PN_OK) if (done && s.numbers[PN_SEARCH_END]) break;
  *
  * A call works for about `seconds`; *done says whether an iteration ended.  Whenever it returns, the arena holds the
- * point of the last iteration that ended (or the first point), and all that is not in `places` has its bits. */
+ * point of the last iteration that ended (or the first point), and all that is not in `places` has its bits.  Written
+ * then, arena and arrays are enough to go on elsewhere with the same bits: a new pn_search begins that iteration again.
+ */
 
 enum { /* pn_search.numbers */
        PN_SEARCH_LOSS = 0,
@@ -345,7 +347,7 @@ typedef struct pn_search {
     double *sums;     /* [n_sums] of a run over all rows at the point */
     double *scratch;  /* pn_lbfgs_scratch or pn_lm_scratch elements, 64-byte aligned */
     /* Its own; 0 before the first call. */
-    int32_t phase;
+    int32_t phase, anew;
     int64_t chunk, row, tries;
     double weight, step, factor, predicted;
     pn_line line;

@@ -15,9 +15,9 @@ WEIGHT = rng.uniform(0.2, 2, 60)
 WEIGHT[::7] = 0
 
 
-def surrogate(dtype="float64", outputs=2, l2=1e-4, units=5):
+def surrogate(dtype="float64", outputs=2, l2=1e-4, units=5, head_l2=0.0):
     """A net of two layers."""
-    layers = [pn.Input(2, scale=1.5), pn.Dense(units, "tanh", l2=l2), pn.Dense(outputs)]
+    layers = [pn.Input(2, scale=1.5), pn.Dense(units, "tanh", l2=l2), pn.Dense(outputs, l2=head_l2)]
     return pn.Sequential(layers, dtype=dtype, random_state=4)
 
 

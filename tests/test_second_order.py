@@ -32,15 +32,16 @@ def test_the_minimum_of_a_convex_loss_is_that_of_scipy(backend, loss, activation
     assert trainer.history.history["gradient"][-1] == pytest.approx(np.abs(slope).max(), rel=1e-3, abs=1e-13)
 
 
-def test_the_minimum_of_a_net_is_no_higher_than_that_of_scipy():
-    model = surrogate()
+def test_the_minimum_of_a_net_is_that_of_scipy():
+    """From the same weights both come down in the same valley, all the way."""
+    model = surrogate(l2=3e-3, head_l2=3e-3)
     function = Function(model, "mse", X, Y)
-    options = {"maxiter": 5000, "maxfun": 20000, "ftol": 1e-15, "gtol": 1e-8}
+    options = {"maxiter": 1000, "ftol": 1e-15, "gtol": 1e-9}
     other = minimize(function, function.start, jac=True, method="L-BFGS-B", options=options)
     model.arena[function.places] = function.start
-    trainer = fitted(model, pn.LBFGS(loss_tolerance=0), 5000)
-    assert trainer.history.stopped == "gradient"
-    assert trainer.history.history["loss"][-1] == pytest.approx(other.fun, rel=1e-6)
+    trainer = fitted(model, pn.LBFGS(loss_tolerance=0), 1000)
+    assert trainer.history.stopped in ("gradient", "line search")
+    assert trainer.history.history["loss"][-1] == pytest.approx(other.fun, rel=1e-9)
 
 
 def test_the_direction_is_that_of_bfgs_with_the_whole_matrix():
@@ -103,15 +104,19 @@ def test_the_line_search_tries_the_steps_of_minpack(name, first):
 
 
 def test_losses_that_are_not_finite_make_steps_shorter():
-    """The first step is of length 1, where the squares of float32 overflow; the minimum is at 1e-20."""
-    x = 1e20 * np.linspace(0.5, 1, 20)[:, None]
+    """y = exp(200 w), wanted 2 from w = 0: the first step is of length 1, and exp(200) no number of float32."""
+
+    def exp(x):
+        with np.errstate(over="ignore"):
+            return np.exp(x)
+
+    exp = pn.activations.Function(exp, exp)
     for backend in BACKENDS:
-        model = pn.Sequential([pn.Input(1), pn.Dense(1, use_bias=False)], dtype="float32")
+        model = pn.Sequential([pn.Input(1), pn.Dense(1, exp, use_bias=False)], dtype="float32")
         model.set_weights([[[0.0]]])
-        trainer = fitted(model, "lbfgs", 3, x, x / 1e20, backend=backend)
+        trainer = fitted(model, "lbfgs", 30, np.full((3, 1), 200.0), np.full(3, 2.0), backend=backend)
         assert trainer.history.history["evaluations"][0] > 1
-        assert trainer.history.history["loss"][-1] < 1e-9
-        assert model.get_weights()[0][0, 0] == pytest.approx(1e-20, rel=1e-5)
+        assert model.get_weights()[0][0, 0] == pytest.approx(np.log(2) / 200, rel=1e-4)
 
 
 # ---- Levenberg-Marquardt ---------------------------------------------------------------------------------------------
@@ -210,7 +215,7 @@ def test_the_least_squares_of_a_net_are_those_of_scipy(backend):
 def test_the_twin_finds_the_jacobian():
     from pynet.second_order import FullBatchFit
 
-    model = surrogate(dtype="float64")
+    model = surrogate()
     trainer = pn.Trainer(model, "mse", "levenberg_marquardt", backend="numpy")
     found = []
 

@@ -21,10 +21,15 @@ NARROW, MOST_STEP = 1e-14, 1e10
 class LBFGS(Search):
     """The search; arrays["pairs"] [memory, 2 n + 1] holds s = x' - x, y = g' - g and s'y of the last iterations."""
 
+    anew = False  # whether the search of this iteration has begun anew along the gradient: the pairs are of no use then
+
+    def _count(self) -> int:
+        return 0 if self.anew else int(self["pairs"])
+
     def _pairs(self) -> list:
         """Return (s, y, s'y) of the pairs that are there, newest first."""
         n, memory = len(self.x), self.settings["memory"]
-        rows = [int(self["next"] - 1 - i) % memory for i in range(int(self["pairs"]))]
+        rows = [int(self["next"] - 1 - i) % memory for i in range(self._count())]
         return [(row[:n], row[n : 2 * n], row[2 * n]) for row in self.arrays["pairs"][rows]]
 
     def direction(self) -> np.ndarray:
@@ -51,23 +56,24 @@ class LBFGS(Search):
         if self["gradient"] <= self.settings["gradient_tolerance"]:
             self.end("gradient")
             return
+        self.anew = False
         while True:
             d = self.direction()
             slope = self.gradient @ d
             if not slope < 0 or not np.isfinite(slope):  # rounding has spoilt the pairs
-                self["pairs"] = 0
+                self.anew = True
                 d = -self.gradient
                 slope = self.gradient @ d
             found = yield from self._along(d, slope)
-            if found or not self["pairs"]:
+            if found or not self._count():
                 break
-            self["pairs"] = 0  # once more, along the gradient itself
+            self.anew = True  # once more, along the gradient itself
         if not found:
             self.end("line search")
 
     def _along(self, d: np.ndarray, slope: float):
         """Search along a line; take the step that is found."""
-        step, start = 1.0 if self["pairs"] else min(1.0, 1 / math.sqrt(-slope)), self["loss"]
+        step, start = 1.0 if self._count() else min(1.0, 1 / math.sqrt(-slope)), self["loss"]
         line = Line(start, slope, step, MOST_STEP)
         for _ in range(self.settings["most_evaluations"]):
             point = self.rounded(self.x + step * d)
@@ -98,6 +104,7 @@ class LBFGS(Search):
         s, y = point - self.x, gradient - self.gradient
         k = int(self["next"])
         self.arrays["pairs"][k] = [*s, *y, s @ y]
+        self["pairs"] = self._count()
         if s @ y > np.finfo(float).eps * (y @ y):
             memory = self.settings["memory"]
             self["pairs"], self["next"] = min(self["pairs"] + 1, memory), (k + 1) % memory

@@ -23,13 +23,15 @@ class LevenbergMarquardt(Search):
         if self["gradient"] <= self.settings["gradient_tolerance"]:
             self.end("gradient")
             return
-        growth = 2.0
-        while not (yield from self._try(A, g)):
-            damping = self["damping"] * growth
-            if damping > self.settings["damping_max"] or self["evaluations"] >= self.settings["most_evaluations"]:
+        low, high = self.settings["damping_min"], self.settings["damping_max"]
+        first = self.settings["damping"] * (A.diagonal().max() or 1.0)
+        damping, growth = min(max(self["damping"] or first, low), high), 2.0
+        while not (yield from self._try(A, g, damping)):
+            self["step"] = damping
+            damping, growth = damping * growth, growth * 2
+            if damping > high or self["evaluations"] >= self.settings["most_evaluations"]:
                 self.end("damping")
                 return
-            self["damping"], growth = damping, growth * 2
 
     def linearise(self):
         """Yield between rows; return A [n, n] and half the gradient g at the point in the arena."""
@@ -49,9 +51,6 @@ class LevenbergMarquardt(Search):
         g += l2 * self.x
         self.gradient[:] = 2 * g
         self["gradient"] = np.abs(self.gradient).max()
-        low, high = self.settings["damping_min"], self.settings["damping_max"]
-        first = self.settings["damping"] * (A.diagonal().max() or 1.0)
-        self["damping"] = min(max(self["damping"] or first, low), high)
         return A, g
 
     def jacobian(self, b: int):
@@ -73,9 +72,9 @@ class LevenbergMarquardt(Search):
         params = self.machine.plan.params
         return params["l2"][np.searchsorted(params["offset"], self.places, side="right") - 1]
 
-    def _try(self, A, g):
-        """Try the present damping; take the step and return True if it lowers the loss."""
-        damping, before = self["damping"], self["loss"]
+    def _try(self, A, g, damping: float):
+        """Try a damping; take the step and return True if it lowers the loss."""
+        before = self["loss"]
         try:
             L = np.linalg.cholesky(A + damping * np.eye(len(g)))
         except np.linalg.LinAlgError:

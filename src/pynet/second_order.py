@@ -104,7 +104,7 @@ class FullBatchFit(Fit):
             )
         if status != "ok":
             trainer._fail(status, 0)
-        self.run["batch"] = int(done)
+        self.run["batch"], self.run["sums"] = int(done), self.arrays["sums"].tolist() if done else None
 
     def ended(self) -> bool:
         self.trainer.history.stopped = ENDS[int(self.number("end"))]
