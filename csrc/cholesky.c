@@ -1,10 +1,10 @@
 /* cholesky.c: symmetric matrices in panels of 16 columns: adding J'J to one, and solving with it.
  *
  * U'U = A by rows of 16: row q of blocks is what is left of A's after the rows above it, U_kq'U_kp, solved with its own
- * triangle (Golub and Van Loan, Matrix Computations, 4th edition, section 4.2).  All products are those of dense layers:
- * the kernel that sums x'dz over the rows of a batch, here over the rows of U.  It can only add, so that what is left
- * stands negated until its turn comes.  Every element is one chain in one order: neither threads nor instruction sets
- * with fused multiply-add show. */
+ * triangle (Golub and Van Loan, Matrix Computations, 4th edition, section 4.2).  All products are those of dense
+ * layers: the kernel that sums x'dz over the rows of a batch, here over the rows of U.  It can only add, so that what
+ * is left stands negated until its turn comes.  Every element is one chain in one order: neither threads nor
+ * instruction sets with fused multiply-add show. */
 #include "search.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* lbfgs.c: L-BFGS (J. Nocedal, "Updating quasi-Newton matrices with limited storage", Math. Comp. 35 (1980); Nocedal and
- * Wright, Numerical Optimization, 2nd edition 2006, section 7.2), with the line search of line_search.c.
+/* lbfgs.c: L-BFGS (J. Nocedal, "Updating quasi-Newton matrices with limited storage", Math. Comp. 35 (1980); Nocedal
+ * and Wright, Numerical Optimization, 2nd edition 2006, section 7.2), with the line search of line_search.c.
  *
  * Its twin is src/pynet/reference_lbfgs.py. */
 #include "search.h"

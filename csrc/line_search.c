@@ -22,8 +22,8 @@ void pn_line_begin(pn_line *l, double loss, double slope, double step, double mo
 
 static double larger(double a, double b, double c) { return fmax(fabs(a), fmax(fabs(b), fabs(c))); }
 
-/* The minimum of the cubic through losses f and slopes d at the steps a and b, as seen from a.  `beyond`: of steps on the
- * other side of a than b; infinite where there is none. */
+/* The minimum of the cubic through losses f and slopes d at the steps a and b, as seen from a.  `beyond`: of steps on
+ * the other side of a than b; infinite where there is none. */
 static double cubic(double a, double fa, double da, double b, double fb, double db, int beyond) {
     const double theta = 3 * (fa - fb) / (b - a) + da + db, s = larger(theta, da, db);
     const double gamma = s * sqrt(fmax(0, theta / s * (theta / s) - da / s * (db / s))) * (b < a ? -1 : 1);

@@ -10,9 +10,9 @@
  *   otherwise:  damping *= growth,  growth *= 2
  *
  * (H. B. Nielsen, "Damping parameter in Marquardt's method", IMM-REP-1999-05, Technical University of Denmark; Madsen,
- * Nielsen, Tingleff, "Methods for non-linear least squares problems", 2004, algorithm 3.16).  A row of J is the way down
- * of one row of the data with a 1 at one output; 128 of them are added to A at a time.  Everything but the net itself is
- * in double.  Its twin is src/pynet/reference_lm.py. */
+ * Nielsen, Tingleff, "Methods for non-linear least squares problems", 2004, algorithm 3.16).  A row of J is the way
+ * down of one row of the data with a 1 at one output; 128 of them are added to A at a time.  Everything but the net
+ * itself is in double.  Its twin is src/pynet/reference_lm.py. */
 #include "search.h"
 
 #include <math.h>

@@ -7,8 +7,8 @@
  *
  * Nothing here exits, prints or throws: every call returns a pn_status.
  *
- * A library built with PYNET_PREDICT_ONLY has no pn_obs, pn_lbfgs and pn_lm, and refuses gradients and jobs that train; one without float64
- * refuses such machines: PN_BAD_ARGUMENT.
+ * A library built with PYNET_PREDICT_ONLY has no pn_obs, pn_lbfgs and pn_lm, and refuses gradients and jobs that train;
+ * one without float64 refuses such machines: PN_BAD_ARGUMENT.
  */
 #ifndef PYNET_H
 #define PYNET_H
@@ -303,7 +303,7 @@ PN_API pn_status pn_obs(const double *inverse, int shared, const double *w, int6
 
 enum { /* pn_search.numbers */
        PN_SEARCH_LOSS = 0,
-       PN_SEARCH_ITERATIONS, /* that ended */
+       PN_SEARCH_ITERATIONS,  /* that ended */
        PN_SEARCH_EVALUATIONS, /* of the loss at points tried, in the last iteration */
        PN_SEARCH_GRADIENT,    /* largest |element|: L-BFGS after the iteration, Levenberg-Marquardt before its step */
        PN_SEARCH_STEP,        /* of the last step: L-BFGS its length as a multiple of the direction, else its damping */

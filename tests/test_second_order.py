@@ -207,7 +207,9 @@ def test_the_least_squares_of_a_net_are_those_of_scipy(backend):
     model.arena[function.places] = function.start
     epochs = 60 if backend == "numpy" else 400
     trainer = fitted(model, pn.LevenbergMarquardt(), epochs, X, y, backend=backend, sample_weight=WEIGHT)
-    assert trainer.history.history["loss"][-1] == pytest.approx(2 * other.cost, rel=1e-4 if backend == "numpy" else 1e-8)
+    assert trainer.history.history["loss"][-1] == pytest.approx(
+        2 * other.cost, rel=1e-4 if backend == "numpy" else 1e-8
+    )
     losses = trainer.history.history["loss"]
     assert all(after < before for before, after in zip(losses, losses[1:], strict=False)) or trainer.history.stopped
 
@@ -240,5 +242,7 @@ def test_a_wide_net_uses_several_blocks_and_threads():
         trainer.fit(np.tile(X, (4, 1)), np.tile(Y, (4, 1)), epochs=4, verbose=0)
         results.append((model.arena.tobytes(), trainer.history.history["loss"]))
     assert results[0] == results[1]
-    twin = fitted(surrogate(units=60), "levenberg_marquardt", 4, np.tile(X, (4, 1)), np.tile(Y, (4, 1)), backend="numpy")
+    twin = fitted(
+        surrogate(units=60), "levenberg_marquardt", 4, np.tile(X, (4, 1)), np.tile(Y, (4, 1)), backend="numpy"
+    )
     assert results[0][1] == pytest.approx(twin.history.history["loss"], rel=1e-8)
