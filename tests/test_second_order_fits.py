@@ -38,7 +38,7 @@ def many_layers(dtype):
 
 
 @pytest.mark.parametrize("rows", [7, 1024])
-@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-8), ("float32", 2e-3)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-8), ("float32", 2e-3)])
 @pytest.mark.parametrize("name", NAMES)
 def test_both_machines_agree(name, dtype, tolerance, rows, monkeypatch):
     """In batches of 7 rows, or all at once: that is a matter of memory."""
@@ -129,7 +129,7 @@ def test_why_it_ends(backend):
         trainer = fitted(net(), optimizer, epochs, backend=backend, **data)
         losses = trainer.history.history["loss"]
         assert trainer.epoch == len(losses) == trainer.step < epochs
-        assert all(after <= before for before, after in zip(losses, losses[1:], strict=False))
+        assert (np.diff(losses) <= 0).all()
         return trainer
 
     def linear(dtype="float64"):
@@ -232,7 +232,7 @@ def test_what_a_search_cannot_do_is_refused(name, case):
 
 def test_more_that_is_refused():
     trainer = pn.Trainer(surrogate(), "huber", "levenberg_marquardt")
-    with pytest.raises(ValueError, match="the loss must be 'mse', got 'huber'; use pn.LBFGS"):
+    with pytest.raises(ValueError, match="the loss must be 'mse', got 'huber'"):
         trainer.fit(X, Y, epochs=1)
     trainer = pn.Trainer(surrogate(), "mse", pn.LevenbergMarquardt(max_weights=26))
     with pytest.raises(ValueError, match=r"has 27 weights to train, max_weights=26; they would take 0.0 GB"):
@@ -251,6 +251,8 @@ def test_more_that_is_refused():
         for field in optimizers.TABLE[name].fields:
             with pytest.raises((TypeError, ValueError), match=field):
                 optimizers.get({"name": name, field: -1})
+        with pytest.raises(ValueError, match="has no learning rate"):
+            optimizers.get(name).learning_rate = 0.1
         with pytest.raises(ValueError, match="no parameter 'learning_rate'"):
             optimizers.get({"name": name, "learning_rate": 0.1})
     with pytest.raises(ValueError, match="damping_max"):

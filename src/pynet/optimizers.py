@@ -258,8 +258,15 @@ class SecondOrder(Optimizer):
 
     full_batch = True
     kind = n_slots = 0  # of the rules of one step; a search has none of them
-    learning_rate = None
     weight_decay = 0.0
+
+    @property
+    def learning_rate(self) -> None:
+        """None: there is none, and setting one is refused."""
+
+    @learning_rate.setter
+    def learning_rate(self, value) -> None:
+        raise ValueError(f"{type(self).__name__} has no learning rate")
 
     def __init__(self, gradient_tolerance, loss_tolerance, max_evaluations) -> None:
         self.gradient_tolerance = number("gradient_tolerance", gradient_tolerance, 0.0)
