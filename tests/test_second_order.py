@@ -103,20 +103,33 @@ def test_the_line_search_tries_the_steps_of_minpack(name, first):
         assert abs(there) <= 0.9 * abs(slope)
 
 
+def exp(x):
+    with np.errstate(over="ignore"):
+        return np.exp(x)
+
+
 def test_losses_that_are_not_finite_make_steps_shorter():
     """y = exp(200 w), wanted 2 from w = 0: the first step is of length 1, and exp(200) no number of float32."""
-
-    def exp(x):
-        with np.errstate(over="ignore"):
-            return np.exp(x)
-
-    exp = pn.activations.Function(exp, exp)
     for backend in BACKENDS:
-        model = pn.Sequential([pn.Input(1), pn.Dense(1, exp, use_bias=False)], dtype="float32")
+        model = pn.Sequential(
+            [pn.Input(1), pn.Dense(1, pn.activations.Function(exp, exp), use_bias=False)], dtype="float32"
+        )
         model.set_weights([[[0.0]]])
         trainer = fitted(model, "lbfgs", 30, np.full((3, 1), 200.0), np.full(3, 2.0), backend=backend)
         assert trainer.history.history["evaluations"][0] > 1
         assert model.get_weights()[0][0, 0] == pytest.approx(np.log(2) / 200, rel=1e-4)
+
+
+def test_where_every_step_is_too_long():
+    """exp(1e30 w) is infinite at every step that is tried: the weights stay, and the search says so."""
+    for backend in BACKENDS:
+        model = pn.Sequential([pn.Input(1), pn.Dense(1, pn.activations.Function(exp, exp))], dtype="float64")
+        model.set_weights([[[0.0]], [0.0]])
+        optimizer = pn.LBFGS(max_evaluations=13)
+        trainer = fitted(model, optimizer, 30, np.full((3, 1), 1e30), np.full(3, 2.0), backend=backend)
+        assert trainer.history.stopped == "line search"
+        assert trainer.history.history["evaluations"] == [13]
+        assert not model.arena.any()
 
 
 # ---- Levenberg-Marquardt ---------------------------------------------------------------------------------------------

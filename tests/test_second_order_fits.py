@@ -10,7 +10,7 @@ from searches import BACKENDS, WEIGHT, X, Y, fitted, surrogate
 import pynet as pn
 import pynet.fit
 import pynet.second_order
-from pynet import _core, optimizers, reference_search
+from pynet import _core, cli, optimizers, reference_search
 
 NAMES = ("lbfgs", "levenberg_marquardt")
 LABELS = (Y[:, 0] > 0).astype(int)
@@ -389,6 +389,23 @@ def test_ctrl_c_leaves_the_point_of_the_last_epoch(name, backend, monkeypatch):
     assert bits(trainer)[0] == bits(fitted(surrogate(), name, trainer.epoch, backend=backend))[0]
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_adam_first_then_second_order_then_adam(backend, tmp_path):
+    """The optimizer of a trainer may be changed between fits."""
+    trainer, losses = pn.Trainer(surrogate(), "mse", pn.Adam(1e-2), backend=backend), []
+    for optimizer in (pn.Adam(1e-2), pn.LBFGS(), pn.LevenbergMarquardt(), pn.Adam(1e-4)):
+        trainer.optimizer = optimizer
+        trainer.fit(X, Y, epochs=6, verbose=0)
+        losses.append(trainer.evaluate(X, Y)["loss"])
+        trainer.save_checkpoint(tmp_path / "c.safetensors")
+        assert pn.Trainer.resume(tmp_path / "c.safetensors").optimizer == optimizer
+    assert losses[0] > losses[1] > losses[2]
+    assert losses[3] == pytest.approx(losses[2], rel=0.05)
+    history = trainer.history.history
+    assert np.isfinite(history["damping"]).sum() == 6
+    assert np.isfinite(history["step"]).sum() == 6
+
+
 def test_a_callback_may_prune():
     """The search begins anew with what is left."""
 
@@ -440,3 +457,17 @@ def test_strings_and_configs():
         assert made.full_batch
         assert getattr(pn, type(made).__name__) is type(made)
     assert not any(optimizers.get(other).full_batch for other in ("sgd", "adam", "rprop"))
+
+
+def test_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.savetxt("t.csv", np.column_stack([X, Y[:, 0]]), delimiter=",", header="a,b,y", comments="")
+    command = ["train", "t.csv", "--hidden", "6", "--epochs", "40", "--output", "m.safetensors", "--quiet"]
+    assert cli.main([*command, "--optimizer", "levenberg_marquardt"]) == 0
+    shown = capsys.readouterr().out
+    assert "levenberg_marquardt, mse, batch 43, at most 40 epochs" in shown  # all rows to train on
+    assert pn.load("m.safetensors").metadata["training"]["batch_size"] == 43
+    assert cli.main([*command, "--optimizer", "lbfgs", "--learning-rate", "0.1"]) != 0
+    assert "--learning-rate: lbfgs has none" in capsys.readouterr().err
+    assert cli.main([*command, "--optimizer", "lbfgs", "--batch-size", "8"]) != 0
+    assert "takes all 43 rows at once, got batch_size=8" in capsys.readouterr().err

@@ -206,7 +206,7 @@ def draw(results: dict):
 
 def main(argv=None) -> None:
     chosen = common.arguments(__doc__, argv, seconds={"type": float, "help": f"of wall time, default {SECONDS:g}"})
-    seconds = chosen.seconds or (0.2 if chosen.quick else SECONDS)
+    seconds = chosen.seconds or (0.05 if chosen.quick else SECONDS)
     results = {}
     for name, (X, y) in data_sets(chosen).items():
         found = equal_time(chosen, X, y, name, seconds)

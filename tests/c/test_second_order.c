@@ -97,6 +97,34 @@ static void check_lines(void) {
             CHECK(answer == PN_LINE_DONE);
             CHECK(loss <= start + 1e-4 * t * steep && fabs(slope) <= 0.9 * fabs(steep));
         }
+    static const struct {
+        int tries;
+        double step;
+    } expected[5][4] = {
+        /* what MINPACK-2's dcsrch, as SciPy 1.16 has it, finds from these steps */
+        {{5, 0.341}, {2, 0.5}, {1, 10}, {3, 111.0833378851}},
+        {{12, 1.596000000186}, {8, 1.596000000005}, {8, 1.595999999757}, {11, 1.595999998873}},
+        {{7, 0.787852570223}, {4, 0.9326277071568}, {3, 0.8180154398011}, {9, 0.8635486992527}},
+        {{12, 3.736412656686}, {5, 3.729779927603}, {5, 3.725786627783}, {7, 2.993376065475}},
+        {{2, 0.00049995}, {2, 0.0005}, {2, 0.0004999999999997}, {2, 0.0005000000000083}},
+    };
+    static const double first[] = {1e-3, 0.1, 10, 1000};
+    for (int which = 0; which < 5; which++)
+        for (int k = 0; k < 4; k++) {
+            AT("line %d from step %g, as in MINPACK", which, first[k]);
+            double slope, t = first[k];
+            const double start = valley(which, 0, &slope);
+            pn_line line;
+            pn_line_begin(&line, start, slope, t, 1e10);
+            pn_line_answer answer = PN_LINE_GOES_ON;
+            int tries = 0;
+            for (; tries < 60 && answer == PN_LINE_GOES_ON; tries++) {
+                const double loss = valley(which, t, &slope);
+                answer = pn_line_next(&line, loss, slope, &t);
+            }
+            CHECK(tries == expected[which][k].tries);
+            CHECK(fabs(t - expected[which][k].step) <= 1e-7 * t);
+        }
     AT("a line that goes down for ever");
     pn_line line;
     double t = 1;
@@ -127,7 +155,7 @@ static net make_small(void) {
     return n;
 }
 
-static int64_t places[WEIGHTS];
+static int64_t places[WEIGHTS + 1]; /* and a 0 */
 static int find_places(const net *n) {
     int found = 0;
     for (uint32_t k = 0; k < n->plan.n_params; k++) { /* ascending, as they stand in panels */
