@@ -5,7 +5,7 @@ import signal
 import numpy as np
 import pytest
 from helpers import forced_isa
-from searches import BACKENDS, WEIGHT, X, Y, fitted, surrogate
+from searches import BACKENDS, WEIGHT, X, Y, fitted, places, surrogate
 
 import pynet as pn
 import pynet.fit
@@ -102,6 +102,7 @@ def test_frozen_and_pruned_weights_keep_their_bits(name, backend):
     model = pn.Sequential([pn.Input(2), first, frozen, slow, pn.Dense(2)], dtype="float32")
     mask = np.array([[1, 0, 1, 1, 0, 1], [0, 1, 1, 0, 1, 1]], bool)
     model.weights.set_masks({"first.kernel": mask})
+    assert len(places(model)) == mask.sum() + 6 + 4 * 2 + 2
     before = {key: value.copy() for key, value in model.parameters().items()}
     padding = np.ones(len(model.arena), bool)
     for weight, record in zip(model.weights, model.weights.records, strict=True):
