@@ -37,7 +37,6 @@ class FullBatchFit(Fit):
         super().__init__(trainer, run, data, callbacks, verbose)
         self.job.batch = min(ROWS, len(self.rows))
         trainer.fit_info["metrics"] += list(LOGGED[self.optimizer.name])
-        trainer.history.stopped = ""
 
     def _make_machine(self) -> None:
         trainer = self.trainer
@@ -67,7 +66,7 @@ class FullBatchFit(Fit):
         }
         if "memory" in self.optimizer.fields:
             shapes["pairs"] = (self.optimizer.memory, 2 * n + 1)
-        mark = [self.run["print"], self.optimizer.config(), _mark(self.places)]
+        mark = [self.run["print"], self.optimizer.config(), _mark(self.plan, trainer.model.arena, self.places)]
         known = trainer._search or {"mark": None, "arrays": {}}
         fits = known["mark"] == mark and {name: array.shape for name, array in known["arrays"].items()} == shapes
         if fits and np.array_equal(known["arrays"]["x"], trainer.model.arena[self.places]):  # nobody has moved them
@@ -183,7 +182,14 @@ def _check_size(optimizer, n: int) -> None:
         )
 
 
-def _mark(places: np.ndarray) -> int:
+def _mark(plan, arena: np.ndarray, places: np.ndarray) -> int:
+    """Return a checksum of all that decides the loss, but the data and what is searched."""
     import zlib
 
-    return zlib.crc32(places.tobytes())
+    rest = arena.copy()
+    rest[places] = 0
+    columns = [table[name] for table in (plan.ops, plan.params) for name in table.dtype.names]
+    result = 0
+    for array in (places, rest, *columns):
+        result = zlib.crc32(array.tobytes(), result)
+    return result

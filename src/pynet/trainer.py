@@ -342,6 +342,7 @@ class Trainer:
         fit = self._fit_class()(self, run, data, callbacks, verbose)
         self._fit, self._pending = fit, None
         self.stop_training = self.history.interrupted = False
+        self.history.stopped = ""
         try:
             fit.go()
         except KeyboardInterrupt:
