@@ -292,13 +292,14 @@ PN_API pn_status pn_obs(const double *inverse, int shared, const double *w, int6
  * Searches for a minimum of the loss over all rows of a job, penalties included: the loss that pn_run reports in sums,
  * as a function of some elements of the parameter arena.  All vectors are of double, whatever the machine's dtype is.
  *
- *   pn_search s = {.places = places, .n = n, .gradient_tolerance = 1e-8, .most_evaluations = 20, .memory = 10, ...};
- *   double *scratch = aligned_alloc(64, pn_lbfgs_scratch(&machine's plan, &s) * sizeof(double));      and the others
- *   while (pn_lbfgs(&s, machine, &job, 0.05, &done) == PN_OK) if (done && s.numbers[PN_SEARCH_END]) break;
+ *   pn_search s = {.places = places, .n = n, .gradient_tolerance = 1e-8, .most_evaluations = 20, .memory = 10};
+ *   s.numbers = ..., s.x = ..., s.scratch = ...;             memory of yours, pn_lbfgs_scratch(&plan, &s) doubles ...
+ *   while ((status = pn_lbfgs(&s, machine, &job, 0.05, &done)) == PN_OK && !(done && s.numbers[PN_SEARCH_END])) ...
  *
- * A call works for about `seconds`; *done says whether an iteration ended.  Whenever it returns, the arena holds the
- * point of the last iteration that ended (or the first point), and all that is not in `places` has its bits.  Written
- * then, arena and arrays are enough to go on elsewhere with the same bits: a new pn_search begins that iteration again.
+ * A call goes on for about `seconds`; *done says whether an iteration ended.  Nothing is allocated.  Batches of the job
+ * only bound the memory of the machine.  Whenever a call returns, the arena holds the point of the last iteration that
+ * ended (or the first point), and all that is not in `places` has its bits.  Written then, arena and arrays are enough
+ * to go on elsewhere with the same bits: a new pn_search begins that iteration again.
  */
 
 enum { /* pn_search.numbers */
