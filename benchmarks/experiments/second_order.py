@@ -11,8 +11,8 @@ The training error of each method is taken after the same wall time on one threa
 and 1e-2, each constant and along half a cosine to 0 at the end of that time, batches of 32, float32, in which it is
 faster; the best of the six counts, seed by seed.  The others run in float64, with their defaults.
 
-Then the loss of one layer of 10 tanh, with l2 = 0.01 on all weights, is minimised from the same weights by L-BFGS and by
-SciPy's L-BFGS-B on pynet's loss and gradient, until no element of the gradient is larger than 1e-7, or for 3000
+Then the loss of one layer of 10 tanh, with l2 = 0.01 on all weights, is minimised from the same weights by L-BFGS and
+by SciPy's L-BFGS-B on pynet's loss and gradient, until no element of the gradient is larger than 1e-7, or for 3000
 iterations.
 """
 
