@@ -309,8 +309,8 @@ pn_status pn_run_f64(pn_machine *m, const pn_job *job, int64_t first, int64_t co
 #define pn_run_f64 pn_run_f32 /* of a machine that is never made */
 #endif
 enum {
-    PN_STAGES =
-        PN_TRAINS ? PN_FORWARD | PN_LOSS | PN_METRIC | PN_BACKWARD | PN_UPDATE | PN_OUTPUT : PN_FORWARD | PN_OUTPUT
+    PN_STAGES = PN_TRAINS ? PN_FORWARD | PN_LOSS | PN_METRIC | PN_BACKWARD | PN_UPDATE | PN_OUTPUT | PN_BARE
+                          : PN_FORWARD | PN_OUTPUT
 };
 double pn_now(void); /* seconds, monotonic */
 

@@ -7,8 +7,8 @@
  *
  * Nothing here exits, prints or throws: every call returns a pn_status.
  *
- * A library built with PYNET_PREDICT_ONLY has neither pn_obs nor pn_order, and refuses gradients and jobs that train;
- * one without float64 refuses such machines: PN_BAD_ARGUMENT.
+ * A library built with PYNET_PREDICT_ONLY has no pn_obs, pn_order, pn_lbfgs and pn_lm, and refuses gradients and jobs
+ * that train; one without float64 refuses such machines: PN_BAD_ARGUMENT.
  */
 #ifndef PYNET_H
 #define PYNET_H
@@ -162,7 +162,15 @@ typedef struct pn_array { /* [rows, width] of any layout; strides in bytes, may 
 } pn_array;
 
 /* pn_job.stages */
-enum { PN_FORWARD = 1, PN_LOSS = 2, PN_METRIC = 4, PN_BACKWARD = 8, PN_UPDATE = 16, PN_OUTPUT = 32 };
+enum {
+    PN_FORWARD = 1,
+    PN_LOSS = 2,
+    PN_METRIC = 4,
+    PN_BACKWARD = 8,
+    PN_UPDATE = 16,
+    PN_OUTPUT = 32,
+    PN_BARE = 64 /* PN_BACKWARD without the gradients of penalties */
+};
 
 typedef struct pn_clip {
     int32_t kind;
@@ -282,6 +290,86 @@ PN_API pn_status pn_obs(const double *inverse, int shared, const double *w, int6
 /* A random order of rows 0..n-1, n < 2^33: that of an epoch of Trainer.fit with random_state = seed and purpose = 2.
  * scratch: 4 n numbers. */
 PN_API void pn_order(uint64_t seed, uint32_t purpose, uint32_t epoch, int64_t n, int64_t *order, uint64_t *scratch);
+
+/* ---- second order: L-BFGS and Levenberg-Marquardt ------------------------------------------------------------- *
+ *
+ * Searches for a minimum of the loss over all rows of a job, penalties included: the loss that pn_run reports in sums,
+ * as a function of some elements of the parameter arena.  All vectors are of double, whatever the machine's dtype is.
+ *
+ *   pn_search s = {.places = places, .n = n, .gradient_tolerance = 1e-8, .most_evaluations = 20, .memory = 10};
+ *   s.numbers = ..., s.x = ..., s.scratch = ...;             memory of yours, pn_lbfgs_scratch(&plan, &s) doubles ...
+ *   while ((status = pn_lbfgs(&s, machine, &job, 0.05, &done)) == PN_OK && !(done && s.numbers[PN_SEARCH_END])) ...
+ *
+ * A call goes on for about `seconds`; *done says whether an iteration ended.  Nothing is allocated.  Batches of the job
+ * only bound the memory of the machine.  Whenever a call returns, the arena holds the point of the last iteration that
+ * ended (or the first point), and all that is not in `places` has its bits.  Written then, arena and arrays are enough
+ * to go on elsewhere with the same bits: a new pn_search begins that iteration again.
+ */
+
+enum { /* pn_search.numbers */
+       PN_SEARCH_LOSS = 0,
+       PN_SEARCH_ITERATIONS,  /* that ended */
+       PN_SEARCH_EVALUATIONS, /* of the loss at points tried, in the last iteration */
+       PN_SEARCH_GRADIENT,    /* largest |element|: L-BFGS after the iteration, Levenberg-Marquardt before its step */
+       PN_SEARCH_STEP,        /* of the last step: L-BFGS its length as a multiple of the direction, else its damping */
+       PN_SEARCH_END,         /* pn_search_end */
+       PN_SEARCH_STARTED,     /* loss, sums and (L-BFGS) gradient are those of the arena */
+       PN_SEARCH_PAIRS,       /* L-BFGS: pairs that are there */
+       PN_SEARCH_NEXT,        /* L-BFGS: where the next pair goes */
+       PN_SEARCH_DAMPING,     /* Levenberg-Marquardt: of the next try; 0: not known yet */
+       PN_SEARCH_NUMBERS
+};
+
+typedef enum pn_search_end {
+    PN_GOES_ON = 0,
+    PN_END_GRADIENT, /* no element of the gradient is larger than gradient_tolerance */
+    PN_END_LOSS,     /* the loss fell by no more than loss_tolerance times itself */
+    PN_END_LINE,     /* L-BFGS: no lower point was found along the gradient: as low as rounding lets it be */
+    PN_END_DAMPING   /* Levenberg-Marquardt: no lower point was found up to damping_max, or most_evaluations */
+} pn_search_end;
+
+/* The line search of More and Thuente 1994, between two evaluations: line_search.c */
+typedef struct pn_line {
+    double start_loss, start_slope, most;
+    double best, best_loss, best_slope, other, other_loss, other_slope;
+    double low, high, width, width_before;
+    int bracketed, sufficient;
+} pn_line;
+
+typedef struct pn_search {
+    const int64_t *places; /* [n] elements of the arena that are searched, ascending, each of a trainable parameter */
+    int64_t n;
+    double gradient_tolerance, loss_tolerance; /* where it ends: see pn_search_end */
+    int64_t most_evaluations;                  /* of the loss in one line search, or one iteration of pn_lm */
+    int64_t memory;                            /* L-BFGS: pairs, >= 1 */
+    double damping;                            /* Levenberg-Marquardt: the first, times the largest diagonal element */
+    double damping_min, damping_max;           /* bounds of what is added to the diagonal */
+    /* Memory of the caller's that lives on from call to call and may be written to a file; 0 at first. */
+    double *numbers;  /* [PN_SEARCH_NUMBERS] */
+    double *x;        /* [n] the point */
+    double *gradient; /* [n] there */
+    double *pairs;    /* L-BFGS: [memory][2 n + 1], each a difference of points, one of gradients, and their product */
+    double *sums;     /* [n_sums] of a run over all rows at the point */
+    double *scratch;  /* pn_lbfgs_scratch or pn_lm_scratch elements, 64-byte aligned */
+    /* Its own; 0 before the first call. */
+    int32_t phase, anew;
+    int64_t chunk, row, tries;
+    double weight, step, factor, predicted;
+    pn_line line;
+} pn_search;
+
+/* Elements of scratch; 0 if that overflows. */
+PN_API size_t pn_lbfgs_scratch(const pn_plan *plan, const pn_search *search);
+PN_API size_t pn_lm_scratch(const pn_plan *plan, const pn_search *search);
+
+/* One iteration: a direction by the two-loop recursion over the last `memory` pairs (Nocedal 1980; Nocedal, Wright
+ * 2006, algorithm 7.4), and a step along it that meets the strong Wolfe conditions.  The machine must be able to train.
+ * No parameter may have l1; no op may be RANDOM, BATCH_NORM or GRADIENT_CLIP, no dense op drop outputs, no loss be
+ * external: PN_BAD_ARGUMENT.  PN_NOT_FINITE: the loss is not finite at the first point. */
+PN_API pn_status pn_lbfgs(pn_search *search, pn_machine *machine, const pn_job *job, double seconds, int *done);
+/* One iteration: the Jacobian of all residuals, row by row, and steps with more and more damping until one lowers the
+ * loss (Levenberg 1944, Marquardt 1963; the damping after Nielsen 1999).  Besides, every loss must be mse. */
+PN_API pn_status pn_lm(pn_search *search, pn_machine *machine, const pn_job *job, double seconds, int *done);
 
 #ifdef __cplusplus
 }

@@ -121,7 +121,7 @@ static void walk_down(run *r) {
     }
     for (uint32_t p = 0; p < plan->n_params; p++) {
         const pn_param *q = &plan->params[p];
-        if (q->flags & PN_TRAINABLE && (q->l1 > 0 || q->l2 > 0))
+        if (!(r->job->stages & PN_BARE) && q->flags & PN_TRAINABLE && (q->l1 > 0 || q->l2 > 0))
             r->k->penalty(q->l1, q->l2, weight(r, p), gradient(r, p), (int64_t)pn_param_size(q));
         if (q->flags & PN_TRAINABLE && q->flags & PN_MASKED) {
             r->begin = (int64_t)q->offset, r->end = r->begin + (int64_t)pn_param_size(q);

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks" / "experiments"
-ON_DIGITS = ["depth", "initialization", "exploding", "transfer", "approximation", "pruning", "pruning_blocks"]
+ON_DIGITS = [
+    "depth", "initialization", "exploding", "transfer", "approximation", "pruning", "pruning_blocks", "second_order",
+]  # fmt: skip
 
 
 @pytest.fixture

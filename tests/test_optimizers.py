@@ -7,6 +7,8 @@ import pytest
 
 from pynet import _core, clip, optimizers, reference_updates, schedules
 
+FIRST_ORDER = [name for name, made in optimizers.TABLE.items() if not made.full_batch]  # others: test_second_order.py
+
 
 def steps(optimizer, gradients, p=1.0, dtype=np.float64):
     """Return the parameter after each update with the given gradients."""
@@ -94,7 +96,7 @@ def test_rprop_keeps_its_steps_inside_their_bounds():
     assert steps(opt, [1.0, -1.0, -1.0]) == pytest.approx([0.9, 0.9, 0.98])
 
 
-@pytest.mark.parametrize("name", optimizers.TABLE)
+@pytest.mark.parametrize("name", FIRST_ORDER)
 def test_a_zero_gradient_of_a_zero_parameter_moves_nothing(name):
     assert steps(optimizers.get(name), [0.0] * 3, p=0.0) == [0.0] * 3
 
@@ -115,7 +117,7 @@ def test_denormals_are_flushed(opt, dtype):
 
 
 def test_float32_stays_float32():
-    for made in optimizers.TABLE.values():
+    for made in map(optimizers.TABLE.get, FIRST_ORDER):
         exact, single = steps(made(0.01), [1.0, -0.5, 0.25]), steps(made(0.01), [1.0, -0.5, 0.25], dtype=np.float32)
         assert single == pytest.approx(exact, rel=1e-6)
 
@@ -177,7 +179,8 @@ def test_config_goes_there_and_back(opt):
     back = optimizers.from_config(json.loads(json.dumps(opt.config())))
     assert back == opt
     assert back.hyper.tolist() == opt.hyper.tolist()
-    np.testing.assert_array_equal(back.rates(0, 9), opt.rates(0, 9))
+    if not opt.full_batch:
+        np.testing.assert_array_equal(back.rates(0, 9), opt.rates(0, 9))
 
 
 def test_a_function_as_learning_rate_must_be_given_again():

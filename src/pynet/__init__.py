@@ -19,7 +19,7 @@ from .escape import PythonLayer
 from .layers import Activation, Add, Concat, Dense, Input, Residual
 from .model import Model, Sequential
 from .normalization import BatchNorm, InstanceNorm, LayerNorm
-from .optimizers import SGD, Adagrad, Adam, AdamW, RMSProp, Rprop
+from .optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, LevenbergMarquardt, RMSProp, Rprop
 from .recurrent import LSTM
 from .stochastic import Dropout, GaussianNoise
 from .trainer import Trainer
@@ -29,12 +29,12 @@ if hasattr(_sys.modules.get("threadpoolctl"), "register"):  # 3.2 or newer
     from . import threadpool as threadpool
 
 __all__ = [
-    "LSTM", "SGD", "Activation", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "Callback", "ClipNorm", "ClipValue",
-    "Concat", "Dense", "Dropout", "EarlyStopping", "Flatten", "GaussianNoise", "GradientClip", "Input", "InstanceNorm",
-    "LayerNorm", "Model", "ModelCheckpoint", "PReLU", "PythonLayer", "RMSProp", "Residual", "Rprop", "Sequential",
-    "SignGradient", "Trainer", "activations", "analysis", "cpu_info", "datasets", "export", "get_num_threads",
-    "initializers", "load", "loggers", "logic", "losses", "metrics", "optimizers", "plot", "prune", "report",
-    "schedules", "set_num_threads", "tabular",
+    "LBFGS", "LSTM", "SGD", "Activation", "Adagrad", "Adam", "AdamW", "Add", "BatchNorm", "Callback", "ClipNorm",
+    "ClipValue", "Concat", "Dense", "Dropout", "EarlyStopping", "Flatten", "GaussianNoise", "GradientClip", "Input",
+    "InstanceNorm", "LayerNorm", "LevenbergMarquardt", "Model", "ModelCheckpoint", "PReLU", "PythonLayer", "RMSProp",
+    "Residual", "Rprop", "Sequential", "SignGradient", "Trainer", "activations", "analysis", "cpu_info", "datasets",
+    "export", "get_num_threads", "initializers", "load", "loggers", "logic", "losses", "metrics", "optimizers", "plot",
+    "prune", "report", "schedules", "set_num_threads", "tabular",
 ]  # fmt: skip
 
 # not needed to train: imported when used

@@ -68,7 +68,8 @@ cdef extern from "core.h":
     enum:
         PN_FLOAT32, PN_FLOAT64, PN_INT8, PN_UINT8, PN_INT16, PN_UINT16, PN_INT32, PN_UINT32, PN_INT64, PN_UINT64
         PN_FLOAT16
-        PN_FORWARD, PN_LOSS, PN_METRIC, PN_BACKWARD, PN_UPDATE, PN_OUTPUT
+        PN_FORWARD, PN_LOSS, PN_METRIC, PN_BACKWARD, PN_UPDATE, PN_OUTPUT, PN_BARE
+        PN_SEARCH_NUMBERS
         PN_ADD_X, PN_ADD_X2, PN_STOP_X, PN_STOP_X2, PN_NO_BACKWARD, PN_ADD_W, PN_TRAINABLE, PN_MASKED
     const pn_entry pn_roll[]
     const char *pn_status_text(pn_status)
@@ -90,3 +91,17 @@ cdef extern from "core.h":
     int pn_available_cpus()
     pn_status pn_obs(const double *, int, const double *, int64_t, int64_t, int64_t, int32_t *, double *) nogil
     void pn_order(uint64_t, uint32_t, uint32_t, int64_t, int64_t *, uint64_t *) nogil
+    ctypedef struct pn_search:
+        const int64_t *places
+        int64_t n, most_evaluations, memory
+        double gradient_tolerance, loss_tolerance, damping, damping_min, damping_max
+        double *numbers
+        double *x
+        double *gradient
+        double *pairs
+        double *sums
+        double *scratch
+    size_t pn_lbfgs_scratch(const pn_plan *, const pn_search *)
+    size_t pn_lm_scratch(const pn_plan *, const pn_search *)
+    pn_status pn_lbfgs(pn_search *, pn_machine *, const pn_job *, double, int *) nogil
+    pn_status pn_lm(pn_search *, pn_machine *, const pn_job *, double, int *) nogil

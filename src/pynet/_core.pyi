@@ -14,6 +14,7 @@ METRIC: int
 BACKWARD: int
 UPDATE: int
 OUTPUT: int
+BARE: int
 ADD_X: int
 ADD_X2: int
 STOP_X: int
@@ -29,6 +30,7 @@ OPTIMIZERS: dict[str, tuple[int, int]]
 CLIPS: dict[str, int]
 ACTIVATIONS: dict[str, tuple[int, str]]
 RANDOM: dict[str, int]
+SEARCH_NUMBERS: int
 version: str
 __test__: dict[str, str]
 
@@ -63,3 +65,10 @@ class Machine:
     def predict_one(self, x: Any, out: np.ndarray | None = None) -> np.ndarray: ...
     def value(self, index: int, gradient: bool = False) -> np.ndarray: ...
     def set_gradient(self, index: int, gradient: Any) -> None: ...
+
+@final
+class Search:
+    def __init__(
+        self, kind: str, machine: Machine, places: np.ndarray, arrays: dict[str, np.ndarray], settings: dict[str, Any]
+    ) -> None: ...
+    def run(self, job: Any, seconds: float = ...) -> tuple[bool, str]: ...

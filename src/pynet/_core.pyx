@@ -54,6 +54,7 @@ VALUE, PARAM, OP = _records()
 NONE = 0xffffffff
 PANEL = 16
 FORWARD, LOSS, METRIC, BACKWARD, UPDATE, OUTPUT = PN_FORWARD, PN_LOSS, PN_METRIC, PN_BACKWARD, PN_UPDATE, PN_OUTPUT
+BARE = PN_BARE
 ADD_X, ADD_X2, STOP_X, STOP_X2 = PN_ADD_X, PN_ADD_X2, PN_STOP_X, PN_STOP_X2
 NO_BACKWARD, ADD_W, TRAINABLE, MASKED = PN_NO_BACKWARD, PN_ADD_W, PN_TRAINABLE, PN_MASKED
 
@@ -143,6 +144,13 @@ include "_plan.pxi"
 include "_prune.pxi"
 
 # ---- the machine -------------------------------------------------------------------------------------------------
+
+
+cdef struct _Arrays:   # of a pn_job
+    pn_array inputs[16]
+    pn_array targets[16]
+    pn_array outputs[16]
+    pn_clip clips[16]
 
 
 @_cython.final
@@ -242,57 +250,11 @@ cdef class Machine:
     def run(self, job, int64_t first, int64_t count, double seconds=INFINITY):
         """Run batches first .. first+count-1 of `job`; return (batches done, "ok" | "not_finite" | "bad_label")."""
         cdef _Buffers held = _Buffers()
-        cdef pn_array inputs[16]
-        cdef pn_array targets[16]
-        cdef pn_array outputs[16]
-        cdef pn_clip clips[16]
+        cdef _Arrays arrays
         cdef pn_job c
-        cdef pn_plan *p = &self.plan.c
         cdef int64_t done = 0
         cdef pn_status status
-        memset(&c, 0, sizeof(c))
-        if p.n_inputs > 16 or p.n_targets > 16 or p.n_outputs > 16 or len(job.clips) > 16:
-            raise ValueError("at most 16 inputs, outputs, targets and clips")
-        c.rows, c.batch, c.ahead, c.stages, c.step, c.seed = \
-            job.rows, job.batch, job.ahead, job.stages, job.step, job.seed
-        if c.stages & (PN_LOSS | PN_BACKWARD | PN_UPDATE) and self.held[1] is None:
-            raise ValueError("this machine was made to predict: it has no gradient arena")
-        cdef int64_t least = 0 if job.order is not None else c.rows
-        if c.stages & PN_FORWARD:
-            if len(job.inputs) != p.n_inputs:
-                raise ValueError(f"job.inputs: expected {p.n_inputs} arrays, got {len(job.inputs)}")
-            for i in range(p.n_inputs):
-                inputs[i] = held.rows(job.inputs[i], 0, least, f"input {i}")
-                width = int(self.plan.plan.values["width"][self.plan.plan.input_values[i]])
-                if inputs[i].width != width:
-                    raise ValueError(f"input {i}: expected {width} columns, got {inputs[i].width}")
-            c.inputs = inputs
-        if c.stages & (PN_LOSS | PN_METRIC):
-            if len(job.targets) != p.n_targets:
-                raise ValueError(f"job.targets: expected {p.n_targets} arrays, got {len(job.targets)}")
-            for i, want in self.target_widths.items():
-                targets[i] = held.rows(job.targets[i], 0, least, f"target {i}")
-                if targets[i].width != <uint32_t>want:
-                    raise ValueError(f"target {i}: expected {want} columns, got {targets[i].width}")
-            c.targets = targets
-            c.sums = <double *>held.vector(job.sums, 8, p.n_sums, 1, "job.sums")
-        if c.stages & PN_OUTPUT:
-            for i in range(p.n_outputs):
-                outputs[i] = held.rows(job.outputs[i], 1, c.rows, f"output {i}")
-                width = self.plan.plan.values["width"][p.outputs[i]]
-                if outputs[i].width != width or outputs[i].type != (PN_FLOAT64 if self.itemsize == 8 else PN_FLOAT32) \
-                        or outputs[i].col_stride != self.itemsize:
-                    raise ValueError(f"output {i}: expected rows of {width} contiguous {self.dtype}")
-            c.outputs = outputs
-        c.weight = <const double *>held.vector(job.weight, 8, least, 0, "job.weight")
-        c.order = <const int64_t *>held.vector(job.order, 8, c.rows, 0, "job.order")
-        if c.stages & PN_UPDATE:
-            c.optimizer = job.optimizer
-            memcpy(c.hyper, held.vector(job.hyper, 8, 8, 0, "job.hyper"), sizeof(c.hyper))
-            c.rate = <const double *>held.vector(job.rate, 8, count, 0, "job.rate")
-            for i, (kind, limit) in enumerate(job.clips):
-                clips[i].kind, clips[i].c = kind, limit
-            c.clips, c.n_clips = clips, len(job.clips)
+        self.fill(job, count, held, &arrays, &c)
         while True:
             with nogil:
                 status = pn_run(self.m, &c, first, count, seconds, &done)
@@ -308,6 +270,55 @@ cdef class Machine:
         self.reraise(status)
         raise ValueError(f"machine: {pn_status_text(status).decode()} (batches {first}..{first + count - 1} of "
                          f"{c.batch} rows out of {c.rows}, stages {c.stages})")
+
+    cdef int fill(self, job, int64_t count, _Buffers held, _Arrays *arrays, pn_job *c) except -1:
+        """Make `c` of a job; `held` and `arrays` are what it points to."""
+        cdef pn_plan *p = &self.plan.c
+        memset(c, 0, sizeof(pn_job))
+        if p.n_inputs > 16 or p.n_targets > 16 or p.n_outputs > 16 or len(job.clips) > 16:
+            raise ValueError("at most 16 inputs, outputs, targets and clips")
+        c.rows, c.batch, c.ahead, c.stages, c.step, c.seed = \
+            job.rows, job.batch, job.ahead, job.stages, job.step, job.seed
+        if c.stages & (PN_LOSS | PN_BACKWARD | PN_UPDATE) and self.held[1] is None:
+            raise ValueError("this machine was made to predict: it has no gradient arena")
+        cdef int64_t least = 0 if job.order is not None else c.rows
+        if c.stages & PN_FORWARD:
+            if len(job.inputs) != p.n_inputs:
+                raise ValueError(f"job.inputs: expected {p.n_inputs} arrays, got {len(job.inputs)}")
+            for i in range(p.n_inputs):
+                arrays.inputs[i] = held.rows(job.inputs[i], 0, least, f"input {i}")
+                width = int(self.plan.plan.values["width"][self.plan.plan.input_values[i]])
+                if arrays.inputs[i].width != width:
+                    raise ValueError(f"input {i}: expected {width} columns, got {arrays.inputs[i].width}")
+            c.inputs = arrays.inputs
+        if c.stages & (PN_LOSS | PN_METRIC):
+            if len(job.targets) != p.n_targets:
+                raise ValueError(f"job.targets: expected {p.n_targets} arrays, got {len(job.targets)}")
+            for i, want in self.target_widths.items():
+                arrays.targets[i] = held.rows(job.targets[i], 0, least, f"target {i}")
+                if arrays.targets[i].width != <uint32_t>want:
+                    raise ValueError(f"target {i}: expected {want} columns, got {arrays.targets[i].width}")
+            c.targets = arrays.targets
+            c.sums = <double *>held.vector(job.sums, 8, p.n_sums, 1, "job.sums")
+        if c.stages & PN_OUTPUT:
+            for i in range(p.n_outputs):
+                arrays.outputs[i] = held.rows(job.outputs[i], 1, c.rows, f"output {i}")
+                width = self.plan.plan.values["width"][p.outputs[i]]
+                real = PN_FLOAT64 if self.itemsize == 8 else PN_FLOAT32
+                if arrays.outputs[i].width != width or arrays.outputs[i].type != real \
+                        or arrays.outputs[i].col_stride != self.itemsize:
+                    raise ValueError(f"output {i}: expected rows of {width} contiguous {self.dtype}")
+            c.outputs = arrays.outputs
+        c.weight = <const double *>held.vector(job.weight, 8, least, 0, "job.weight")
+        c.order = <const int64_t *>held.vector(job.order, 8, c.rows, 0, "job.order")
+        if c.stages & PN_UPDATE:
+            c.optimizer = job.optimizer
+            memcpy(c.hyper, held.vector(job.hyper, 8, 8, 0, "job.hyper"), sizeof(c.hyper))
+            c.rate = <const double *>held.vector(job.rate, 8, count, 0, "job.rate")
+            for i, (kind, limit) in enumerate(job.clips):
+                arrays.clips[i].kind, arrays.clips[i].c = kind, limit
+            c.clips, c.n_clips = arrays.clips, len(job.clips)
+        return 0
 
     @_cython.binding(False)   # a plain method: 200 instructions less a call
     @_cython.embedsignature.format("clinic")
@@ -438,3 +449,6 @@ cdef int _step_out(void *context, uint32_t op, int backward) noexcept with gil:
         return 1
     finally:
         machine.caller = None
+
+
+include "_search.pxi"

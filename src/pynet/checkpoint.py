@@ -32,6 +32,8 @@ def save(trainer, path) -> None:
         tensors.update({f"callback.{i}.{name}": np.asarray(array) for name, array in arrays.items()})
     if run and run["sums"] is not None:
         tensors["run.sums"] = np.array(run["sums"], np.float64)
+    mark, arrays = search_state(trainer._search)
+    tensors.update({f"search.{name}": array for name, array in arrays.items()})
     heads = trainer.heads
     state = {
         "loss": [_config(loss) for loss in heads.losses],
@@ -39,6 +41,7 @@ def save(trainer, path) -> None:
         "metrics": [[m.config() for m in wanted] for wanted in heads.metrics],
         "optimizer": trainer.optimizer.config(),
         "rule": trainer._rule,
+        "search": mark,
         "clip": clip.config(trainer.clip),
         "backend": trainer.backend,
         "n_threads": trainer.n_threads,
@@ -120,6 +123,7 @@ def _trainer(Trainer, model, state, tensors, loss, learning_rate, backend, n_thr
                 if tensors[name].shape != shape:
                     raise ValueError(f"tensor {name!r} must have shape {shape}, got {tensors[name].shape}")
                 pack(slot, record, tensors[name])
+    trainer._search = search_of(state.get("search"), tensors)
     run = state["run"]
     if run is not None:
         run["sums"] = tensors["run.sums"].tolist() if "run.sums" in tensors else None
@@ -130,6 +134,17 @@ def _trainer(Trainer, model, state, tensors, loss, learning_rate, backend, n_thr
         ]
         trainer._pending = run
     return trainer
+
+
+def search_state(search: dict | None) -> tuple[list | None, dict[str, np.ndarray]]:
+    """Return what is kept of a search of second order: JSON, and arrays."""
+    return (search["mark"], search["arrays"]) if search else (None, {})
+
+
+def search_of(mark, tensors: dict) -> dict | None:
+    """Return what `search_state` was given; what does not fit the model is dropped when a fit begins."""
+    arrays = {name.removeprefix("search."): a for name, a in tensors.items() if name.startswith("search.")}
+    return {"mark": mark, "arrays": {name: a.astype(np.float64) for name, a in arrays.items()}} if mark else None
 
 
 def _check_run(run: dict) -> None:

@@ -95,11 +95,12 @@ def describe(model) -> str:
 def describe_training(options, settings, trainer) -> str:
     """Return optimizer, rate, loss, batch size and epochs in words."""
     rate = trainer.optimizer.learning_rate
-    rate = f"{rate.initial:g} falling to 0" if isinstance(rate, pn.schedules.Cosine) else f"{rate:g}"
+    if rate is not None:
+        rate = f"learning rate {rate.initial:g} falling to 0" if hasattr(rate, "initial") else f"learning rate {rate:g}"
     stop = f", stops after {options.patience} without improvement" if options.patience and options.validation else ""
     begun = f", continued after epoch {trainer.epoch}" if options.resume else ""
     return (
-        f"{options.optimizer}, learning rate {rate}, {settings['loss']}, batch {options.batch_size}, "
+        f"{', '.join(filter(None, [options.optimizer, rate, settings['loss']]))}, batch {options.batch_size}, "
         f"at most {options.epochs} epochs{stop}{begun}"
     )
 

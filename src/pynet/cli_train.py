@@ -144,6 +144,9 @@ def _maker(options, table, n: int):
     if options.task == "auto":
         options.task = "classes" if table.looks_like_classes() else "numbers"
         options.task_was_guessed = True
+    full_batch = options.optimizer is not None and pn.optimizers.get(options.optimizer).full_batch
+    if full_batch and options.learning_rate is not None:
+        raise ValueError(f"--learning-rate: {options.optimizer} has none")
     if isinstance(table.X, Frame):
         names = ("task", "activation", "dropout", "scaling", "embed", "optimizer", "learning_rate")
         given = {name: value for name in names if (value := getattr(options, name)) is not None}
@@ -162,7 +165,7 @@ def _maker(options, table, n: int):
             raise ValueError(f"{options.data}: --{name} is for CSV and Parquet files")
     for name, value in ARRAYS.items():
         if getattr(options, name) is None:
-            setattr(options, name, value)
+            setattr(options, name, n if name == "batch_size" and full_batch else value)
     options.hidden = HIDDEN[options.task] if options.hidden is None else options.hidden
     return _Arrays(options)
 

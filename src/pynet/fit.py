@@ -17,6 +17,7 @@ from .progress import Progress
 __all__ = ["Fit", "begin", "check_batches", "prepare"]
 
 SLICE_SECONDS = 0.05
+MOST_ROWS = 1 << 30  # of a batch
 HOOKS = ("on_fit_begin", "on_epoch_begin", "on_slice_end", "on_epoch_end", "on_fit_end")
 
 
@@ -32,7 +33,8 @@ def begin(trainer, epochs, batch_size, shuffle) -> dict:
     if run is None:
         shuffle = True if shuffle is None else shuffle
         epochs = _check.integer("epochs", 10 if epochs is None else epochs, 0)
-        size = _check.integer("batch_size", 32 if batch_size is None else batch_size, 1, 1 << 30)
+        usual = MOST_ROWS if trainer.optimizer.full_batch else 32
+        size = _check.integer("batch_size", usual if batch_size is None else batch_size, 1, MOST_ROWS)
         return {"epochs": trainer.epoch + epochs, "first": trainer.epoch, "batch_size": size, "shuffle": bool(shuffle),
                 "batch": 0, "sums": None, "print": None, "stopped": False}  # fmt: skip
     for name, given, saved in (
@@ -115,6 +117,21 @@ class Fit:
         self.masks = self.trainer.model.weights.mask_version
         self.plan, self.machine = self.trainer._machine("train", self.heads, self.size)
 
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the rows in the order in which an epoch visits them."""
+        if not self.run["shuffle"]:
+            return self.rows
+        shuffled = philox.permutation if self.trainer.backend == "numpy" else _core.permutation  # the same numbers
+        return self.rows[shuffled(self.trainer.random_state, epoch, len(self.rows))]
+
+    def logs(self) -> dict:
+        """Return what is known of the epoch under way."""
+        return self.trainer.heads.logs(self.plan, self.job.sums)
+
+    def ended(self) -> bool:
+        """Return whether the optimizer has come to an end by itself."""
+        return False
+
     def call(self, hook: str, *arguments) -> list:
         """Call one method of every callback that has it; return what they return."""
         methods = [getattr(callback, hook, None) for callback in self.callbacks]
@@ -134,26 +151,24 @@ class Fit:
         if run["sums"] is None:
             self.call("on_epoch_begin", epoch)
         self.progress.epoch_begin(epoch, run["epochs"], len(self.rows))
-        job.order = self.rows
-        if run["shuffle"]:
-            shuffled = philox.permutation if trainer.backend == "numpy" else _core.permutation  # the same numbers
-            job.order = self.rows[shuffled(trainer.random_state, epoch, len(self.rows))]
-            job.ahead = rows_ahead(job.inputs)
+        job.order = self.order(epoch)
+        job.ahead = 0 if job.order is self.rows else rows_ahead(job.inputs)
         job.sums[:] = 0 if run["sums"] is None else run["sums"]
-        with read_at_random(job.inputs, run["shuffle"]):
+        with read_at_random(job.inputs, job.order is not self.rows):
             while run["batch"] < self.batches:
                 self._slice()
-                logs = trainer.heads.logs(self.plan, job.sums)
+                logs = self.logs()
                 self.progress.update(min(run["batch"] * self.size, len(self.rows)), logs)
                 self.call("on_slice_end", logs)
                 if trainer.stop_training and run["batch"] < self.batches:
                     return False
-        logs = trainer.heads.logs(self.plan, job.sums)
+        logs = self.logs()
         if self.data["validation"]:
             scores = trainer._score(*self.data["validation"], batch=max(self.size, 256))
             logs |= {f"val_{name}": value for name, value in scores.items()}
         trainer.history.append(logs)
         trainer.epoch += 1
+        trainer.stop_training = self.ended() or trainer.stop_training
         run["batch"], run["sums"], run["stopped"] = 0, None, trainer.stop_training
         self.progress.epoch_end(logs)
         for callback in self.callbacks:  # all of them hear of the epoch, whichever wants to stop

@@ -14,11 +14,15 @@ class History:
         "loss", metrics, and with validation data "val_loss" ...: one entry an epoch.
     interrupted : bool
         Whether Ctrl-C ended the last fit.
+    stopped : str
+        Why a search of second order ended the last fit by itself: "gradient", "loss" (see `pynet.optimizers`), "line
+        search" (no lower point along the gradient), "damping" (none with most damping); else "".
     """
 
     def __init__(self) -> None:
         self.history: dict[str, list[float]] = {}
         self.interrupted = False
+        self.stopped = ""
 
     def append(self, logs: dict) -> None:
         """Add the results of one epoch."""

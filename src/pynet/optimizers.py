@@ -1,5 +1,7 @@
 """Optimizers: the constants of an update rule. The rules themselves stand in reference_updates.py, on one page.
 
+Those of second order have no rule of one step, but an algorithm: reference_lbfgs.py, reference_lm.py.
+
 `weight_decay` adds ``weight_decay * p`` to the gradient; AdamW instead shrinks the parameters themselves.
 """
 
@@ -8,10 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from . import _core, schedules
-from ._check import fraction, number
+from ._check import fraction, integer, number
 from ._record import Record, lookup
 
-__all__ = ["SGD", "TABLE", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSProp", "Rprop", "from_config", "get"]
+__all__ = [
+    "LBFGS", "SGD", "TABLE", "Adagrad", "Adam", "AdamW", "LevenbergMarquardt", "Optimizer", "RMSProp", "Rprop",
+    "SecondOrder", "from_config", "get",
+]  # fmt: skip
 
 _CALLABLE = "callable"  # stands in a config for a function that cannot be written
 
@@ -32,7 +37,11 @@ class Optimizer(Record):
         Id and number of state arrays, of ``_core.OPTIMIZERS``.
     hyper : float64 array [8]
         The constants of the rule, as in ``csrc/kernels/update.h``.
+    full_batch : bool
+        Whether it is a search over all rows at once, see `SecondOrder`.
     """
+
+    full_batch = False
 
     def __init__(self, learning_rate, weight_decay: float = 0.0) -> None:
         self.learning_rate = learning_rate
@@ -100,7 +109,7 @@ class Optimizer(Record):
     def config(self) -> dict:
         """Return a JSON-able dict; a plain callable learning rate is only mentioned in it."""
         config = super().config()
-        return config | {"learning_rate": _CALLABLE} if callable(config["learning_rate"]) else config
+        return config | {"learning_rate": _CALLABLE} if callable(config.get("learning_rate")) else config
 
 
 class SGD(Optimizer):
@@ -250,8 +259,111 @@ class Rprop(Optimizer):
         return self.eta_minus, self.eta_plus, self.step_min, self.step_max
 
 
+class SecondOrder(Optimizer):
+    """Base of the searches for a minimum of the loss over all rows: an epoch is one iteration; second_order.py.
+
+    They have no learning rate, and need a loss that is the same each time: no dropout, noise or batch statistics, no
+    L1, max_norm or clipping.
+    """
+
+    full_batch = True
+    kind = n_slots = 0  # of the rules of one step; a search has none of them
+    weight_decay = 0.0
+
+    @property
+    def learning_rate(self) -> None:
+        """None: there is none, and setting one is refused."""
+
+    @learning_rate.setter
+    def learning_rate(self, value) -> None:
+        raise ValueError(f"{type(self).__name__} has no learning rate")
+
+    def __init__(self, gradient_tolerance, loss_tolerance, max_evaluations) -> None:
+        self.gradient_tolerance = number("gradient_tolerance", gradient_tolerance, 0.0)
+        self.loss_tolerance = number("loss_tolerance", loss_tolerance, 0.0)
+        self.max_evaluations = integer("max_evaluations", max_evaluations, 1, 1 << 30)
+
+    def rates(self, step: int, count: int) -> np.ndarray:
+        raise ValueError(f"{type(self).__name__} works on all rows at once, by fit; it does no single steps")
+
+    def settings(self) -> dict:
+        """Return the numbers that the machines' searches take; see pn_search in csrc/pynet.h."""
+        taken = {field: getattr(self, field) for field in self.fields}
+        return taken | {"most_evaluations": taken.pop("max_evaluations")}
+
+
+class LBFGS(SecondOrder):
+    """L-BFGS (Nocedal 1980; Nocedal, Wright 2006, section 7.2) with the line search of Moré and Thuente (1994).
+
+    For losses without kinks over all rows.  An epoch is one step, that meets the strong Wolfe conditions.
+
+    Parameters
+    ----------
+    memory : int >= 1, default 10
+        Pairs of steps and changes of the gradient from which the curvature is known.
+    gradient_tolerance : float >= 0, default 1e-8
+        The fit ends where no element of the gradient is larger.
+    loss_tolerance : float >= 0, default 1e-12
+        Or where an epoch lowers the loss by no more than this share of it.
+    max_evaluations : int, default 20
+        Most evaluations of loss and gradient in one line search.
+    """
+
+    name = "lbfgs"
+    fields = ("memory", "gradient_tolerance", "loss_tolerance", "max_evaluations")
+
+    def __init__(self, memory=10, gradient_tolerance=1e-8, loss_tolerance=1e-12, max_evaluations=20) -> None:
+        super().__init__(gradient_tolerance, loss_tolerance, max_evaluations)
+        self.memory = integer("memory", memory, 1, 1000)
+
+
+class LevenbergMarquardt(SecondOrder):
+    """Levenberg-Marquardt (Levenberg 1944, Marquardt 1963) for loss "mse", damped by the rule of Nielsen (1999).
+
+    For nets of up to some thousand weights: the Jacobian's square is kept and decomposed, in float64.  An epoch is one
+    Jacobian, and steps with ever more damping until one lowers the loss.
+
+    Parameters
+    ----------
+    damping : float > 0, default 1e-3
+        The first one, as a share of the largest element on the diagonal of J'J, which is a mean over the rows.
+    damping_min, damping_max : float > 0, default 1e-15 and 1e10
+        Bounds of what is added to that diagonal.  The fit ends where damping_max does not lower the loss.
+    gradient_tolerance : float >= 0, default 1e-8
+        The fit ends where no element of the gradient is larger.
+    loss_tolerance : float >= 0, default 1e-12
+        Or where an epoch lowers the loss by no more than this share of it.
+    max_evaluations : int, default 20
+        Most steps that an epoch tries.
+    max_weights : int, default 5000
+        More weights to train are refused: n of them need 16 n^2 bytes, and each epoch n^3 / 3 multiplications.
+    """
+
+    name = "levenberg_marquardt"
+    fields = (
+        "damping", "damping_min", "damping_max", "gradient_tolerance", "loss_tolerance", "max_evaluations",
+        "max_weights",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        damping=1e-3,
+        damping_min=1e-15,
+        damping_max=1e10,
+        gradient_tolerance=1e-8,
+        loss_tolerance=1e-12,
+        max_evaluations=20,
+        max_weights=5000,
+    ) -> None:
+        super().__init__(gradient_tolerance, loss_tolerance, max_evaluations)
+        self.damping = number("damping", damping, 0.0, low_open=True)
+        self.damping_min = number("damping_min", damping_min, 0.0, low_open=True)
+        self.damping_max = number("damping_max", damping_max, self.damping_min)
+        self.max_weights = integer("max_weights", max_weights, 1, 1 << 20)
+
+
 #: All optimizers, by name.
-TABLE = {made.name: made for made in (SGD, Adam, AdamW, RMSProp, Adagrad, Rprop)}
+TABLE = {made.name: made for made in (SGD, Adam, AdamW, RMSProp, Adagrad, Rprop, LBFGS, LevenbergMarquardt)}
 
 
 def get(spec) -> Optimizer:

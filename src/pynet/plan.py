@@ -206,7 +206,7 @@ class Job:
     ahead : int
         Rows of `order` that the system is asked to read early, of inputs in mapped files; 0: none.
     stages : int
-        Sum of _core.FORWARD, LOSS, METRIC, BACKWARD, UPDATE, OUTPUT.
+        Sum of _core.FORWARD, LOSS, METRIC, BACKWARD, UPDATE, OUTPUT, BARE.
     optimizer : int
         Id in _core.OPTIMIZERS; `hyper` (float64 [8]) are its constants.
     rate : float64 array

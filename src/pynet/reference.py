@@ -147,11 +147,11 @@ class Machine:
         rows = enumerate(zip(self.plan.params["l1"].tolist(), self.plan.params["l2"].tolist(), strict=True))
         return [(p, l1, l2) for p, (l1, l2) in rows if self.trainable[p] and (l1 or l2)]
 
-    def _backward(self) -> None:
+    def _backward(self, job) -> None:
         for op in reversed(self.ops):
             if not op.flags & _core.NO_BACKWARD:
                 DOWN[op.kind](self, op)
-        for p, l1, l2 in self._penalized():
+        for p, l1, l2 in [] if job.stages & _core.BARE else self._penalized():
             extra = reference_updates.penalty_gradient(l1, l2, self.params[p])
             self.param_gradients[p] = self.param_gradients[p] + extra
         for p, pruned in self.pruned.items():
@@ -235,7 +235,7 @@ class Machine:
                 if output is not None:
                     output[first_row : first_row + rows] = self.values[value]
         if job.stages & _core.BACKWARD:
-            self._backward()
+            self._backward(job)
         if job.stages & _core.UPDATE and not self._update(job, job.step + k, job.rate[k]):
             return "not_finite"
         if scored:

@@ -206,7 +206,7 @@ class TableModel:
         classes = data.labels()[1] if task == "classes" else None
         batch, epochs, _ = self.sizes(len(rows))
         optimizer = optimizers.get(self.optimizer)
-        if isinstance(self.optimizer, str):
+        if isinstance(self.optimizer, str) and not optimizer.full_batch:
             rate = optimizer.learning_rate if self.learning_rate is None else self.learning_rate
             optimizer.learning_rate = _check.number("learning_rate", rate, 0.0)
             optimizer.learning_rate = schedules.Cosine(rate, epochs * -(-len(rows) // batch))
@@ -243,7 +243,7 @@ class TableModel:
 
     def sizes(self, n: int) -> tuple[int, int, int]:
         """Return batch size, epochs and patience for n rows to train on."""
-        usual = usual_sizes(n, self.batch_size)
+        usual = (n, 200) if optimizers.get(self.optimizer).full_batch else usual_sizes(n, self.batch_size)
         epochs = self.epochs or usual[1]
         return usual[0], epochs, self.patience or max(10, epochs // 4)
 

@@ -94,6 +94,7 @@ class Trainer:
         self._cache: dict = {}  # purpose -> (key, plan, machine)
         self._fit: Fit | None = None  # the fit under way
         self._pending: dict | None = None  # the run that a resumed trainer has to finish
+        self._search: dict | None = None  # what an optimizer of second order remembers: second_order.py
 
     # ---- machines ---------------------------------------------------------------------------------------------------
 
@@ -331,6 +332,7 @@ class Trainer:
             More of them, after those that an earlier fit has done.  On a resumed trainer: the number that the
             interrupted fit was asked for (the default), of which the rest is done.
         batch_size : int, default 32
+            Of an optimizer of second order all rows; fewer are refused.
         validation_data : (X, y) or (X, y, sample_weight), optional
             Evaluated after every epoch: "val_loss" ...
         validation_split : float in [0, 1)
@@ -362,9 +364,10 @@ class Trainer:
             raise RuntimeError("this trainer is fitting already, in another thread or in a callback")
         run = begin(self, epochs, batch_size, shuffle)
         data = prepare(self, X, y, validation_data, validation_split, sample_weight, class_weight, run)
-        fit = Fit(self, run, data, callbacks, verbose)
+        fit = self._fit_class()(self, run, data, callbacks, verbose)
         self._fit, self._pending = fit, None
         self.stop_training = self.history.interrupted = False
+        self.history.stopped = ""
         try:
             fit.go()
         except KeyboardInterrupt:
@@ -380,6 +383,13 @@ class Trainer:
             self._fit = None
         fit.call("on_fit_end")
         return self.history
+
+    def _fit_class(self) -> type[Fit]:
+        if not self.optimizer.full_batch:
+            return Fit
+        from .second_order import FullBatchFit
+
+        return FullBatchFit
 
     # ---- checkpoints ------------------------------------------------------------------------------------------------
 
