@@ -207,8 +207,9 @@ class Fit:
             done = self.trainer._advance(
                 self.plan, self.machine, self.job, k, min(self.batches - k, self._guess), SLICE_SECONDS
             )
-        except Exception as error:  # of which the ranks know by their last exchange
-            self.ranks.agree(error)
+        except Exception as error:
+            if self.ranks.failed:
+                self.ranks.agree(error)
             raise
         guess = max(1, int(1.5 * done * SLICE_SECONDS / max(time.perf_counter() - begun, 1e-6)))
         sums, stop, self._guess = self.ranks.after_slice(self.job.sums, self.trainer.stop_training, guess)

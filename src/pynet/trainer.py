@@ -179,6 +179,7 @@ class Trainer:
             done, status = machine.run(job, first, count, seconds)
             self.step += done
             if status != "ok":
+                self._ranks.failed = True  # all have the same status, and where the update gave it, the same gradient
                 self._fail(status, first + done)
             return done
         before = job.sums[1]
