@@ -67,10 +67,6 @@ def assert_same_bits(made, other):
 # ---- threads as ranks --------------------------------------------------------------------------------------------------
 
 
-class Aborted(Exception):
-    pass
-
-
 class Comm:
     """A communicator whose ranks are threads; any of them that waits in vain fails after a while."""
 
@@ -119,22 +115,26 @@ class Comm:
 
 
 def on_ranks(size, work):
-    """Run work(comm) on `size` threads; return what each of them returned, or raised."""
+    """Run work(comm) on `size` threads; return what each of them returned, or raise what one of them raised."""
     shared = {"size": size, "slots": [None] * size, "barrier": threading.Barrier(size)}
     shared["mail"] = {(a, b): queue.Queue() for a in range(size) for b in range(size)}
     results: list = [None] * size
+    errors: list[BaseException] = []
 
     def run(rank):
         try:
             results[rank] = work(Comm(shared, rank))
         except BaseException as error:
-            results[rank] = error
+            errors.append(error)
+            shared["barrier"].abort()  # nobody waits for it
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    if errors:
+        raise errors[0]
     return results
 
 
@@ -153,16 +153,16 @@ ENVIRONMENT = {
 
 @functools.cache
 def launcher() -> str:
-    """The mpiexec that belongs to mpi4py's library: that of this environment before any of the system."""
+    """The mpiexec that belongs to mpi4py's library: that of this environment before any of the system; "": none."""
     if importlib.util.find_spec("mpi4py") is None:
         return ""
-    there = [Path(sys.executable).parent / "mpiexec", shutil.which("mpiexec")]
-    for path in there:
+    script = "from mpi4py import MPI; print('of', MPI.COMM_WORLD.Get_size())"
+    for path in (Path(sys.executable).parent / "mpiexec", shutil.which("mpiexec")):
         if path and Path(path).exists():
-            script = "from mpi4py import MPI; print('of', MPI.COMM_WORLD.Get_size())"
-            code, out, _ = _run([str(path), "-n", "2", sys.executable, "-c", script], 60)
-            if code == 0 and out.count("of 2") == 2:
+            code, out, err = _run([str(path), "-n", "2", sys.executable, "-c", script], 60)
+            if out.count("of 2") == 2:
                 return str(path)
+            assert out.count("of 1") == 2, f"{path} ends with {code}: {out}{err}"  # of another MPI than mpi4py's
     return ""
 
 

@@ -88,16 +88,14 @@ def test_mapped_files_are_read_as_arrays_are(tmp_path):
 def test_a_fit_stopped_in_an_epoch_ends_in_the_same_bits(backend, tmp_path):
     class Stop(pn.Callback):
         def on_slice_end(self, trainer, logs):
-            if trainer.step > 300:
+            if not trainer.stop_training:
                 trainer.save_checkpoint(tmp_path / "half")
                 trainer.stop_training = True
 
-    rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(30_000, 6)).astype("f4"), rng.integers(0, 3, 30_000)
+    rng, rows = np.random.default_rng(0), {"c": 30_000, "numpy": 600}[backend]
+    X, y = rng.normal(size=(rows, 6)).astype("f4"), rng.integers(0, 3, rows)
     options = {"epochs": 1, "batch_size": 8, "verbose": 0}
     straight, halted = trainer(backend), trainer(backend)
-    if backend == "numpy":
-        X, y = X[:6000], y[:6000]
     straight.fit(X, y, shards=4, **options)
     halted.fit(X, y, shards=4, callbacks=[Stop()], **options)
     resumed = pn.Trainer.resume(tmp_path / "half")
