@@ -156,7 +156,7 @@ def launcher() -> str:
     """The mpiexec that belongs to mpi4py's library: that of this environment before any of the system; "": none."""
     if importlib.util.find_spec("mpi4py") is None:
         return ""
-    script = "from mpi4py import MPI; print('of', MPI.COMM_WORLD.Get_size())"
+    script = r"import sys; from mpi4py import MPI; sys.stdout.write(f'of {MPI.COMM_WORLD.Get_size()}\n')"  # in one piece
     for path in (Path(sys.executable).parent / "mpiexec", shutil.which("mpiexec")):
         if path and Path(path).exists():
             code, out, err = _run([str(path), "-n", "2", sys.executable, "-c", script], 60)

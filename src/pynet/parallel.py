@@ -21,7 +21,7 @@ import traceback
 import zlib
 from collections.abc import Callable
 from functools import reduce
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
@@ -250,9 +250,9 @@ class Ranks:
             yield
         except BaseException as error:
             if not self.all_raise(error):
-                print(f"pynet: rank {self.rank} of {self.size} failed, and with it all ranks end", file=sys.stderr)
-                traceback.print_exception(error)
-                sys.stderr.flush()
+                head = f"pynet: rank {self.rank} of {self.size} failed, and with it all ranks end\n"
+                print(head + "".join(traceback.format_exception(error)), end="", file=sys.stderr, flush=True)
+                sleep(0.2)  # some launchers drop what they have not passed on yet
                 self.comm.Abort(1)
             raise
         finally:
