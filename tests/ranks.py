@@ -5,6 +5,7 @@ import importlib.util
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -64,7 +65,7 @@ def assert_same_bits(made, other):
     assert made.history.history == other.history.history
 
 
-# ---- threads as ranks --------------------------------------------------------------------------------------------------
+# ---- threads as ranks ------------------------------------------------------------------------------------------------
 
 
 class Comm:
@@ -138,7 +139,7 @@ def on_ranks(size, work):
     return results
 
 
-# ---- processes as ranks ------------------------------------------------------------------------------------------------
+# ---- processes as ranks ----------------------------------------------------------------------------------------------
 
 ENVIRONMENT = {
     "PYTHONPATH": str(PROGRAMS.parent),
@@ -156,7 +157,9 @@ def launcher() -> str:
     """The mpiexec that belongs to mpi4py's library: that of this environment before any of the system; "": none."""
     if importlib.util.find_spec("mpi4py") is None:
         return ""
-    script = r"import sys; from mpi4py import MPI; sys.stdout.write(f'of {MPI.COMM_WORLD.Get_size()}\n')"  # in one piece
+    script = (
+        r"import sys; from mpi4py import MPI; sys.stdout.write(f'of {MPI.COMM_WORLD.Get_size()}\n')"  # in one piece
+    )
     for path in (Path(sys.executable).parent / "mpiexec", shutil.which("mpiexec")):
         if path and Path(path).exists():
             code, out, err = _run([str(path), "-n", "2", sys.executable, "-c", script], 60)
@@ -167,14 +170,15 @@ def launcher() -> str:
 
 
 def _run(command, seconds):
-    """Run a command in a session of its own, all of which is ended if it takes too long; a hang is a failure."""
+    """Run a command, which is ended if it takes too long, and its processes with it; a hang is a failure."""
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | ENVIRONMENT
-    )
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | ENVIRONMENT,
+        start_new_session=True,
+    )  # fmt: skip
     try:
         out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
         return None, out, err
     return process.returncode, out, err

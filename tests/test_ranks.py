@@ -73,7 +73,7 @@ def test_what_is_no_communicator_is_refused():
         fit(trainer(), comm="world")
 
 
-# ---- agreement before the fit ------------------------------------------------------------------------------------------
+# ---- agreement before the fit ----------------------------------------------------------------------------------------
 
 
 def failures(change, size=2, **more):
@@ -132,7 +132,7 @@ def test_fewer_shards_than_ranks_are_refused():
         assert "shards=2 is less than the 3 ranks" in str(error)
 
 
-# ---- errors and stops on the way ---------------------------------------------------------------------------------------
+# ---- errors and stops on the way -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shards", [None, 5])
@@ -260,7 +260,7 @@ def test_early_stopping_is_that_of_one_process():
     assert early.stopped_epoch < 59
 
 
-# ---- what only rank 0 does ---------------------------------------------------------------------------------------------
+# ---- what only rank 0 does -------------------------------------------------------------------------------------------
 
 
 def test_rank_0_prints_and_writes(tmp_path, capsys):

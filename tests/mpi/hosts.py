@@ -61,8 +61,10 @@ def bytes_received(host: str) -> int:
 
 def write_agent(path: Path) -> None:
     """Write what is called as ssh would be: AGENT HOST COMMAND..."""
-    cases = "\n".join(f"{address}) exec {shlex.join(on(host))} \"$*\" ;;" for host, address in HOSTS.items())
-    path.write_text(f'#!/bin/sh\nwhile [ "$1" = -x ]; do shift; done\nhost=$1\nshift\ncase $host in\n{cases}\n*) echo "no host $host" >&2; exit 1 ;;\nesac\n')
+    cases = "\n".join(f'{address}) exec {shlex.join(on(host))} "$*" ;;' for host, address in HOSTS.items())
+    path.write_text(
+        f'#!/bin/sh\nwhile [ "$1" = -x ]; do shift; done\nhost=$1\nshift\ncase $host in\n{cases}\n*) echo "no host $host" >&2; exit 1 ;;\nesac\n'
+    )
     path.chmod(0o755)
 
 
