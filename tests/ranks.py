@@ -163,9 +163,9 @@ def launcher() -> str:
     for path in (Path(sys.executable).parent / "mpiexec", shutil.which("mpiexec")):
         if path and Path(path).exists():
             code, out, err = _run([str(path), "-n", "2", sys.executable, "-c", script], 60)
-            if out.count("of 2") == 2:
+            if out.count("of 2;") == 2:
                 return str(path)
-            assert out.count("of 1") == 2, f"{path} ends with {code}: {out}{err}"  # of another MPI than mpi4py's
+            assert out.count("of 1;") == 2, f"{path} ends with {code}: {out}{err}"  # of another MPI than mpi4py's
     return ""
 
 

@@ -69,7 +69,7 @@ def test_a_communicator_of_one_rank_changes_nothing():
 
 
 def test_what_is_no_communicator_is_refused():
-    with pytest.raises(TypeError, match="comm must be a communicator of mpi4py, such as MPI.COMM_WORLD, got str"):
+    with pytest.raises(TypeError, match=r"comm must be a communicator of mpi4py, such as MPI\.COMM_WORLD, got str"):
         fit(trainer(), comm="world")
 
 
@@ -83,7 +83,7 @@ def failures(change, size=2, **more):
         made = trainer(optimizer=pn.Adam(2e-2) if change == "optimizer" and comm.rank else "adam")
         if comm.rank == size - 1 and callable(change):
             change(made)
-        X, y, weight = data()
+        X, y, _ = data()
         options = {"epochs": 1, "batch_size": 20, "verbose": 0, "comm": comm} | more
         if comm.rank == size - 1 and isinstance(change, dict):
             options |= change

@@ -2,9 +2,9 @@
 
     sudo python tests/mpi/hosts.py [--ranks 4]
 
-Needs Linux, root, iproute2, mpi4py, and Open MPI or MPICH.  mpiexec runs on the first host and reaches the second one by an
-agent in place of ssh; shared memory is forbidden, so that all messages of MPI go over TCP.  tests/mpi/train.py runs
-on all ranks; their weights and histories must be those of one process, and bytes must have gone over the cable.
+Needs Linux, root, iproute2, mpi4py, and Open MPI or MPICH.  mpiexec runs on the first host and reaches the second one
+by an agent in place of ssh; shared memory is forbidden, so that all messages of MPI go over TCP.  tests/mpi/train.py
+runs on all ranks; their weights must be those of one process, and bytes must have gone over the cable.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-import numpy as np
-import ranks
+import numpy as np  # noqa: E402
+import ranks  # noqa: E402
 
 HOSTS = {"pynet-a": "10.177.0.1", "pynet-b": "10.177.0.2"}  # namespace: address
 NET = "10.177.0.0/24"
@@ -63,7 +63,8 @@ def write_agent(path: Path) -> None:
     """Write what is called as ssh would be: AGENT HOST COMMAND..."""
     cases = "\n".join(f'{address}) exec {shlex.join(on(host))} "$*" ;;' for host, address in HOSTS.items())
     path.write_text(
-        f'#!/bin/sh\nwhile [ "$1" = -x ]; do shift; done\nhost=$1\nshift\ncase $host in\n{cases}\n*) echo "no host $host" >&2; exit 1 ;;\nesac\n'
+        '#!/bin/sh\nwhile [ "$1" = -x ]; do shift; done\nhost=$1\nshift\n'
+        f'case $host in\n{cases}\n*) echo "no host $host" >&2; exit 1 ;;\nesac\n'
     )
     path.chmod(0o755)
 
