@@ -157,9 +157,8 @@ def launcher() -> str:
     """The mpiexec that belongs to mpi4py's library: that of this environment before any of the system; "": none."""
     if importlib.util.find_spec("mpi4py") is None:
         return ""
-    script = (
-        r"import sys; from mpi4py import MPI; sys.stdout.write(f'of {MPI.COMM_WORLD.Get_size()}\n')"  # in one piece
-    )
+    # print would write in two pieces, and lines of two ranks could mix
+    script = "import sys; from mpi4py import MPI; sys.stdout.write(f'of {MPI.COMM_WORLD.Get_size()};')"
     for path in (Path(sys.executable).parent / "mpiexec", shutil.which("mpiexec")):
         if path and Path(path).exists():
             code, out, err = _run([str(path), "-n", "2", sys.executable, "-c", script], 60)
