@@ -1,6 +1,6 @@
 """What a step on several ranks costs beyond the step of a rank's rows and the allreduce of the gradient.
 
-mpiexec -n 2 python benchmarks/mpi.py [--json FILE] [--rounds 40]
+mpiexec -n 2 python benchmarks/mpi.py [--json FILE] [--rounds 40] [--nets "784-128-10 @32" ...]
 
 In turns, in the same processes: all ranks train together (step); every rank does the same with a communicator that
 exchanges nothing (alone); the same buffer is reduced as often, with nothing between (allreduce).  And once, on a net of
@@ -122,13 +122,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json")
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--nets", nargs="+", choices=NETS, default=NETS)
     chosen = parser.parse_args()
     own = around(chosen.rounds)
     rows = []
     if COMM.rank == 0:
         print(f"around each exchange {own * 1e6:.2f} us", flush=True)
     for net in STEPS:
-        if f"{net.name} @{net.batch}" not in NETS:
+        if f"{net.name} @{net.batch}" not in chosen.nets:
             continue
         row = measure(net, chosen.rounds)
         row["overhead"] = row["step"] - row["alone"] - row["allreduce"] + own
