@@ -71,7 +71,8 @@ enum {
 #undef ACT
 #undef ACT_ROW
 enum { PN_N_ACTS = 65 };
-enum { PN_BLOCK = 16384 }; /* elements; sums over an arena are added block by block, whoever made them */
+enum { PN_MOST_PARTS = 1 << 20 }; /* of a batch */
+enum { PN_BLOCK = 16384 };        /* elements; sums over an arena are added block by block, whoever made them */
 
 int pn_activation_known(int id);
 int pn_op_predicts(int kind); /* whether a network that only predicts may have it */

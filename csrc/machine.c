@@ -258,11 +258,26 @@ static int arrays_fit(const pn_job *job, const pn_machine *m) {
     return 1;
 }
 
+/* Parts of batches, or batches, that the machine has room for and can do. */
+static int parts_fit(const pn_job *job, const pn_machine *m) {
+    if (!job->parts) return job->batch <= m->capacity;
+    if (job->parts < 1 || job->parts > PN_MOST_PARTS || job->batch > INT64_MAX / PN_MOST_PARTS) return 0;
+    if (job->part0 < 0 || job->part1 <= job->part0 || job->part1 > job->parts) return 0;
+    if ((job->batch - 1) / job->parts + 1 > m->capacity || !(job->stages & PN_FORWARD)) return 0;
+    if (job->stages & PN_UPDATE && !job->reduce) return 0;
+    for (uint32_t i = 0; i < m->plan.n_ops; i++) { /* they look at a whole batch */
+        const pn_op *op = &m->plan.ops[i];
+        if (op->kind == PN_OP_batch_norm || (op->kind == PN_OP_gradient_clip && op->act == PN_CLIP_norm)) return 0;
+        if (op->kind == PN_OP_loss && op->act == PN_LOSS_external) return 0;
+    }
+    return 1;
+}
+
 static int covers(const pn_job *job, const pn_machine *m) {
     const pn_plan *plan = &m->plan;
     const uint32_t down = PN_BACKWARD | PN_UPDATE;
     if (job->stages & ~(uint32_t)PN_STAGES) return 0;
-    if (job->rows < 1 || job->batch < 1 || job->batch > m->capacity) return 0;
+    if (job->rows < 1 || job->batch < 1 || !parts_fit(job, m)) return 0;
     if ((job->stages & PN_FORWARD) && !job->inputs) return 0;
     if ((job->stages & PN_FORWARD) && (job->stages & (PN_LOSS | PN_METRIC)) && plan->n_targets && !job->targets)
         return 0;

@@ -178,7 +178,19 @@ typedef struct pn_clip {
     double c;
 } pn_clip; /* kinds in ops.def */
 
-/* What to run over which rows.  Batch k is rows k*batch .. of order (or of the arrays themselves). */
+/* Of batches that several processes (or one, in turn) compute in parts: called after the way down of a part of a batch
+ * that will be updated, in the thread that called pn_run.  `part`: its number; its gradient stands in pn_arenas.grads.
+ * `status`: PN_OK, or why there is no gradient.  After the last part of its own that call leaves the sum of all parts'
+ * gradients there, the same in every process, and answers how all of them fared: not PN_OK: pn_run returns that,
+ * without an update.  *last not 0: this batch is the last of pn_run, which then does not look at the clock. */
+typedef pn_status pn_reduce(void *context, int64_t part, pn_status status, int *last);
+
+/* What to run over which rows.  Batch k is rows k*batch .. of order (or of the arrays themselves).
+ *
+ * A batch of B rows may be cut into `parts`, of which part p is its rows B*p/parts .. B*(p+1)/parts.  Gradients and
+ * sums are then shares: those of all parts add up to those of the batch, whose weights and random numbers they follow.
+ * (Of penalties and of the number of batches all is part 0's.)  What looks at a whole batch cannot be cut: batch norms
+ * that train, and a gradient clip by norm inside the network.  Every part goes all the way: PN_FORWARD too. */
 typedef struct pn_job {
     const pn_array *inputs, *targets;
     pn_array *outputs;    /* written by PN_OUTPUT: model dtype, row by row in order */
@@ -196,6 +208,11 @@ typedef struct pn_job {
     int64_t step;  /* updates done before batch `first`; without updates, any number: random numbers depend on it */
     uint64_t seed; /* key of all random numbers */
     double *sums;  /* [n_sums], added to: [0] penalties, [1] batches, then losses and metrics */
+    /* 0: whole batches.  Else this run does parts part0 .. part1-1, each of which adds to n_sums sums of its own; for
+     * updates it needs `reduce`. */
+    int64_t parts, part0, part1;
+    pn_reduce *reduce;
+    void *context; /* its first argument */
 } pn_job;
 
 typedef struct pn_machine pn_machine;

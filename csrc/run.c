@@ -100,14 +100,84 @@ static void output(const run *r) {
     }
 }
 
+/* Rows [*from, *to) of a batch of B rows: those of parts part0 .. part1-1. */
+static void rows_of_parts(const pn_job *job, int64_t B, int64_t part0, int64_t part1, int64_t *from, int64_t *to) {
+    *from = job->parts ? B * part0 / job->parts : 0;
+    *to = job->parts ? B * part1 / job->parts : B;
+}
+
 static void look_ahead(const run *r, int64_t *asked) {
     const pn_job *job = r->job;
-    if (*asked < r->row0) *asked = r->row0;
-    while (*asked < job->rows && *asked < r->row0 + r->B + job->ahead) {
+    if (*asked < r->whole0) *asked = r->whole0;
+    while (*asked < job->rows && *asked < r->whole1 + job->ahead) {
         const int64_t left = job->rows - *asked, n = left < job->batch ? left : job->batch;
-        for (uint32_t i = 0; i < r->m->plan.n_inputs; i++) pn_ahead(&job->inputs[i], job->order, *asked, n);
+        int64_t from, to;
+        rows_of_parts(job, n, job->part0, job->part1, &from, &to);
+        for (uint32_t i = 0; i < r->m->plan.n_inputs; i++)
+            pn_ahead(&job->inputs[i], job->order, *asked + from, to - from);
         *asked += n;
     }
+}
+
+/* All stages but the update, of the rows of r. */
+static pn_status stages_of(run *r) {
+    pn_machine *m = r->m;
+    const uint32_t stages = r->job->stages & PN_STAGES;
+    if (stages & PN_FORWARD) {
+        m->rows = r->B;
+        load_weights(r);
+        if (stages & (PN_LOSS | PN_METRIC)) {
+            const pn_status status = load_targets(r);
+            if (status != PN_OK) return status;
+        }
+        if (r->B) walk_up(r);
+        if (r->status != PN_OK) return r->status;
+    } else if (m->rows != r->B) {
+        return PN_BAD_ARGUMENT; /* there is no such batch in memory */
+    } else if (stages & PN_LOSS) {
+        row_losses(r);
+    }
+    if (stages & (PN_LOSS | PN_METRIC)) {
+        if (!score(r)) return PN_NOT_FINITE;
+    }
+    if (stages & PN_OUTPUT) output(r);
+    if (stages & PN_BACKWARD) {
+        if (r->B)
+            walk_down(r);
+        else
+            nothing_down(r);
+    }
+    return r->status;
+}
+
+static void add_sums(const run *r, int64_t part) {
+    const uint32_t n = r->m->plan.n_sums;
+    if (r->job->stages & PN_STAGES & (PN_LOSS | PN_METRIC))
+        for (uint32_t i = 0; i < n; i++) r->job->sums[part * n + i] += r->m->batch_sums[i];
+}
+
+/* The parts of one batch, and what the others make of theirs; *waited: the time that took. */
+static pn_status parts_of(run *r, int *last, double *waited) {
+    const pn_job *job = r->job;
+    const int reduces = (job->stages & PN_STAGES & PN_UPDATE) != 0;
+    pn_status status = PN_OK;
+    for (int64_t part = job->part0; part < job->part1; part++) {
+        int64_t from, to;
+        rows_of_parts(job, r->whole1 - r->whole0, part, part + 1, &from, &to);
+        r->row0 = r->whole0 + from;
+        r->B = r->m1 = to - from;
+        r->first_part = part == 0;
+        if (status == PN_OK) status = stages_of(r);
+        if (status == PN_OK) add_sums(r, part - job->part0);
+        if (reduces) {
+            const double before = pn_now();
+            status = job->reduce(job->context, part, status, last);
+            *waited += pn_now() - before;
+        } else if (status != PN_OK) {
+            break;
+        }
+    }
+    return status;
 }
 
 pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int64_t count, double seconds,
@@ -116,48 +186,34 @@ pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int
     run r = {.m = m, .job = job, .k = m->kernels};
     pn_pace *pace = &m->pace[(stages & PN_BACKWARD) != 0];
     const int timed = count > 1 || job->batch > 1; /* a row by itself takes less time than to look at the clock */
+    const int together = job->parts && stages & PN_UPDATE; /* others have to stop after the same batch */
     const double start = timed ? pn_now() : 0;
     double now = start;
     int64_t asked = 0; /* rows of mapped inputs up to here */
     for (int64_t b = 0; b < count; b++) {
         if (first + b > (job->rows - 1) / job->batch) return PN_BAD_ARGUMENT; /* before the product can overflow */
-        r.row0 = (first + b) * job->batch;
+        r.whole0 = r.row0 = (first + b) * job->batch;
         r.step = job->step + (stages & PN_UPDATE ? b : 0); /* a prediction draws once, however it is cut */
         r.B = r.m1 = job->rows - r.row0 < job->batch ? job->rows - r.row0 : job->batch;
+        r.whole1 = r.whole0 + r.B;
+        r.first_part = 1;
         if (job->ahead && job->order && stages & PN_FORWARD) look_ahead(&r, &asked);
         r.threads = pn_pace_threads(pace, m->n_threads);
-        if (stages & PN_FORWARD) {
-            m->rows = r.B;
-            load_weights(&r);
-            if (stages & (PN_LOSS | PN_METRIC)) {
-                const pn_status status = load_targets(&r);
-                if (status != PN_OK) return status;
-            }
-            walk_up(&r);
-            if (r.status != PN_OK) return r.status;
-        } else if (m->rows != r.B) {
-            return PN_BAD_ARGUMENT; /* there is no such batch in memory */
-        } else if (stages & PN_LOSS) {
-            row_losses(&r);
-        }
-        if (stages & (PN_LOSS | PN_METRIC)) {
-            if (!score(&r)) return PN_NOT_FINITE;
-        }
-        if (stages & PN_OUTPUT) output(&r);
-        if (stages & PN_BACKWARD) walk_down(&r);
-        if (r.status != PN_OK) return r.status;
+        int last = 0;
+        double waited = 0;
+        const pn_status status = job->parts ? parts_of(&r, &last, &waited) : stages_of(&r);
+        if (status != PN_OK) return status;
         if (stages & PN_UPDATE) {
             r.rate = job->rate[b];
             if (!update(&r)) return PN_NOT_FINITE;
         }
-        if (stages & (PN_LOSS | PN_METRIC))
-            for (uint32_t i = 0; i < m->plan.n_sums; i++) job->sums[i] += m->batch_sums[i];
+        if (!job->parts) add_sums(&r, 0);
         *done = b + 1;
         if (!timed) break;
         const double before = now;
         now = pn_now();
-        if (r.B == job->batch) pn_pace_took(pace, now - before);
-        if (now - start >= seconds) break;
+        if (r.whole1 - r.whole0 == job->batch) pn_pace_took(pace, now - before - waited);
+        if (together ? last : now - start >= seconds) break;
     }
     return PN_OK;
 }

@@ -37,9 +37,9 @@ static void load_weights(run *r) {
     const pn_job *job = r->job;
     m->weight_sum = m->weight_squares = 0;
     if (!m->training && !(job->stages & PN_METRIC)) return; /* nobody asks for them */
-    for (int64_t b = 0; b < r->B; b++) {
-        const real w = job->weight ? (real)job->weight[job->order ? job->order[r->row0 + b] : r->row0 + b] : 1;
-        ((real *)m->weights)[b] = w;
+    for (int64_t i = r->whole0; i < r->whole1; i++) {       /* the loss of a part is a share of that of the batch */
+        const real w = job->weight ? (real)job->weight[job->order ? job->order[i] : i] : 1;
+        if (i >= r->row0 && i < r->row0 + r->B) ((real *)m->weights)[i - r->row0] = w;
         m->weight_sum += (double)w;
         m->weight_squares += (double)w * (double)w;
     }
@@ -169,7 +169,7 @@ static int score(const run *r) {
     pn_machine *m = r->m;
     memset(m->batch_sums, 0, m->plan.n_sums * sizeof *m->batch_sums);
     double total = 0;
-    if (r->job->stages & PN_LOSS) {
+    if (r->job->stages & PN_LOSS && r->first_part) {
         total = m->batch_sums[0] = penalties(r);
         m->batch_sums[1] = 1;
     }
@@ -179,8 +179,10 @@ static int score(const run *r) {
             double *sums = m->batch_sums + op->at;
             if (op->act == PN_LOSS_external) continue;
             const real *weight = m->weights, *loss = row_loss(r, op);
-            for (int64_t b = 0; b < r->B; b++) sums[0] += (double)weight[b] * (double)loss[b];
-            sums[1] = m->weight_sum;
+            for (int64_t b = 0; b < r->B; b++) {
+                sums[0] += (double)weight[b] * (double)loss[b];
+                sums[1] += (double)weight[b];
+            }
             if (sums[1] > 0) total += op->p[1] * sums[0] / sums[1];
         }
         if (op->kind == PN_OP_metric && r->job->stages & PN_METRIC) metric(r, op);

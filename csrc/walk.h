@@ -107,6 +107,20 @@ static void mask_task(void *argument, int i, int n) {
     r->k->clear_pruned(r->m->arenas.keep + from, (real *)r->m->arenas.grads + from * PN_PANEL, (to - from) * PN_PANEL);
 }
 
+/* The gradient of the penalties, and 0 where weights are pruned. */
+static void constrain(run *r) {
+    const pn_plan *plan = &r->m->plan;
+    for (uint32_t p = 0; p < plan->n_params; p++) {
+        const pn_param *q = &plan->params[p];
+        if (r->first_part && !(r->job->stages & PN_BARE) && q->flags & PN_TRAINABLE && (q->l1 > 0 || q->l2 > 0))
+            r->k->penalty(q->l1, q->l2, weight(r, p), gradient(r, p), (int64_t)pn_param_size(q));
+        if (q->flags & PN_TRAINABLE && q->flags & PN_MASKED) {
+            r->begin = (int64_t)q->offset, r->end = r->begin + (int64_t)pn_param_size(q);
+            divide(r, mask_task, (r->end - r->begin) * 4, (r->end - r->begin) / PN_PANEL);
+        }
+    }
+}
+
 static void walk_down(run *r) {
     const pn_plan *plan = &r->m->plan;
     const int threads = strip_threads(r);
@@ -119,14 +133,12 @@ static void walk_down(run *r) {
         r->part = ROWS | SUMS | TRANSPOSES;
         backward(r);
     }
-    for (uint32_t p = 0; p < plan->n_params; p++) {
-        const pn_param *q = &plan->params[p];
-        if (!(r->job->stages & PN_BARE) && q->flags & PN_TRAINABLE && (q->l1 > 0 || q->l2 > 0))
-            r->k->penalty(q->l1, q->l2, weight(r, p), gradient(r, p), (int64_t)pn_param_size(q));
-        if (q->flags & PN_TRAINABLE && q->flags & PN_MASKED) {
-            r->begin = (int64_t)q->offset, r->end = r->begin + (int64_t)pn_param_size(q);
-            divide(r, mask_task, (r->end - r->begin) * 4, (r->end - r->begin) / PN_PANEL);
-        }
-    }
+    constrain(r);
+}
+
+/* A part without rows, of a batch that has fewer rows than parts. */
+static void nothing_down(run *r) {
+    memset(r->m->arenas.grads, 0, r->m->plan.param_elems * sizeof(real));
+    constrain(r);
 }
 #endif

@@ -17,8 +17,10 @@ typedef struct run {
     const pn_job *job;
     const kernels *k;
     int threads;
-    int64_t B;    /* rows of this batch */
-    int64_t row0; /* its first row, counted in the order */
+    int64_t B;              /* rows of this batch, or of this part of it */
+    int64_t row0;           /* the first of them, counted in the order */
+    int64_t whole0, whole1; /* the rows of the whole batch */
+    int first_part;         /* the one with the penalties */
     const pn_op *op;
     int64_t step; /* updates done before this batch */
     double rate;

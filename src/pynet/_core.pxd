@@ -33,6 +33,10 @@ cdef extern from "core.h":
     ctypedef struct pn_clip:
         int32_t kind
         double c
+    ctypedef enum pn_status:
+        PN_OK, PN_BAD_PLAN, PN_BAD_ARGUMENT, PN_NO_MEMORY, PN_NO_ISA, PN_NOT_FINITE, PN_BAD_LABEL, PN_BUSY
+        PN_CALL_FAILED
+    ctypedef pn_status pn_reduce(void *, int64_t, pn_status, int *) noexcept nogil
     ctypedef struct pn_job:
         const pn_array *inputs
         const pn_array *targets
@@ -48,6 +52,9 @@ cdef extern from "core.h":
         int64_t n_clips, step
         uint64_t seed
         double *sums
+        int64_t parts, part0, part1
+        pn_reduce *reduce
+        void *context
     ctypedef struct pn_arenas:
         void *params
         void *grads
@@ -60,9 +67,6 @@ cdef extern from "core.h":
         const char *list
         const char *name
         int id, extra
-    ctypedef enum pn_status:
-        PN_OK, PN_BAD_PLAN, PN_BAD_ARGUMENT, PN_NO_MEMORY, PN_NO_ISA, PN_NOT_FINITE, PN_BAD_LABEL, PN_BUSY
-        PN_CALL_FAILED
     ctypedef enum pn_dtype:
         PN_F32, PN_F64
     enum:

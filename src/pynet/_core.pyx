@@ -183,7 +183,8 @@ cdef class Machine:
     cdef char code          # of the dtype, in buffer formats
     cdef bint small
     cdef _Plan plan
-    cdef object error       # raised by the function of a python op, on its way through C
+    cdef object error       # raised by a function of Python's, on its way through C
+    cdef object reducer     # the reduce of the job under way
     cdef object caller      # the thread in which such a function runs now
 
     def __init__(self, plan, params, *, rows, grads=None, slots=(), keep=None, n_threads=0, isa=None):
@@ -255,19 +256,19 @@ cdef class Machine:
         cdef int64_t done = 0
         cdef pn_status status
         self.fill(job, count, held, &arrays, &c)
+        if job.reduce is not None:
+            self.reducer = job.reduce
         while True:
             with nogil:
                 status = pn_run(self.m, &c, first, count, seconds, &done)
             if status != PN_BUSY:
                 break
             self.wait()
-        if status == PN_OK:
-            return done, "ok"
-        if status == PN_NOT_FINITE:
-            return done, "not_finite"
-        if status == PN_BAD_LABEL:
-            return done, "bad_label"
+        if status in _status_names:
+            return done, _status_names[status]
         self.reraise(status)
+        if status == PN_CALL_FAILED and job.reduce is not None:
+            raise RuntimeError("a function of a Python layer or activation failed in another process")
         raise ValueError(f"machine: {pn_status_text(status).decode()} (batches {first}..{first + count - 1} of "
                          f"{c.batch} rows out of {c.rows}, stages {c.stages})")
 
@@ -281,6 +282,9 @@ cdef class Machine:
             job.rows, job.batch, job.ahead, job.stages, job.step, job.seed
         if c.stages & (PN_LOSS | PN_BACKWARD | PN_UPDATE) and self.held[1] is None:
             raise ValueError("this machine was made to predict: it has no gradient arena")
+        c.parts, c.part0, c.part1 = job.parts or (0, 0, 0)
+        if job.reduce is not None:
+            c.reduce, c.context = _reduce, <void *>self
         cdef int64_t least = 0 if job.order is not None else c.rows
         if c.stages & PN_FORWARD:
             if len(job.inputs) != p.n_inputs:
@@ -299,7 +303,7 @@ cdef class Machine:
                 if arrays.targets[i].width != <uint32_t>want:
                     raise ValueError(f"target {i}: expected {want} columns, got {arrays.targets[i].width}")
             c.targets = arrays.targets
-            c.sums = <double *>held.vector(job.sums, 8, p.n_sums, 1, "job.sums")
+            c.sums = <double *>held.vector(job.sums, 8, p.n_sums * max(1, c.part1 - c.part0), 1, "job.sums")
         if c.stages & PN_OUTPUT:
             for i in range(p.n_outputs):
                 arrays.outputs[i] = held.rows(job.outputs[i], 1, c.rows, f"output {i}")
@@ -435,6 +439,22 @@ cdef class Machine:
         for b in range(rows):
             memset(base + b * ld * self.itemsize, 0, ld * self.itemsize)
             memcpy(base + b * ld * self.itemsize, &bytes_in[b, 0], width * self.itemsize)
+
+
+_status_names = {PN_OK: "ok", PN_NOT_FINITE: "not_finite", PN_BAD_LABEL: "bad_label"}
+_statuses = {name: status for status, name in _status_names.items()}
+
+
+cdef pn_status _reduce(void *context, int64_t part, pn_status status, int *last) noexcept with gil:
+    """What the C machine calls after the way down of a part of a batch."""
+    machine = <Machine>context
+    try:
+        answer, stop = machine.reducer(part, _status_names.get(status, "failed"))
+        last[0] = bool(stop)
+        return _statuses.get(answer, PN_CALL_FAILED)
+    except BaseException as error:
+        machine.error = error
+        return PN_CALL_FAILED
 
 
 cdef int _step_out(void *context, uint32_t op, int backward) noexcept with gil:

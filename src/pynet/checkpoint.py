@@ -155,6 +155,8 @@ def _check_run(run: dict) -> None:
     batch, sums = integer("batch", run["batch"], 0, MAX_COUNT), run["sums"]
     if bool(batch) != (sums is not None) or (sums and not all(isinstance(s, float) for s in sums)):
         raise TypeError(f"after {batch} batches the sums are {sums!r}")
+    if run.setdefault("shards", None) is not None:
+        integer("shards", run["shards"], 1, 1 << 20)
     for name, kinds in (("shuffle", bool), ("stopped", bool), ("print", (str, type(None)))):
         if not isinstance(run[name], kinds):
             raise TypeError(f"{name} is {run[name]!r}")

@@ -7,11 +7,13 @@ Between two slices Python lives: progress, callbacks, Ctrl-C.  Everything that d
 from __future__ import annotations
 
 import time
+import zlib
 
 import numpy as np
 
 from . import _check, _core, philox
 from .arrays import read_at_random, rows_ahead
+from .parallel import check_parts
 from .progress import Progress
 
 __all__ = ["Fit", "begin", "check_batches", "prepare"]
@@ -21,11 +23,11 @@ MOST_ROWS = 1 << 30  # of a batch
 HOOKS = ("on_fit_begin", "on_epoch_begin", "on_slice_end", "on_epoch_end", "on_fit_end")
 
 
-def begin(trainer, epochs, batch_size, shuffle) -> dict:
+def begin(trainer, epochs, batch_size, shuffle, shards=None) -> dict:
     """Return the record of a run: a new one, or the one that a resumed trainer has to finish.
 
     It holds what a checkpoint must know of a fit: "epochs" (number of the last one), "first", "batch_size", "shuffle",
-    "batch" (done in this epoch), "sums" of this epoch, "print" of the data, "stopped".
+    "shards", "batch" (done in this epoch), "sums" of this epoch, "print" of the data, "stopped".
     """
     run = trainer._pending
     if shuffle is not None and not isinstance(shuffle, (bool, np.bool_)):
@@ -36,11 +38,12 @@ def begin(trainer, epochs, batch_size, shuffle) -> dict:
         usual = MOST_ROWS if trainer.optimizer.full_batch else 32
         size = _check.integer("batch_size", usual if batch_size is None else batch_size, 1, MOST_ROWS)
         return {"epochs": trainer.epoch + epochs, "first": trainer.epoch, "batch_size": size, "shuffle": bool(shuffle),
-                "batch": 0, "sums": None, "print": None, "stopped": False}  # fmt: skip
+                "shards": shards, "batch": 0, "sums": None, "print": None, "stopped": False}  # fmt: skip
     for name, given, saved in (
         ("epochs", epochs, run["epochs"] - run["first"]),
         ("batch_size", batch_size, run["batch_size"]),
         ("shuffle", shuffle, run["shuffle"]),
+        ("shards", shards, run["shards"]),
     ):
         if given is not None and given != saved:
             raise ValueError(f"{name}={given!r}, but the fit that is resumed here had {name}={saved!r}")
@@ -88,7 +91,8 @@ class Fit:
     def __init__(self, trainer, run: dict, data: dict, callbacks, verbose: int) -> None:
         self.trainer, self.run, self.data = trainer, run, data
         self.callbacks = sorted(_listed(callbacks), key=lambda c: getattr(c, "order", 0))
-        self.progress = Progress(verbose)
+        self.ranks = trainer._ranks
+        self.progress = Progress(verbose if self.ranks.rank == 0 else 0)
         heads = trainer.heads.resolve(data["targets"])
         names = trainer.heads.log_names(heads)
         self.rows, self.size = data["rows"], min(run["batch_size"], len(data["rows"]))
@@ -100,10 +104,17 @@ class Fit:
         self.heads = heads
         self._make_machine()
         check_batches(self.plan, len(self.rows), self.size)
+        if self.ranks.parts:
+            check_parts(self.plan, trainer.heads.external)
+            self.ranks.bind(trainer._reduced)
         self.job = trainer._job(
             self.plan, data["inputs"], data["targets"], data["weight"], len(self.rows), self.size, 0
         )
-        if run["batch"] > self.batches or len(run["sums"] or self.job.sums) != self.plan.n_sums:
+        if self.ranks.parts:
+            self.job.parts, self.job.reduce = self.ranks.parts, self.ranks.reduce
+        self.n_sums, length = self.plan.n_sums, self.ranks.length(self.plan.n_sums)
+        self._no_sums = [0.0] * length
+        if run["batch"] > self.batches or len(run["sums"] or self._no_sums) != length:
             raise ValueError(f"the checkpoint's state is damaged: batch={run['batch']}, sums={run['sums']}")
         self._guess = 64  # batches of a slice; the machine stops by the clock, this bounds the list of rates
         for callback, (kind, values, arrays) in zip(self.callbacks, run.pop("callbacks", ()), strict=False):
@@ -115,7 +126,7 @@ class Fit:
 
     def _make_machine(self) -> None:
         self.masks = self.trainer.model.weights.mask_version
-        self.plan, self.machine = self.trainer._machine("train", self.heads, self.size)
+        self.plan, self.machine = self.trainer._machine("train", self.heads, -(-self.size // self.ranks.n_parts))
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the rows in the order in which an epoch visits them."""
@@ -124,9 +135,9 @@ class Fit:
         shuffled = philox.permutation if self.trainer.backend == "numpy" else _core.permutation  # the same numbers
         return self.rows[shuffled(self.trainer.random_state, epoch, len(self.rows))]
 
-    def logs(self) -> dict:
+    def logs(self) -> dict[str, float]:
         """Return what is known of the epoch under way."""
-        return self.trainer.heads.logs(self.plan, self.job.sums)
+        return self.trainer.heads.logs(self.plan, self.ranks.total(self.run["sums"], self.n_sums))
 
     def ended(self) -> bool:
         """Return whether the optimizer has come to an end by itself."""
@@ -135,13 +146,16 @@ class Fit:
     def call(self, hook: str, *arguments) -> list:
         """Call one method of every callback that has it; return what they return."""
         methods = [getattr(callback, hook, None) for callback in self.callbacks]
-        return [method(self.trainer, *arguments) for method in methods if method]
+        with self.ranks.hook(hook):
+            return [method(self.trainer, *arguments) for method in methods if method]
 
     def go(self) -> None:
         """Run all epochs, or until somebody stops."""
         trainer, run = self.trainer, self.run
+        self.ranks.learn_hooks({hook for hook in HOOKS if any(hasattr(c, hook) for c in self.callbacks)})
         self.call("on_fit_begin")
-        while trainer.epoch < run["epochs"] and not trainer.stop_training and not run["stopped"]:
+        self.stop = self.ranks.stops("on_fit_begin", trainer.stop_training, False)
+        while trainer.epoch < run["epochs"] and not self.stop and not run["stopped"]:
             if not self._epoch(trainer.epoch):
                 return
 
@@ -153,40 +167,68 @@ class Fit:
         self.progress.epoch_begin(epoch, run["epochs"], len(self.rows))
         job.order = self.order(epoch)
         job.ahead = 0 if job.order is self.rows else rows_ahead(job.inputs)
-        job.sums[:] = 0 if run["sums"] is None else run["sums"]
+        job.sums = self.ranks.own_sums(run["sums"] or self._no_sums, self.n_sums)
         with read_at_random(job.inputs, job.order is not self.rows):
             while run["batch"] < self.batches:
                 self._slice()
                 logs = self.logs()
                 self.progress.update(min(run["batch"] * self.size, len(self.rows)), logs)
                 self.call("on_slice_end", logs)
-                if trainer.stop_training and run["batch"] < self.batches:
+                self.stop = self.ranks.stops("on_slice_end", trainer.stop_training, self.stop)
+                if self.stop and run["batch"] < self.batches:
                     return False
         logs = self.logs()
         if self.data["validation"]:
-            scores = trainer._score(*self.data["validation"], batch=max(self.size, 256))
+            scores = trainer._score(*self.data["validation"], batch=max(self.size, 256), ranks=self.ranks)
             logs |= {f"val_{name}": value for name, value in scores.items()}
         trainer.history.append(logs)
         trainer.epoch += 1
-        trainer.stop_training = self.ended() or trainer.stop_training
-        run["batch"], run["sums"], run["stopped"] = 0, None, trainer.stop_training
+        if self.ended():
+            trainer.stop_training = self.stop = True
+        run["batch"], run["sums"], run["stopped"] = 0, None, self.stop
         self.progress.epoch_end(logs)
-        for callback in self.callbacks:  # all of them hear of the epoch, whichever wants to stop
-            hook = getattr(callback, "on_epoch_end", None)
-            if hook and hook(trainer, epoch, logs) is True:
-                trainer.stop_training = run["stopped"] = True
+        with self.ranks.hook("on_epoch_end"):
+            for callback in self.callbacks:  # all of them hear of the epoch, whichever wants to stop
+                hook = getattr(callback, "on_epoch_end", None)
+                if hook and hook(trainer, epoch, logs) is True:
+                    trainer.stop_training = run["stopped"] = True
+        self.stop = self.ranks.stops("on_epoch_end", trainer.stop_training, self.stop)
+        self.ranks.check_weights(trainer.model.arena)
         return True
+
+    def things(self) -> dict[str, object]:
+        """Return what must be the same on all ranks."""
+        trainer, plan, run = self.trainer, self.plan, self.run
+        weights, optimizer = trainer.model.weights, trainer.optimizer
+        return {
+            "the model": [plan.dtype.name, *(t.tolist() for t in (plan.values, plan.params, plan.ops, plan.outputs))],
+            "the weights": [zlib.crc32(weights.arena), weights.keep is not None and zlib.crc32(weights.keep)],
+            "the optimizer": [optimizer.kind, list(optimizer.hyper), optimizer.rates(trainer.step, 3).tolist(),
+                              trainer._clips, [zlib.crc32(slot) for slot in trainer._slots]],
+            "random_state, epoch or step of the trainer": [trainer.random_state, trainer.epoch, trainer.step],
+            "epochs, batch_size, shuffle or shards": [run[k] for k in ("epochs", "batch_size", "shuffle", "shards")],
+            "the data": [run["print"], len(self.rows), bool(self.data["validation"])],
+            "the version of pynet": _core.version,
+        }  # fmt: skip
 
     def _slice(self) -> None:
         """Run the batches of some 50 ms."""
         if self.masks != self.trainer.model.weights.mask_version:  # a callback has pruned
             self._make_machine()
         begun, k = time.perf_counter(), self.run["batch"]
-        done = self.trainer._advance(
-            self.plan, self.machine, self.job, k, min(self.batches - k, self._guess), SLICE_SECONDS
-        )
-        self.run["batch"], self.run["sums"] = k + done, self.job.sums.tolist()
-        self._guess = max(1, int(1.5 * done * SLICE_SECONDS / max(time.perf_counter() - begun, 1e-6)))
+        self.ranks.until = begun + SLICE_SECONDS
+        try:
+            done = self.trainer._advance(
+                self.plan, self.machine, self.job, k, min(self.batches - k, self._guess), SLICE_SECONDS
+            )
+        except Exception as error:
+            if self.ranks.failed:
+                self.ranks.agree(error)
+            raise
+        guess = max(1, int(1.5 * done * SLICE_SECONDS / max(time.perf_counter() - begun, 1e-6)))
+        sums, stop, self._guess = self.ranks.after_slice(self.job.sums, self.trainer.stop_training, guess)
+        self.run["batch"], self.run["sums"], self.stop = k + done, sums, stop
+        self.ranks.check_interrupt()
 
 
 def check_batches(plan, rows: int, size: int) -> None:
@@ -216,8 +258,6 @@ def _listed(callbacks) -> list:
 
 def _fingerprint(arrays: list) -> str:
     """Return a mark of the data: shapes, dtypes, and a checksum of up to 256 rows of each array."""
-    import zlib
-
     marks = []
     for array in arrays:
         if array is None:

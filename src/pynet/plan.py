@@ -219,17 +219,23 @@ class Job:
         Key of all random numbers, 0 to 2^64-1.
     sums : float64 array [n_sums]
         Added to: see Plan.sum_slots.
+    parts : (parts, first, stop), or None
+        Whole batches, or of each batch, cut into `parts` of them, those from `first` to `stop` - 1, which add to sums
+        of their own, [(stop - first) * n_sums].  See pn_job in csrc/pynet.h.
+    reduce : callable, or None
+        With `parts`, of jobs that update: reduce(part, status) -> (status, whether this batch is the last of the run),
+        called after the way down of each part.  Status: "ok", "not_finite", "bad_label" or "failed".
     """
 
     __slots__ = (
-        "ahead", "batch", "clips", "hyper", "inputs", "optimizer", "order", "outputs", "rate", "rows", "seed", "stages",
-        "step", "sums", "targets", "weight"
+        "ahead", "batch", "clips", "hyper", "inputs", "optimizer", "order", "outputs", "parts", "rate", "reduce",
+        "rows", "seed", "stages", "step", "sums", "targets", "weight"
     )  # fmt: skip
 
     def __init__(self, **fields):
         self.inputs: list = []
         self.targets: list = []
-        self.outputs = self.weight = self.order = self.rate = self.sums = None
+        self.outputs = self.weight = self.order = self.rate = self.sums = self.parts = self.reduce = None
         self.rows = self.ahead = self.stages = self.optimizer = self.step = self.seed = 0
         self.batch = 1
         self.hyper = np.zeros(8)

@@ -72,6 +72,8 @@ class Machine:
         self.slots: list = []
         self.targets: list = []  # of the last batch
         self.weights = np.ones(0)  # of its rows, float64
+        self.weight_sum = 0.0  # of all rows of the batch of which these are a part, or all
+        self.first_part = True  # the one that has the penalties
         self.batch_rows = 0
         self.first_row = self.step = 0  # of the last batch
         self.kept: dict = {}  # what ops keep of the last batch: a batch norm (mean, variance), an LSTM its states
@@ -104,16 +106,20 @@ class Machine:
 
     # ---- one batch -----------------------------------------------------------------------------------------------
 
-    def _forward(self, job, first_row: int, scored: bool) -> bool:
-        """Load a batch and walk up; False if a class number is impossible."""
-        stop = min(first_row + job.batch, job.rows)
+    def _weights(self, job, first: int, stop: int) -> np.ndarray:
+        rows = slice(first, stop) if job.order is None else np.asarray(job.order[first:stop])
+        weights = np.ones(stop - first) if job.weight is None else job.weight[rows]
+        return weights.astype(self.dtype).astype(np.float64)
+
+    def _forward(self, job, first_row: int, stop: int, whole: tuple[int, int], scored: bool) -> bool:
+        """Load rows of the batch `whole` and walk up; False if a class number is impossible."""
         self._rows = slice(first_row, stop) if job.order is None else np.asarray(job.order[first_row:stop])
         self.first_row, self.batch_rows = first_row, stop - first_row
-        weights = np.ones(self.batch_rows) if job.weight is None else self.gather(job.weight)
-        self.weights = weights.astype(self.dtype).astype(np.float64)
+        weights = self._weights(job, *whole)  # the loss of a part is a share of that of the batch
+        self.weights, self.weight_sum = weights[first_row - whole[0] : stop - whole[0]], float(weights.sum())
         if scored and not self._load_targets(job):
             return False
-        for op in self.ops:
+        for op in self.ops if self.batch_rows else ():
             UP[op.kind](self, op)
         return True
 
@@ -134,11 +140,12 @@ class Machine:
         """Fill the sums of a batch and the gradients of the predictions; False if the loss is not finite."""
         total = 0.0
         if job.stages & _core.LOSS:
-            total = sum(reference_updates.penalty(l1, l2, self.params[p]) for p, l1, l2 in self._penalized())
-            sums[:2] += total, 1
-            for op in self.losses:
+            if self.first_part:
+                total = sum(reference_updates.penalty(l1, l2, self.params[p]) for p, l1, l2 in self._penalized())
+                sums[:2] += total, 1
+            for op in self.losses if self.batch_rows else ():
                 total += reference_ops.loss_head(self, op, sums)
-        if job.stages & _core.METRIC:
+        if job.stages & _core.METRIC and self.batch_rows:
             for op in self.metrics:
                 reference_ops.metric_head(self, op, sums)
         return bool(np.isfinite(total))
@@ -148,10 +155,12 @@ class Machine:
         return [(p, l1, l2) for p, (l1, l2) in rows if self.trainable[p] and (l1 or l2)]
 
     def _backward(self, job) -> None:
-        for op in reversed(self.ops):
+        for op in reversed(self.ops) if self.batch_rows else ():
             if not op.flags & _core.NO_BACKWARD:
                 DOWN[op.kind](self, op)
-        for p, l1, l2 in [] if job.stages & _core.BARE else self._penalized():
+        if not self.batch_rows:  # of a batch that has fewer rows than parts
+            self.param_gradients = [np.zeros_like(w) for w in self.params]
+        for p, l1, l2 in self._penalized() if self.first_part and not job.stages & _core.BARE else ():
             extra = reference_updates.penalty_gradient(l1, l2, self.params[p])
             self.param_gradients[p] = self.param_gradients[p] + extra
         for p, pruned in self.pruned.items():
@@ -190,6 +199,7 @@ class Machine:
                 "the functions of Python layers and activations may not use the model or trainer that is computing them"
             )
         end = time.perf_counter() + seconds
+        together = job.parts and job.stages & _core.UPDATE  # others have to stop after the same batch
         self._unpack()
         self.job = job
         done, status = 0, "ok"
@@ -197,9 +207,9 @@ class Machine:
         try:
             with np.errstate(all="ignore"):
                 while done < count and status == "ok":
-                    status = self._batch(job, first + done, done, total)
+                    status, last = self._batch(job, first + done, done, total)
                     done += status == "ok"
-                    if time.perf_counter() >= end:
+                    if last or (time.perf_counter() >= end and not together):
                         break
         except Exception:  # of a function of the user's, before the update: the batches done count
             self._finish(job, done, total)
@@ -214,32 +224,60 @@ class Machine:
         if done and job.sums is not None:
             job.sums[:] = total
 
-    def _batch(self, job, number: int, k: int, total: np.ndarray) -> str:
+    def _batch(self, job, number: int, k: int, total: np.ndarray) -> tuple[str, bool]:
         """Run the stages of batch `number`, the k-th of this run; `total` += its sums."""
-        scored = bool(job.stages & (_core.LOSS | _core.METRIC))
-        first_row = number * job.batch
+        first, stop = number * job.batch, min((number + 1) * job.batch, job.rows)
         self.step = job.step + (k if job.stages & _core.UPDATE else 0)  # a prediction draws once, however it is cut
-        rows = min(job.batch, job.rows - first_row)
-        if not 1 <= rows <= self.rows:
-            raise ValueError(f"batch {number} would have {rows} rows, expected 1 to {self.rows}")
+        parts, part0, part1 = job.parts or (1, 0, 1)
+        sums = np.zeros((part1 - part0, self.plan.n_sums))
+        status, last = "ok", False
+        for part in range(part0, part1):
+            start, end = (first + (stop - first) * p // parts for p in (part, part + 1))
+            self.first_part = part == 0
+            try:
+                if status == "ok":
+                    status = self._stages(job, start, end, (first, stop), sums[part - part0])
+            except Exception:
+                for missing in range(part, part1 if job.parts and job.stages & _core.UPDATE else part):
+                    job.reduce(missing, "failed")  # the others wait for it
+                raise
+            if job.parts and job.stages & _core.UPDATE:
+                status, last = self._reduce(job, part, status)
+        if status == "ok" and job.stages & _core.UPDATE and not self._update(job, job.step + k, job.rate[k]):
+            status = "not_finite"
+        if status == "ok" and job.stages & (_core.LOSS | _core.METRIC):
+            total += sums.reshape(-1)
+        return status, last
+
+    def _reduce(self, job, part: int, status: str) -> tuple[str, bool]:
+        """Let job.reduce make the gradient of all parts out of this one's."""
+        for record, gradient, trainable in zip(self.plan.params, self.param_gradients, self.trainable, strict=True):
+            if trainable:
+                pack(self._grad_arena, record, gradient)
+        status, last = job.reduce(part, status)
+        if status == "failed":
+            raise RuntimeError("a function of a Python layer or activation failed in another process")
+        self.param_gradients = [unpack(self._grad_arena, record) for record in self.plan.params]
+        return status, last
+
+    def _stages(self, job, first: int, stop: int, whole: tuple[int, int], sums: np.ndarray) -> str:
+        """Run all stages but the update on rows of the batch `whole`."""
+        scored = bool(job.stages & (_core.LOSS | _core.METRIC))
+        if not 0 <= stop - first <= self.rows or whole[0] >= whole[1]:
+            raise ValueError(f"a batch would have {stop - first} rows, expected 1 to {self.rows}")
         if job.stages & _core.FORWARD:
-            if not self._forward(job, first_row, scored):
+            if not self._forward(job, first, stop, whole, scored):
                 return "bad_label"
-        elif self.batch_rows != rows:
-            raise ValueError(f"the machine holds a batch of {self.batch_rows} rows, asked for one of {rows}")
-        sums = np.zeros(self.plan.n_sums)
+        elif self.batch_rows != stop - first:
+            raise ValueError(f"the machine holds a batch of {self.batch_rows} rows, asked for one of {stop - first}")
         if scored and not self._score(job, sums):
             return "not_finite"
         if job.stages & _core.OUTPUT:
             for output, value in zip(job.outputs, self.plan.outputs, strict=True):
                 if output is not None:
-                    output[first_row : first_row + rows] = self.values[value]
+                    output[first:stop] = self.values[value]
         if job.stages & _core.BACKWARD:
             self._backward(job)
-        if job.stages & _core.UPDATE and not self._update(job, job.step + k, job.rate[k]):
-            return "not_finite"
-        if scored:
-            total += sums
         return "ok"
 
     def value(self, index: int, gradient: bool = False) -> np.ndarray:

@@ -226,7 +226,10 @@ DOWN = {
 
 
 def loss_head(m, op: Op, sums: np.ndarray) -> float:
-    """sums += [sum w l, sum w];  dx = (head weight) w_b / (sum w) dl_b/dx. Returns the head's share of the loss."""
+    """sums += [sum w l, sum w];  dx = (head weight) w_b / W dl_b/dx, W = sum w of the whole batch.
+
+    Returns the head's share of the loss.
+    """
     if op.act == _core.LOSSES["external"]:  # the caller computes it, and calls set_gradient
         return 0.0
     parameter, head_weight = op.p[:2]
@@ -234,7 +237,7 @@ def loss_head(m, op: Op, sums: np.ndarray) -> float:
     loss_sum, weight_sum = float(m.weights @ l_b), float(m.weights.sum())
     sums[op.at : op.at + 2] += loss_sum, weight_sum
     if not op.flags & _core.STOP_X:
-        factor_b = head_weight * m.weights / weight_sum if weight_sum > 0 else 0 * m.weights
+        factor_b = head_weight * m.weights / m.weight_sum if m.weight_sum > 0 else 0 * m.weights
         m.gradients[op.x] = factor_b.astype(m.dtype)[:, None] * dx_bo
     return head_weight * loss_sum / weight_sum if weight_sum > 0 else 0.0
 

@@ -124,6 +124,8 @@ def check_batch_size(optimizer, batch_size: int, rows: int) -> None:
 
 def _check_trainer(trainer) -> None:
     name = type(trainer.optimizer).__name__
+    if trainer._ranks.parts:
+        raise ValueError(f"{name} does not go with comm or shards: its searches run in one process, on its threads")
     if trainer._clips:
         raise ValueError(f"{name} does not go with clip: its steps are no multiples of the gradient")
     if trainer.heads.external:

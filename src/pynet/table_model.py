@@ -243,7 +243,8 @@ class TableModel:
 
     def sizes(self, n: int) -> tuple[int, int, int]:
         """Return batch size, epochs and patience for n rows to train on."""
-        usual = (n, 200) if optimizers.get(self.optimizer).full_batch else usual_sizes(n, self.batch_size)
+        full_batch = optimizers.get(self.optimizer).full_batch
+        usual = (self.batch_size or n, 200) if full_batch else usual_sizes(n, self.batch_size)
         epochs = self.epochs or usual[1]
         return usual[0], epochs, self.patience or max(10, epochs // 4)
 

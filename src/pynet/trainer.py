@@ -16,6 +16,7 @@ from .fit import SLICE_SECONDS, Fit, begin, check_batches, prepare
 from .heads import Heads, check_weights
 from .history import History
 from .layer_base import flag
+from .parallel import ALONE, TAIL, Ranks
 from .plan import Job, build, unpack
 
 __all__ = ["Trainer"]
@@ -87,12 +88,14 @@ class Trainer:
         self.epoch = self.step = 0
         self.stop_training = False
         self.fit_info: dict = {}
-        (self._grads,) = self._arenas(1)
+        self._reduced = _core.aligned(model.weights.elems + TAIL, model.dtype)  # with a message between ranks behind it
+        self._grads = self._reduced[:-TAIL]
         self._scratch: Any = None  # gradients of machines that do not train
         self._slots = self._arenas(self.optimizer.n_slots)
         self._rule = self.optimizer.rule
         self._cache: dict = {}  # purpose -> (key, plan, machine)
         self._fit: Fit | None = None  # the fit under way
+        self._ranks = ALONE  # the processes that do it
         self._pending: dict | None = None  # the run that a resumed trainer has to finish
         self._search: dict | None = None  # what an optimizer of second order remembers: second_order.py
 
@@ -111,7 +114,8 @@ class Trainer:
             self._rule, self._slots = self.optimizer.rule, self._arenas(self.optimizer.n_slots)
         layers = tuple(getattr(layer, name) for layer in self.model.layers for name in layer.live)
         masks = self.model.weights.mask_version
-        key = (tuple(h and h.key() for h in heads), input_gradients, self._rule, layers, mode, masks)
+        threads = self.n_threads or self._ranks.threads
+        key = (tuple(h and h.key() for h in heads), input_gradients, self._rule, layers, mode, masks, threads)
         known = self._cache.get(purpose)
         if known and known[0] == key and known[3] >= rows:
             return known[1], known[2]
@@ -129,7 +133,7 @@ class Trainer:
         for slot in self._slots:  # of weights that are pruned by now
             self.model.weights.clear_pruned(slot)
         arenas = {"grads": grads, "slots": self._slots, "keep": self.model.weights.keep}
-        machine = make(plan, self.model.arena, rows=rows, n_threads=self.n_threads, **arenas)
+        machine = make(plan, self.model.arena, rows=rows, n_threads=threads, **arenas)
         self._cache[purpose] = (key, plan, machine, rows)
         return plan, machine
 
@@ -177,6 +181,13 @@ class Trainer:
                 self.step += 1
             return done
         job.stages = SCORE | _core.BACKWARD | _core.UPDATE
+        if job.parts:
+            done, status = machine.run(job, first, count, seconds)
+            self.step += done
+            if status != "ok":
+                self._ranks.failed = True  # all have the same status, and where the update gave it, the same gradient
+                self._fail(status, first + done)
+            return done
         before = job.sums[1]
         try:
             _, status = machine.run(job, first, count, seconds)
@@ -196,10 +207,20 @@ class Trainer:
             "rate, clip gradients (clip=pn.ClipNorm(1.0)), or look at the scale of the inputs"
         )
 
-    def _score(self, inputs: list, targets: list, weight, rows: int, order=None, *, batch: int) -> dict[str, float]:
-        plan, machine = self._machine("score", self.heads.resolve(targets), min(batch, rows))
-        job = self._job(plan, inputs, targets, weight, rows, min(batch, rows), SCORE)
-        job.order = order
+    def _score(
+        self, inputs: list, targets: list, weight, rows: int, order=None, *, batch: int, ranks: Ranks = ALONE
+    ) -> dict[str, float]:
+        with ranks.together():
+            plan, sums = self._score_sums(inputs, targets, weight, rows, order, batch, ranks)
+        return self.heads.logs(plan, ranks.score(sums, plan.n_sums))
+
+    def _score_sums(self, inputs, targets, weight, rows, order, batch: int, ranks: Ranks):
+        """Return the plan and the sums of this rank's parts."""
+        size = min(batch * ranks.n_parts, rows)
+        plan, machine = self._machine("score", self.heads.resolve(targets), -(-size // ranks.n_parts))
+        job = self._job(plan, inputs, targets, weight, rows, size, SCORE)
+        job.order, job.parts = order, ranks.parts
+        job.sums = np.zeros(ranks.own * plan.n_sums)
         n = -(-rows // job.batch)
         if self.heads.external:
             for k in range(n):
@@ -213,7 +234,7 @@ class Trainer:
                 self._fail(status, done)
             if status != "ok":  # a model that diverged has a score all the same
                 job.sums[:] = np.nan
-        return self.heads.logs(plan, job.sums)
+        return plan, job.sums
 
     # ---- the public calls -------------------------------------------------------------------------------------------
 
@@ -320,6 +341,8 @@ class Trainer:
         class_weight=None,
         callbacks=(),
         verbose: int = 1,
+        comm=None,
+        shards: int | None = None,
     ) -> History:
         """Train for some epochs.
 
@@ -344,6 +367,12 @@ class Trainer:
         callbacks : list
         verbose : {0, 1, 2}
             Silent, a progress bar, or one line an epoch.
+        comm : mpi4py communicator, optional
+            Train on all its ranks, each of which makes this same call with the same model and data: a rank computes
+            the gradient of its rows of every batch.  See docs/mpi.md.
+        shards : int, optional
+            Compute every batch in so many parts whose gradients are added in a fixed order: the same bits for any
+            number of ranks up to `shards`, and without `comm`.  Default: one part for each rank, added in any order.
 
         Returns
         -------
@@ -354,34 +383,47 @@ class Trainer:
         Raises
         ------
         ValueError, TypeError
-            Before anything is changed, naming the argument.
+            Before anything is changed, naming the argument.  With `comm`, on every rank, also where ranks do not pass
+            the same.
         FloatingPointError
             The loss became NaN or infinite; the weights are those before that batch.
         RuntimeError
-            The trainer is fitting already, in another thread or in a callback.
+            The trainer is fitting already, in another thread or in a callback; or another rank failed.
         """
         if self._fit is not None:
             raise RuntimeError("this trainer is fitting already, in another thread or in a callback")
-        run = begin(self, epochs, batch_size, shuffle)
-        data = prepare(self, X, y, validation_data, validation_split, sample_weight, class_weight, run)
-        fit = self._fit_class()(self, run, data, callbacks, verbose)
-        self._fit, self._pending = fit, None
-        self.stop_training = self.history.interrupted = False
-        self.history.stopped = ""
+        ranks = Ranks(comm)
         try:
-            fit.go()
-        except KeyboardInterrupt:
-            self.history.interrupted = True
-            fit.progress.close()
-            warnings.warn(
-                f"fit interrupted by Ctrl-C in epoch {self.epoch + 1} of {run['epochs']}, after step {self.step}: "
-                "the model keeps its present weights",
-                stacklevel=2,
-            )
+            with ranks.guard():
+                with ranks.together():
+                    run = begin(self, epochs, batch_size, shuffle, shards)
+                    ranks.cut(run["shards"])
+                    self._ranks = ranks
+                    data = prepare(self, X, y, validation_data, validation_split, sample_weight, class_weight, run)
+                    fit = self._fit_class()(self, run, data, callbacks, verbose)
+                ranks.check_same(fit.things)
+                self._fit, self._pending = fit, None
+                self.stop_training = self.history.interrupted = False
+                self.history.stopped = ""
+                try:
+                    fit.go()
+                except KeyboardInterrupt as interrupt:
+                    if not ranks.all_raise(interrupt):
+                        raise
+                    self.history.interrupted = True
+                    fit.progress.close()
+                    if ranks.rank == 0:
+                        warnings.warn(
+                            f"fit interrupted by Ctrl-C in epoch {self.epoch + 1} of {run['epochs']}, after step "
+                            f"{self.step}: the model keeps its present weights",
+                            stacklevel=2,
+                        )
+                finally:
+                    fit.progress.close()
+                    self._fit = None
+                fit.call("on_fit_end")
         finally:
-            fit.progress.close()
-            self._fit = None
-        fit.call("on_fit_end")
+            self._ranks = ALONE
         return self.history
 
     def _fit_class(self) -> type[Fit]:
@@ -396,10 +438,14 @@ class Trainer:
     def save_checkpoint(self, path) -> None:
         """Write everything that is needed to continue bit for bit; atomic.  See `resume`.
 
+        Within a fit on several ranks, rank 0 writes, and the others return at once.
+
         Parameters
         ----------
         path : str or os.PathLike
         """
+        if self._ranks.rank:
+            return
         from .checkpoint import save
 
         save(self, path)
