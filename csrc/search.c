@@ -12,7 +12,8 @@ static int is_deterministic(const pn_op *op) {
 
 int pn_search_fits(const pn_search *s, const pn_machine *m, const pn_job *job) {
     const pn_plan *plan = &m->plan;
-    if (!m->training || job->rows < 1 || job->batch < 1 || s->n < 1 || s->n > INT32_MAX || !s->places) return 0;
+    if (!m->training || job->parts || job->rows < 1 || job->batch < 1 || s->n < 1 || s->n > INT32_MAX || !s->places)
+        return 0;
     if (!s->numbers || !s->x || !s->gradient || !s->sums || !s->scratch) return 0;
     if (s->most_evaluations < 1 || !(s->gradient_tolerance >= 0) || !(s->loss_tolerance >= 0)) return 0;
     for (uint32_t i = 0; i < plan->n_ops; i++)
