@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 
 from ..callbacks import Callback
+from ..schedules import Cosine
 
 __all__ = ["Watch", "rate_after"]
 
 
 def rate_after(net) -> float:
-    """Return the learning rate of an estimator that has seen `t_` rows."""
+    """Return the learning rate of an estimator after `n_iter_` epochs of this fit and `t_` rows of all."""
+    if net.learning_rate == "cosine":
+        return Cosine(net.learning_rate_init, net.max_iter)(net.n_iter_)
     if net.solver == "sgd" and net.learning_rate == "invscaling" and net.t_:
         return net.learning_rate_init / (net.t_ + 1) ** net.power_t
     return float(net.learning_rate_init)
@@ -45,7 +48,7 @@ class Watch(Callback):
             self._watch_score(trainer)
         else:
             self._watch_loss()
-        if net.solver == "sgd" and net.learning_rate == "invscaling":
+        if net.learning_rate == "cosine" or (net.solver == "sgd" and net.learning_rate == "invscaling"):
             trainer.optimizer.learning_rate = rate_after(net)
         return net._no_improvement_count > net.n_iter_no_change and self._out_of_patience(trainer)
 
