@@ -146,7 +146,7 @@ def test_a_table_of_scores(folds):
         for fold, (ours, theirs) in enumerate([(0.9, 0.8), (0.8, 0.9), (0.9, 0.6)])
     }
     last = folds.report(runs, ["letter", "adult"]).splitlines()[-1]
-    assert last == "| letter | PyTorch | 3 | 0.7667 | +0.1000 ± 0.1155 | 67% | 18.0 | 6.0 |"
+    assert last == "| letter | PyTorch | 3 | 0.7667 ± 0.1528 | +0.1000 ± 0.1155 | 2 of 3 | 18.0 | 6.0 |"
 
 
 def test_it_says_what_it_needs(folds):

@@ -10,7 +10,8 @@ one-hot, by the training rows), the same batches of 32, the same most epochs and
 learning rates, one thread.  A system's seconds are those of all its fits; the systems take turns after each
 configuration, so that what else the machine does hits all of them.
 
-Results are kept fold by fold in a JSON file: what stands there is not run again, so that the work can be done in pieces.
+Results are kept fold by fold in a JSON file; what stands there is not run again, so that the work can be done in
+pieces.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ QUICK = {made.__name__: made for made in (digits, digit_values)}
 
 
 class Scaled:
-    """Scales to mean 0 and deviation 1, by some rows of a table; categories one-hot; targets of a regression as well."""
+    """Scales numbers, and targets of a regression, to mean 0 and deviation 1 by some rows; categories are one-hot."""
 
     def __init__(self, table: Table, rows: np.ndarray) -> None:
         self.table = table
@@ -136,12 +137,8 @@ def folds(table: Table, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
 def draws(system, seed: int, fold: int, n: int) -> list[dict[str, Any]]:
     """Return the configurations of a system for a fold; what systems share is the same for all of them."""
     for_all, own = np.random.default_rng([seed, fold, 0]), np.random.default_rng([seed, fold, 1])
-    configs = []
-    for _ in range(n):
-        common_part = shared(for_all)
-        rate = between(common_part["rate"], *system.rates)
-        configs.append(common_part | {"rate": rate} | system.draw(own))
-    return configs
+    configs = [shared(for_all) | system.draw(own) for _ in range(n)]
+    return [config | {"rate": between(config["rate"], *system.rates)} for config in configs]
 
 
 class Clock:
@@ -220,25 +217,34 @@ def column(runs: dict, name: str, system: str, what: str) -> dict[tuple[int, int
 
 
 def report(runs: dict, names) -> str:
-    """Return the table."""
+    """Return the table; what is compared with pynet is compared in the folds that both have run."""
     rows = []
     for name in names:
-        ours, ours_seconds = column(runs, name, "pynet", "score"), column(runs, name, "pynet", "seconds")
+        ours, ours_seconds = (column(runs, name, "pynet", what) for what in ("score", "seconds"))
         for system in SYSTEMS:
-            scores, seconds = column(runs, name, system, "score"), column(runs, name, system, "seconds")
-            if not scores:
-                continue
-            both = [ours[key] - value for key, value in scores.items() if key in ours]
-            times = [np.median([of[key] for key in seconds if key in ours]) for of in (seconds, ours_seconds)]
-            rows.append([
-                name, system, len(scores), f"{np.mean(list(scores.values())):.4f}",
-                "" if system == "pynet" else f"{np.mean(both):+.4f} ± {common.deviation(both) / np.sqrt(len(both)):.4f}",
-                "" if system == "pynet" else f"{np.mean(np.array(both) > 0):.0%}",
-                f"{np.median(list(seconds.values())):.1f}",
-                "" if system == "pynet" else f"{times[0] / times[1]:.1f}",
-            ])  # fmt: skip
-    head = ["set", "system", "folds", "score", "pynet's minus it", "folds in which pynet is better", "seconds a fold",
-            "times pynet's"]  # fmt: skip
+            scores, seconds = (column(runs, name, system, what) for what in ("score", "seconds"))
+            row = [name, system, len(scores), common.mean_sd(list(scores.values()), 4) if scores else ""]
+            both = [key for key in scores if key in ours and system != "pynet"]
+            if both:
+                ahead = np.array([ours[key] - scores[key] for key in both])
+                times = [np.median([of[key] for key in both]) for of in (seconds, ours_seconds)]
+                error = common.deviation(ahead) / np.sqrt(len(both))
+                row += [f"{ahead.mean():+.4f} ± {error:.4f}", f"{(ahead > 0).sum()} of {len(both)}"]
+                row += [f"{times[0]:.1f}", f"{times[0] / times[1]:.1f}"]
+            elif scores:
+                row += ["", "", f"{np.median(list(seconds.values())):.1f}", ""]
+            if scores:
+                rows.append(row)
+    head = [
+        "set",
+        "system",
+        "folds",
+        "score",
+        "pynet's minus it",
+        "pynet better in",
+        "seconds of a fold",
+        "over pynet's",
+    ]
     return common.table(head, rows)
 
 
