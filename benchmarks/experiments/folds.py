@@ -38,6 +38,7 @@ from pynet._safetensors import write_atomically
 
 JSON = os.path.join(os.path.dirname(common.RESULTS), "folds-zen4.json")
 FOLDS, CONFIGURATIONS, HELD = 5, 6, 0.2
+ROWS = 20_000  # of a larger set so many are drawn, the same for all systems
 SYSTEMS = ("pynet", "scikit-learn", "PyTorch", "PyTorch, cosine")
 LIMITS = {  # most epochs, and patience
     "letter": (30, 10), "adult": (12, 10), "california_housing": (30, 10), "protein": (20, 10), "concrete": (200, 40),
@@ -58,6 +59,13 @@ class Table(NamedTuple):
     @property
     def regression(self) -> bool:
         return self.y.dtype.kind == "f"
+
+    def some(self, n: int, seed: int) -> Table:
+        """Return `n` of the rows, or all if there are no more."""
+        if len(self.y) <= n:
+            return self
+        rows = np.sort(np.random.default_rng(seed).choice(len(self.y), n, replace=False))
+        return Table(*(None if array is None else array[rows] for array in self))
 
 
 def opened(folder: str, name: str):
@@ -278,7 +286,15 @@ def main(argv=None) -> None:
     path = chosen.json or (None if chosen.quick else JSON)
     tables, n = (QUICK, 2) if chosen.quick else ({name: SETS[name] for name in chosen.sets}, CONFIGURATIONS)
     limits = {name: {"epochs": epochs, "patience": patience} for name, (epochs, patience) in LIMITS.items()}
-    settings = {"folds": FOLDS, "configurations": n, "validation": HELD, "batch": BATCH, "tol": TOL, "limits": limits}
+    settings = {
+        "rows": ROWS,
+        "folds": FOLDS,
+        "configurations": n,
+        "validation": HELD,
+        "batch": BATCH,
+        "tol": TOL,
+        "limits": limits,
+    }
     runs = read(path)
     pn.set_num_threads(1)
     with threadpool_limits(1), warnings.catch_warnings():
@@ -289,7 +305,7 @@ def main(argv=None) -> None:
                 for fold in chosen.folds:
                     done = runs.setdefault(f"{name}/{seed}/{fold}", {})
                     if left := made([system for system in chosen.systems if system not in done]):
-                        done |= run(table, left, LIMITS[name], seed, fold, n)
+                        done |= run(table.some(ROWS, seed), left, LIMITS[name], seed, fold, n)
                         write(path, runs, settings)
     print(report(runs, tables))
 
