@@ -44,6 +44,7 @@ def test_the_program_prints_its_table_and_keeps_what_is_done(folds, tmp_path, ca
             assert len(run["validation"]) == 2
             assert 0.2 < run["score"] <= 1
             assert run["seconds"] > 0
+            assert run["processor_seconds"] > 0
     monkeypatch.setattr(folds, "run", None)  # nothing is left to be run
     folds.main([*arguments, "--folds", "0", "3", "--seeds", "0", "1"])
     assert table(capsys) == printed[-6:]
@@ -140,13 +141,13 @@ def test_folds_and_draws_are_the_same_for_all(folds):
 def test_a_table_of_scores(folds):
     runs = {
         f"letter/0/{fold}": {
-            "pynet": {"score": ours, "seconds": 2.0 + fold},
-            "PyTorch": {"score": theirs, "seconds": 12.0 + 6 * fold},
+            "pynet": {"score": ours, "seconds": 2.0 + fold, "processor_seconds": 2.0},
+            "PyTorch": {"score": theirs, "seconds": 12.0 + 6 * fold, "processor_seconds": 10.0},
         }
         for fold, (ours, theirs) in enumerate([(0.9, 0.8), (0.8, 0.9), (0.9, 0.6)])
     }
     last = folds.report(runs, ["letter", "adult"]).splitlines()[-1]
-    assert last == "| letter | PyTorch | 3 | 0.7667 ± 0.1528 | +0.1000 ± 0.1155 | 2 of 3 | 18.0 | 6.0 |"
+    assert last == "| letter | PyTorch | 3 | 0.7667 ± 0.1528 | +0.1000 ± 0.1155 | 2 of 3 | 18.0 | 6.0 | 5.0 |"
 
 
 def test_it_says_what_it_needs(folds):
