@@ -150,6 +150,14 @@ def test_a_table_of_scores(folds):
     assert last == "| letter | PyTorch | 3 | 0.7667 ± 0.1528 | +0.1000 ± 0.1155 | 2 of 3 | 18.0 | 6.0 | 5.0 |"
 
 
+def test_results_of_other_settings_are_not_mixed_in(folds, tmp_path, monkeypatch):
+    arguments = ["--quick", "--json", str(tmp_path / "folds.json"), "--systems", "pynet", "--folds", "0"]
+    folds.main(arguments)
+    monkeypatch.setitem(folds.LIMITS, "digits", (5, 2))
+    with pytest.raises(SystemExit, match="made with other settings"):
+        folds.main(arguments)
+
+
 def test_it_says_what_it_needs(folds):
     with pytest.raises(SystemExit, match="give --data FOLDER"):
         folds.main([])

@@ -1,6 +1,6 @@
 """pynet, scikit-learn and PyTorch on tabular data: 5 folds, the same folds, configurations drawn in the same number.
 
-python benchmarks/experiments/folds.py --data FOLDER [--sets letter adult] [--folds 0 1] [--seeds 3]
+python benchmarks/experiments/folds.py --data FOLDER [--sets letter adult] [--folds 0 1] [--seeds 0 1]
 
 FOLDER holds tabular/ with letter.npz, adult.npz, california_housing.npz and uci_regression.npz, or these files
 themselves.  On the four fifths of the rows that are a fold's training rows, each system draws CONFIGURATIONS
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -198,11 +199,20 @@ def run(table: Table, systems, limits, seed: int, fold: int, n: int) -> dict[str
 # ---- results --------------------------------------------------------------------------------------------------------
 
 
-def read(path: str | None) -> dict[str, dict]:
-    """Return {"set/seed/fold": {system: result}} of a file, or nothing."""
+def read(path: str | None, settings: dict) -> dict[str, dict]:
+    """Return {"set/seed/fold": {system: result}} of a file, or nothing.
+
+    Raises
+    ------
+    SystemExit
+        The file was made with other settings: its results are others' results.
+    """
     if path is None or not os.path.exists(path):
         return {}
-    return json.loads(Path(path).read_text(encoding="utf-8"))["runs"]
+    record = json.loads(Path(path).read_text(encoding="utf-8"))
+    if record["settings"] != common.plain(settings):
+        raise SystemExit(f"{path} was made with other settings: give another file with --json, or remove it")
+    return record["runs"]
 
 
 def write(path: str | None, runs: dict, settings: dict) -> None:
@@ -210,9 +220,11 @@ def write(path: str | None, runs: dict, settings: dict) -> None:
     if path is None:
         return
     machine = {"cpu": common.cpu_name(), "isa": pn.cpu_info()["isa"], "threads": 1}
-    versions = {"pynet": pn.__version__, "scikit-learn": sklearn.__version__, "numpy": np.__version__}
+    versions = {"pynet": pn.__version__, "numpy": np.__version__, "scikit-learn": sklearn.__version__}
+    if "torch" in sys.modules:
+        versions["torch"] = sys.modules["torch"].__version__
     record = {"experiment": "folds", "machine": machine, "versions": versions, "settings": settings}
-    text = common.as_json(common._plain(record | {"runs": dict(sorted(runs.items()))})) + "\n"
+    text = common.as_json(common.plain(record | {"runs": dict(sorted(runs.items()))})) + "\n"
     write_atomically(path, [text.encode()])
 
 
@@ -291,16 +303,9 @@ def main(argv=None) -> None:
     path = chosen.json or (None if chosen.quick else JSON)
     tables, n = (QUICK, 2) if chosen.quick else ({name: SETS[name] for name in chosen.sets}, CONFIGURATIONS)
     limits = {name: {"epochs": epochs, "patience": patience} for name, (epochs, patience) in LIMITS.items()}
-    settings = {
-        "rows": ROWS,
-        "folds": FOLDS,
-        "configurations": n,
-        "validation": HELD,
-        "batch": BATCH,
-        "tol": TOL,
-        "limits": limits,
-    }
-    runs = read(path)
+    settings = {"rows": ROWS, "folds": FOLDS, "configurations": n, "validation": HELD, "batch": BATCH, "tol": TOL,
+                "limits": limits}  # fmt: skip
+    runs = read(path, settings)
     pn.set_num_threads(1)
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the epochs are limited on purpose
