@@ -273,7 +273,7 @@ def report(runs: dict, names) -> str:
 
 
 def made(names) -> list:
-    """Return the systems of these names, in the order of SYSTEMS; each has run once, so that all of it is loaded."""
+    """Return the systems of these names, in the order of SYSTEMS."""
     systems: list = [Pynet(), ScikitLearn()]
     if any(name.startswith("PyTorch") for name in names):
         import folds_torch
@@ -281,11 +281,14 @@ def made(names) -> list:
 
         torch.set_num_threads(1)
         systems += [folds_torch.Plain(), folds_torch.Cosine()]
-    systems = [system for system in systems if system.name in names]
+    return [system for system in systems if system.name in names]
+
+
+def warm_up(systems) -> None:
+    """Let each fit once, so that all of it is loaded when the clocks begin."""
     X, y = np.eye(40, dtype=np.float32), np.arange(40) % 2
     for system in systems:
         system.refit(draws(system, 0, 0, 1)[0], Job(False, 1, 1, 0), X, y)
-    return systems
 
 
 def main(argv=None) -> None:
@@ -315,6 +318,7 @@ def main(argv=None) -> None:
                 for fold in chosen.folds:
                     done = runs.setdefault(f"{name}/{seed}/{fold}", {})
                     if left := made([system for system in chosen.systems if system not in done]):
+                        warm_up(left)
                         done |= run(table.some(ROWS, seed), left, LIMITS[name], seed, fold, n)
                         write(path, runs, settings)
     print(report(runs, tables))
