@@ -182,8 +182,7 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def _new_trainer(self, model, optimizer, seed: int = 0) -> RowTrainer:
         goal = self._goal
-        metrics = ["mse"] if goal.is_sum else []
-        return RowTrainer(model, goal.loss, optimizer, metrics, loss_weights=[goal.weight], random_state=seed)
+        return RowTrainer(model, goal.loss, optimizer, self._metrics(), loss_weights=[goal.weight], random_state=seed)
 
     # ---- sgd, adam --------------------------------------------------------------------------------------------------
 
@@ -250,6 +249,10 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             trainer.optimizer = optimizer
             return
         self._trainer = self._new_trainer(self.model_, optimizer, int(rng.randint(2**31 - 1)))
+
+    def _metrics(self) -> list[str]:
+        """Return what the trainer computes beside the loss."""
+        return ["mse"] if self._goal.is_sum else []
 
     def _reported(self, logs: dict) -> float:
         """Return the loss of an epoch as scikit-learn states it."""

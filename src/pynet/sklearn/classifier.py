@@ -302,6 +302,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             return np.searchsorted(self.classes_, y)
         return self._label_binarizer.transform(y).astype(np.uint8)
 
+    def _metrics(self):
+        """Return the accuracy where it is what early stopping watches: so the validation rows are predicted once."""
+        return ["accuracy"] if self.early_stopping and (self._exclusive or self.n_outputs_ == 1) else []
+
     def _strata(self, y):
         """Two classes are split in proportion, as scikit-learn does it."""
         return None if self.n_outputs_ > 1 else self._label_binarizer.transform(y).astype(bool)

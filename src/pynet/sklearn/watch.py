@@ -45,7 +45,7 @@ class Watch(Callback):
         net = self.net
         self.note(trainer.fit_info["rows"], net._reported(logs), logs.get("val_loss"))
         if self.score is not None:
-            self._watch_score(trainer)
+            self._watch_score(trainer, logs.get("val_accuracy"))
         else:
             self._watch_loss()
         if net.learning_rate == "cosine" or (net.solver == "sgd" and net.learning_rate == "invscaling"):
@@ -70,9 +70,9 @@ class Watch(Callback):
         net._no_improvement_count = net._no_improvement_count + 1 if net.loss_ > best - net.tol else 0
         net.best_loss_ = min(best, net.loss_)
 
-    def _watch_score(self, trainer) -> None:
+    def _watch_score(self, trainer, known: float | None) -> None:
         net = self.net
-        value = self.score()
+        value = self.score() if known is None else known
         net.validation_scores_ = [*(net.validation_scores_ or ()), value]
         if net.verbose:
             print(f"Validation score: {value:f}")
