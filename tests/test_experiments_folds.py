@@ -9,6 +9,7 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks" / "experiments"
 OURS = ["pynet", "scikit-learn"]
+LIMITS = {"epochs": 9, "patience": 3, "widths": ((4,), (8,))}
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_the_program_prints_its_table_and_keeps_what_is_done(folds, tmp_path, ca
     folds.main([*arguments, "--folds", "0", "3", "--seeds", "0", "1"])
     record, printed = json.loads(file.read_text()), table(capsys)
     assert len(record["runs"]) == 8
-    assert record["settings"]["limits"]["digits"] == {"epochs": 4, "patience": 2}
+    assert record["settings"]["sets"]["digits"]["epochs"] == 4
     for key, run in first["runs"].items():
         assert record["runs"][key] == run  # seconds and all: it was not run again
     assert [line.split(" | ")[:3] for line in printed[-4:]] == [
@@ -89,8 +90,8 @@ def test_the_test_rows_are_not_seen(folds):
     for array in changed:
         array[test] = 1000
     other = Spy()
-    folds.run(data, [spy], (9, 3), 5, 2, 3)
-    folds.run(data._replace(numbers=changed[0], categories=changed[1], y=changed[2]), [other], (9, 3), 5, 2, 3)
+    folds.run(data, [spy], LIMITS, 5, 2, 3)
+    folds.run(data._replace(numbers=changed[0], categories=changed[1], y=changed[2]), [other], LIMITS, 5, 2, 3)
     for one, two in zip([*spy.searches, *spy.refits], [*other.searches, *other.refits], strict=True):
         for a, b in zip(one[2:], two[2:], strict=True):
             np.testing.assert_array_equal(a, b)
@@ -105,7 +106,7 @@ def test_the_test_rows_are_not_seen(folds):
 
 def test_the_best_configuration_is_fitted_again(folds):
     data, spy = rows_of(folds), Spy()
-    results = folds.run(data, [spy], (9, 3), 1, 0, 5)["spy"]
+    results = folds.run(data, [spy], LIMITS, 1, 0, 5)["spy"]
     best = int(np.argmax(results["validation"]))
     config, job, _, _ = spy.refits[0]
     assert config == spy.searches[best][0] == results["chosen"]
@@ -124,7 +125,7 @@ def test_folds_and_draws_are_the_same_for_all(folds):
     tests = np.concatenate([test for _, test in folds.folds(data, 0)])
     assert sorted(tests) == list(range(40))
     systems = folds.made(OURS)
-    one, two = (folds.draws(system, 3, 1, 6) for system in systems)
+    one, two = (folds.draws(system, folds.WIDE, 3, 1, 6) for system in systems)
     for a, b in zip(one, two, strict=True):
         assert a["widths"] == b["widths"]
         places = [
@@ -134,8 +135,8 @@ def test_folds_and_draws_are_the_same_for_all(folds):
         assert 0 < places[0] < 1
         assert places[1] == pytest.approx(places[0])
     assert len({a["rate"] for a in one}) == 6
-    assert folds.draws(systems[0], 3, 1, 6) == one
-    assert folds.draws(systems[0], 3, 2, 6) != one
+    assert folds.draws(systems[0], folds.WIDE, 3, 1, 6) == one
+    assert folds.draws(systems[0], folds.WIDE, 3, 2, 6) != one
 
 
 def test_a_table_of_scores(folds):
@@ -153,7 +154,7 @@ def test_a_table_of_scores(folds):
 def test_results_of_other_settings_are_not_mixed_in(folds, tmp_path, monkeypatch):
     arguments = ["--quick", "--json", str(tmp_path / "folds.json"), "--systems", "pynet", "--folds", "0"]
     folds.main(arguments)
-    monkeypatch.setitem(folds.LIMITS, "digits", (5, 2))
+    monkeypatch.setitem(folds.SETTINGS["digits"], "epochs", 5)
     with pytest.raises(SystemExit, match="made with other settings"):
         folds.main(arguments)
 

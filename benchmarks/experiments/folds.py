@@ -42,10 +42,16 @@ FOLDS, CONFIGURATIONS, HELD = 5, 6, 0.2
 ROWS = 20_000  # of a larger set so many are drawn, the same for all systems
 SYSTEMS = ("pynet", "scikit-learn", "PyTorch", "PyTorch, cosine")
 MEASURED = ("score", "seconds", "processor_seconds")
-LIMITS = {  # most epochs, and patience
-    "letter": (30, 10), "adult": (12, 10), "california_housing": (30, 10), "protein": (20, 10), "concrete": (200, 40),
-    "digits": (4, 2), "digit_values": (4, 2),
-}  # fmt: skip
+WIDE, NARROW = ((64, 64), (128, 64), (128, 128)), ((64,), (64, 32), (64, 64))
+SETTINGS = {
+    "letter": {"epochs": 30, "patience": 10, "widths": WIDE},
+    "adult": {"epochs": 12, "patience": 10, "widths": NARROW},
+    "california_housing": {"epochs": 30, "patience": 10, "widths": WIDE},
+    "protein": {"epochs": 20, "patience": 10, "widths": WIDE},
+    "concrete": {"epochs": 200, "patience": 40, "widths": WIDE},
+    "digits": {"epochs": 4, "patience": 2, "widths": NARROW},
+    "digit_values": {"epochs": 4, "patience": 2, "widths": NARROW},
+}
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------
@@ -144,10 +150,10 @@ def folds(table: Table, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return list(cut.split(table.numbers, table.y))
 
 
-def draws(system, seed: int, fold: int, n: int) -> list[dict[str, Any]]:
+def draws(system, widths, seed: int, fold: int, n: int) -> list[dict[str, Any]]:
     """Return the configurations of a system for a fold; what systems share is the same for all of them."""
     for_all, own = np.random.default_rng([seed, fold, 0]), np.random.default_rng([seed, fold, 1])
-    configs = [shared(for_all) | system.draw(own) for _ in range(n)]
+    configs = [shared(for_all, widths) | system.draw(own) for _ in range(n)]
     return [config | {"rate": between(config["rate"], *system.rates)} for config in configs]
 
 
@@ -165,15 +171,15 @@ class Clock:
         self.processor += time.process_time() - self.begun[1]
 
 
-def run(table: Table, systems, limits, seed: int, fold: int, n: int) -> dict[str, dict]:
+def run(table: Table, systems, settings: dict, seed: int, fold: int, n: int) -> dict[str, dict]:
     """Return {system: {"score" on the test rows, "seconds" of the clock, ...}} of one fold."""
     train, test = folds(table, seed)[fold]
     strata = None if table.regression else table.y[train]
     fitted, held = train_test_split(train, test_size=HELD, random_state=seed, stratify=strata)
     scaled = Scaled(table, fitted)
     parts = (*scaled(fitted), *scaled(held))
-    job = Job(table.regression, *limits, 1000 * seed + fold)
-    drawn = {s.name: draws(s, seed, fold, n) for s in systems}
+    job = Job(table.regression, settings["epochs"], settings["patience"], 1000 * seed + fold)
+    drawn = {s.name: draws(s, settings["widths"], seed, fold, n) for s in systems}
     clocks = {s.name: Clock() for s in systems}
     found: dict[str, list[tuple[float, int]]] = {s.name: [] for s in systems}
     for k in range(n):
@@ -288,7 +294,7 @@ def warm_up(systems) -> None:
     """Let each fit once, so that all of it is loaded when the clocks begin."""
     X, y = np.eye(40, dtype=np.float32), np.arange(40) % 2
     for system in systems:
-        system.refit(draws(system, 0, 0, 1)[0], Job(False, 1, 1, 0), X, y)
+        system.refit(draws(system, NARROW, 0, 0, 1)[0], Job(False, 1, 1, 0), X, y)
 
 
 def main(argv=None) -> None:
@@ -305,9 +311,8 @@ def main(argv=None) -> None:
         raise SystemExit("give --data FOLDER or set PYNET_DATA: a folder that holds tabular/")
     path = chosen.json or (None if chosen.quick else JSON)
     tables, n = (QUICK, 2) if chosen.quick else ({name: SETS[name] for name in chosen.sets}, CONFIGURATIONS)
-    limits = {name: {"epochs": epochs, "patience": patience} for name, (epochs, patience) in LIMITS.items()}
     settings = {"rows": ROWS, "folds": FOLDS, "configurations": n, "validation": HELD, "batch": BATCH, "tol": TOL,
-                "limits": limits}  # fmt: skip
+                "sets": SETTINGS}  # fmt: skip
     runs = read(path, settings)
     pn.set_num_threads(1)
     with threadpool_limits(1), warnings.catch_warnings():
@@ -319,7 +324,7 @@ def main(argv=None) -> None:
                     done = runs.setdefault(f"{name}/{seed}/{fold}", {})
                     if left := made([system for system in chosen.systems if system not in done]):
                         warm_up(left)
-                        done |= run(table.some(ROWS, seed), left, LIMITS[name], seed, fold, n)
+                        done |= run(table.some(ROWS, seed), left, SETTINGS[name], seed, fold, n)
                         write(path, runs, settings)
     print(report(runs, tables))
 

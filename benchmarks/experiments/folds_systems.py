@@ -15,7 +15,6 @@ from sklearn.metrics import accuracy_score, r2_score
 import pynet.sklearn
 
 BATCH, TOL = 32, 1e-4  # for all
-WIDTHS = ((64, 64), (128, 64), (128, 128))
 CONSTANT, FALLING = (5e-4, 5e-3), (1e-3, 1e-2)  # learning rates
 ACTIVATIONS, DROPOUT = ("relu", "relu", "gelu"), (0.0, 0.0, 0.1)
 
@@ -43,9 +42,9 @@ def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return between(rng.uniform(), low, high)
 
 
-def shared(rng: np.random.Generator) -> dict[str, Any]:
+def shared(rng: np.random.Generator, widths) -> dict[str, Any]:
     """Draw what every system has; the rate is a place between the lowest and the highest of a system."""
-    return {"widths": choose(rng, WIDTHS), "rate": rng.uniform()}
+    return {"widths": choose(rng, widths), "rate": rng.uniform()}
 
 
 def choose(rng: np.random.Generator, values):
