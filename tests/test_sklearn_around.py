@@ -3,6 +3,7 @@
 import pickle
 import pickletools
 import tracemalloc
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -120,6 +121,20 @@ def test_an_adaptive_rate_is_lowered():
     net.fit(X, REAL)
     assert net._optimizer.learning_rate < 1e-6
     assert net.n_iter_ < 200
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_a_rate_that_falls_along_a_cosine(solver, recwarn):
+    rates: list[float] = []
+    seen = SimpleNamespace(on_epoch_begin=lambda trainer, epoch: rates.append(trainer.optimizer.learning_rate))
+    named = {"solver": solver, "learning_rate_init": 0.02, "max_iter": 8, "warm_start": True, "tol": 0}
+    net = MLPRegressor(learning_rate="cosine", callbacks=[seen], random_state=0, **named)
+    for fits in (1, 2):  # a second fit begins anew
+        net.fit(X, REAL)
+        np.testing.assert_allclose(rates, fits * [0.01 * (1 + np.cos(np.pi * k / 8)) for k in range(8)])
+    assert not recwarn.list  # the end at max_iter is meant
+    with pytest.raises(ValueError, match="partial_fit does not support learning_rate='cosine'"):
+        net.partial_fit(X, REAL)
 
 
 # ---- as bytes, in other tools ----------------------------------------------------------------------------------------

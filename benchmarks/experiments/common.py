@@ -149,18 +149,18 @@ def save(chosen: argparse.Namespace, name: str, settings: dict, results: dict, d
     os.makedirs(chosen.out, exist_ok=True)
     path = os.path.join(chosen.out, f"{name}.json")
     with open(path, "w", encoding="utf-8") as file:
-        file.write(as_json(_plain(record)) + "\n")
+        file.write(as_json(plain(record)) + "\n")
     figure = draw()
     figure.savefig(os.path.splitext(path)[0] + ".png", dpi=100)
     print(f"wrote {name}.json and {name}.png")
 
 
-def _plain(x):
+def plain(x):
     """Return `x` for JSON: floats with six digits, None for NaN and infinity."""
     if isinstance(x, dict):
-        return {str(key): _plain(value) for key, value in x.items()}
+        return {str(key): plain(value) for key, value in x.items()}
     if isinstance(x, (list, tuple, np.ndarray)):
-        return [_plain(value) for value in x]
+        return [plain(value) for value in x]
     if isinstance(x, (float, np.floating)):
         return float(f"{x:.6g}") if math.isfinite(x) else None
     return int(x) if isinstance(x, np.integer) else x

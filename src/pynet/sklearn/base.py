@@ -182,19 +182,21 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def _new_trainer(self, model, optimizer, seed: int = 0) -> RowTrainer:
         goal = self._goal
-        metrics = ["mse"] if goal.is_sum else []
-        return RowTrainer(model, goal.loss, optimizer, metrics, loss_weights=[goal.weight], random_state=seed)
+        return RowTrainer(model, goal.loss, optimizer, self._metrics(), loss_weights=[goal.weight], random_state=seed)
 
     # ---- sgd, adam --------------------------------------------------------------------------------------------------
 
     def _descend(self, X, y, weight, validation, incremental: bool, rng) -> None:
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
+        if self.learning_rate == "cosine" and incremental:
+            raise ValueError("partial_fit does not support learning_rate='cosine': it does not know the last epoch")
         held = self._held_out(*validation)
         if held is None and self.early_stopping:
             X, y, weight, held = self._split(X, y, weight, rng)
         if not hasattr(self, "loss_curve_"):
             self._begin_curves()
+        self.n_iter_ = 0
         self._prepare_trainer(incremental, rng)
         n = X.shape[0]
         batch = self._batch_rows(n)
@@ -207,7 +209,7 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if held is not None:
             held_targets, held_weight = self._targets(held[1], held[2])
             data = (held[0], held_targets) if held_weight is None else (held[0], held_targets, held_weight)
-        self.n_iter_, trainer = 0, self._trainer
+        trainer = self._trainer
         try:
             trainer.fit(
                 X, targets, epochs=1 if incremental else self.max_iter, batch_size=batch, shuffle=bool(self.shuffle),
@@ -221,7 +223,8 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             self.validation_scores_ = [*(self.validation_scores_ or ()), np.nan]
             complaint = f"{error}. The weights of the best epoch are kept"
         else:
-            ended = incremental or trainer.stop_training or trainer.history.interrupted
+            planned = incremental or self.learning_rate == "cosine"  # no other end was meant
+            ended = planned or trainer.stop_training or trainer.history.interrupted
             complaint = "" if ended else (
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
                 "converged yet."
@@ -246,6 +249,10 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             trainer.optimizer = optimizer
             return
         self._trainer = self._new_trainer(self.model_, optimizer, int(rng.randint(2**31 - 1)))
+
+    def _metrics(self) -> list[str]:
+        """Return what the trainer computes beside the loss."""
+        return ["mse"] if self._goal.is_sum else []
 
     def _reported(self, logs: dict) -> float:
         """Return the loss of an epoch as scikit-learn states it."""

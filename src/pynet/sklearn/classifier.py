@@ -32,9 +32,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         L2 penalty of all kernels: alpha / 2 sum W^2, divided by the (weight of the) rows of a batch, as there.
     batch_size : int or "auto", default "auto"
         "auto": min(200, rows).
-    learning_rate : {"constant", "invscaling", "adaptive"}, default "constant"
-        For "sgd".  "invscaling": learning_rate_init / (rows seen + 1) ** power_t.  "adaptive": divided by 5 whenever
-        the fit would end for want of progress, until it is 1e-6.
+    learning_rate : {"constant", "invscaling", "adaptive", "cosine"}, default "constant"
+        For "sgd" and "adam": "cosine", from learning_rate_init to 0 along half a cosine, epoch by epoch until max_iter
+        (Loshchilov, Hutter 2017).  For "sgd": "invscaling", learning_rate_init / (rows seen + 1) ** power_t;
+        "adaptive", divided by 5 whenever the fit would end for want of progress, until it is 1e-6.
     learning_rate_init : float > 0, default 1e-3
     power_t : float >= 0, default 0.5
     max_iter : int, default 200
@@ -300,6 +301,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         if self._exclusive and isinstance(self._goal.loss, losses.CrossEntropy):
             return np.searchsorted(self.classes_, y)
         return self._label_binarizer.transform(y).astype(np.uint8)
+
+    def _metrics(self):
+        """Return the accuracy where it is what early stopping watches: so the validation rows are predicted once."""
+        return ["accuracy"] if self.early_stopping and (self._exclusive or self.n_outputs_ == 1) else []
 
     def _strata(self, y):
         """Two classes are split in proportion, as scikit-learn does it."""

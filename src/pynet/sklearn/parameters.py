@@ -12,7 +12,7 @@ from .. import _check
 __all__ = ["SOLVERS", "check_parameters"]
 
 SOLVERS = ("lbfgs", "sgd", "adam")
-RATES = ("constant", "invscaling", "adaptive")
+RATES = ("constant", "invscaling", "adaptive", "cosine")
 FLAGS = ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping", "batch_norm")
 
 

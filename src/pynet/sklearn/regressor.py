@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 
 from .. import _check
+from ..metrics import R2
 from .base import Perceptron, stochastic
 from .objective import regression
 
@@ -163,10 +163,16 @@ intercepts_, n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_, 
         return None
 
     def _quality(self, predicted, y, weight) -> float:
+        """Return R2: in every epoch of a fit, so without the many checks of sklearn.metrics.r2_score."""
         if not np.isfinite(predicted).all():
             return float("nan")
+        y_no = y.reshape(len(y), -1).astype(np.float64)
+        w_n1 = np.ones((len(y), 1)) if weight is None else weight[:, None]
         with np.errstate(over="ignore", invalid="ignore"):  # of a fit that is about to fail, which is told then
-            return float(r2_score(y, _flat(predicted), sample_weight=weight))
+            error_o = (w_n1 * (y_no - predicted) ** 2).sum(axis=0)
+            y_no -= np.average(y_no, axis=0, weights=weight)
+            sums = [(w_n1 * y_no).sum(axis=0), (w_n1 * y_no**2).sum(axis=0), error_o]
+            return R2().value([w_n1.sum(), *np.transpose(sums).ravel()])
 
 
 def _flat(y):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 
 from ..callbacks import Callback
+from ..schedules import Cosine
 
 __all__ = ["Watch", "rate_after"]
 
 
 def rate_after(net) -> float:
-    """Return the learning rate of an estimator that has seen `t_` rows."""
+    """Return the learning rate of an estimator after `n_iter_` epochs of this fit and `t_` rows of all."""
+    if net.learning_rate == "cosine":
+        return Cosine(net.learning_rate_init, net.max_iter)(net.n_iter_)
     if net.solver == "sgd" and net.learning_rate == "invscaling" and net.t_:
         return net.learning_rate_init / (net.t_ + 1) ** net.power_t
     return float(net.learning_rate_init)
@@ -42,10 +45,10 @@ class Watch(Callback):
         net = self.net
         self.note(trainer.fit_info["rows"], net._reported(logs), logs.get("val_loss"))
         if self.score is not None:
-            self._watch_score(trainer)
+            self._watch_score(trainer, logs.get("val_accuracy"))
         else:
             self._watch_loss()
-        if net.solver == "sgd" and net.learning_rate == "invscaling":
+        if net.learning_rate == "cosine" or (net.solver == "sgd" and net.learning_rate == "invscaling"):
             trainer.optimizer.learning_rate = rate_after(net)
         return net._no_improvement_count > net.n_iter_no_change and self._out_of_patience(trainer)
 
@@ -67,9 +70,9 @@ class Watch(Callback):
         net._no_improvement_count = net._no_improvement_count + 1 if net.loss_ > best - net.tol else 0
         net.best_loss_ = min(best, net.loss_)
 
-    def _watch_score(self, trainer) -> None:
+    def _watch_score(self, trainer, known: float | None) -> None:
         net = self.net
-        value = self.score()
+        value = self.score() if known is None else known
         net.validation_scores_ = [*(net.validation_scores_ or ()), value]
         if net.verbose:
             print(f"Validation score: {value:f}")
