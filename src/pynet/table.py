@@ -85,7 +85,13 @@ class Table:
 
     @classmethod
     def of_frame(cls, frame: Frame, target: str | None, features: list[str] | None = None) -> Table:
-        """Return the columns `features` (default: all others) of a frame, and the target, if there is one."""
+        """Return the columns `features` (default: all others) of a frame, and the target, if there is one.
+
+        Raises
+        ------
+        ValueError
+            A column is not there, the target misses a value or holds dates, or no other column is left.
+        """
         y = None if target is None else target_values(frame.column(target), frame.where)
         names = [name for name in frame.names if name != target] if features is None else features
         if not names:

@@ -88,6 +88,11 @@ class TableModel:
     history : dict of str -> list of float
         Losses and metrics of the last fit, one number an epoch.
 
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is none of those; the message says which are.
+
     Examples
     --------
     >>> model = pn.tabular.TableModel().fit("adult.csv", target="income")
@@ -190,10 +195,27 @@ class TableModel:
         return self
 
     def begin(self, data: Table, rows: np.ndarray, settings: dict | None = None) -> Trainer:
-        """Learn the encoding from some rows of `data`, make the network, and return what trains it.
+        """Learn the encoding from some rows of a table, and make the network.
 
-        `settings`: what the network remembers of its training.  `encode` and `targets` give what to train it with;
-        `finish` must follow.
+        `encode` and `targets` give what to train it with; `finish` must follow.
+
+        Parameters
+        ----------
+        data : Table
+        rows : int array
+            Those to learn from.
+        settings : dict, optional
+            What the network remembers of its training, as JSON.  Default: the arguments of this model.
+
+        Returns
+        -------
+        Trainer
+            What trains the network.
+
+        Raises
+        ------
+        ValueError
+            The target is not fit for the task, or no column tells anything.
         """
         task = self.task
         if task == "auto":
@@ -363,7 +385,13 @@ class TableModel:
         return np.array(self.classes)[answer.argmax(axis=1)] if self.classes else answer[:, 0]
 
     def predict_proba(self, table) -> np.ndarray:
-        """Return the probability of each class [N, C], in the order of `classes`."""
+        """Return the probability of each class [N, C], in the order of `classes`; `table` as of `predict`.
+
+        Raises
+        ------
+        ValueError
+            The target is a number, or as of `predict`.
+        """
         if not self.classes:
             raise ValueError(f"the target {self.target!r} is a number: there are no classes, use predict")
         return self.outputs(table)
