@@ -13,10 +13,10 @@ import table_cases
 
 import pynet as pn
 from pynet import _safetensors
-from pynet.table_codes import CategoryCode, DateCode, NumberCode, learn
-from pynet.table_columns import Frame
-from pynet.table_encoder import Encoder
-from pynet.table_model import ENTRY
+from pynet.tables.codes import CategoryCode, DateCode, NumberCode, learn
+from pynet.tables.columns import Frame
+from pynet.tables.encoder import Encoder
+from pynet.tables.model import ENTRY
 from pynet.tabular import TableModel
 
 FAST = {"hidden": [8], "epochs": 2}
@@ -251,7 +251,7 @@ def test_the_same_seed_gives_the_same_model():
 def test_many_rows_are_encoded_in_parts(monkeypatch):
     model = table_cases.model("quantiles and vectors")
     whole = model.predict_proba(table_cases.table(100))
-    monkeypatch.setattr("pynet.table_model.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("pynet.tables.model.ROWS_AT_ONCE", 7)
     assert np.array_equal(model.predict_proba(table_cases.table(100)), whole)
     assert model.predict_proba({name: values[:0] for name, values in table_cases.table(3).items()}).shape == (0, 2)
 

@@ -8,9 +8,9 @@ import numpy as np
 
 import pynet as pn
 
-from .table import judged
-from .table_columns import Frame
-from .table_model import TableModel
+from .tables.columns import Frame
+from .tables.model import TableModel
+from .tables.table import judged
 
 __all__ = [
     "answers",

@@ -6,10 +6,10 @@ import os
 
 import numpy as np
 
-from .table import Table, standardisation
-from .table_columns import finite_number
-from .table_files import column_at, csv_lines
-from .table_model import TableModel
+from .tables.columns import finite_number
+from .tables.files import column_at, csv_lines
+from .tables.model import TableModel
+from .tables.table import Table, standardisation
 
 __all__ = ["Table", "TableModel", "read_csv", "read_npz", "read_table", "standardisation"]
 

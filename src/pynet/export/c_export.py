@@ -10,7 +10,7 @@ from .._safetensors import write_atomically
 from ..layer_base import flag
 from ..model import Model
 from ..quantized_model import QuantizedModel
-from ..table_model import TableModel
+from ..tables.model import TableModel
 from . import c_int8, c_source
 from .c_fragments import renamed
 from .c_table import test_rows

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import _check, datasets, optimizers, schedules
-from .callbacks import EarlyStopping
-from .files import TABLE as ENTRY
-from .model import Model
+from .. import _check, datasets, optimizers, schedules
+from ..callbacks import EarlyStopping
+from ..files import TABLE as ENTRY
+from ..model import Model
+from ..trainer import Trainer
+from .codes import FILLS, MAX_KNOTS, SCALINGS
+from .encoder import Encoder, encoder_of
+from .network import HEADS, LOSSES, TASKS, check_task, head_layer, hidden_layers, usual_sizes, wired
+from .sources import features_of, labelled, table_to_learn
 from .table import Table, fold_target_scaling, judged, scaled_target, target_scaling
-from .table_codes import FILLS, MAX_KNOTS, SCALINGS
-from .table_encoder import Encoder, encoder_of
-from .table_network import HEADS, LOSSES, TASKS, check_task, head_layer, hidden_layers, usual_sizes, wired
-from .table_sources import features_of, labelled, table_to_learn
-from .trainer import Trainer
 
 __all__ = ["ENTRY", "TableModel"]
 
@@ -337,7 +337,7 @@ class TableModel:
 
     def summary(self, print_fn=print) -> None:
         """Print what becomes of each column, and the network; `print_fn` receives the text."""
-        from .summary import summary_text
+        from ..summary import summary_text
 
         encoder = self.encoder
         width = max(len(name) for name in encoder.names)
@@ -358,7 +358,7 @@ class TableModel:
 
     def _repr_html_(self) -> str | None:
         """What becomes of each column, and the network, for notebooks."""
-        from .rich import model_html, table
+        from ..rich import model_html, table
 
         if self._network is None:
             return None
@@ -444,7 +444,7 @@ class TableModel:
             Increase of the loss: cross-entropy, or the squared error as a share of the target's variance (what R2
             loses).  The largest first.
         """
-        from .table_importance import permutation_importance
+        from .importance import permutation_importance
 
         return permutation_importance(self, labelled(table, target, self), n_repeats, random_state, max_rows)
 

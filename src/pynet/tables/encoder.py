@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .config import expect_keys, expect_list
-from .files import TABLE
-from .table_codes import CODES, CategoryCode, Code, learn
-from .table_columns import Frame
+from ..config import expect_keys, expect_list
+from ..files import TABLE
+from .codes import CODES, CategoryCode, Code, learn
+from .columns import Frame
 
 __all__ = ["Encoder", "encoder_of"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import scores
-from ._check import suggest
-from .table_columns import Column, Frame, number_text
+from .. import scores
+from .._check import suggest
+from .columns import Column, Frame, number_text
 
 __all__ = [
     "Table",
