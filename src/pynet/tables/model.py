@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import _check, datasets, optimizers, schedules
+from .. import _check, datasets
 from ..callbacks import EarlyStopping
 from ..files import TABLE as ENTRY
 from ..model import Model
 from ..trainer import Trainer
+from . import shown
 from .codes import FILLS, MAX_KNOTS, SCALINGS
 from .encoder import Encoder, encoder_of
-from .network import HEADS, LOSSES, TASKS, check_task, head_layer, hidden_layers, usual_sizes, wired
+from .network import HEADS, TASKS, usual_sizes
 from .sources import features_of, labelled, table_to_learn
-from .table import Table, fold_target_scaling, judged, scaled_target, target_scaling
+from .table import Table, fold_target_scaling, judged, scaled_target
+from .training import begun
 
 __all__ = ["ENTRY", "TableModel"]
 
@@ -217,36 +219,8 @@ class TableModel:
         ValueError
             The target is not fit for the task, or no column tells anything.
         """
-        task = self.task
-        if task == "auto":
-            task = "classes" if data.looks_like_classes() else "numbers"
-        check_task(task, data)
-        loss = self.loss or LOSSES[task][0]
-        if loss not in LOSSES[task]:
-            raise _check.unknown(f"loss for {task}", loss, LOSSES[task])
-        encoder = Encoder.learn(data.X[rows], self.scaling, self.missing, self.embed, self.knots)
-        classes = data.labels()[1] if task == "classes" else None
-        batch, epochs, _ = self.sizes(len(rows))
-        optimizer = optimizers.get(self.optimizer)
-        if isinstance(self.optimizer, str):
-            rate = optimizer.learning_rate if self.learning_rate is None else self.learning_rate
-            optimizer.learning_rate = _check.number("learning_rate", rate, 0.0)
-            optimizer.learning_rate = schedules.Cosine(rate, epochs * -(-len(rows) // batch))
-        layers = hidden_layers(self.hidden, self.activation, self.dropout, self.l2)
-        head = head_layer(task, len(classes) if classes else 1, self.l2)
-        network = wired(encoder, [*layers, head], self.dtype, self.random_state)
-        network.metadata = {
-            "target": data.target_name, "features": data.feature_names, "classes": classes, ENTRY: encoder.config(),
-            "training": settings or self._settings(),
-        }  # fmt: skip
-        scaling = None
-        if task == "numbers":
-            scaling = network.metadata["target_scaling"] = target_scaling(np.asarray(data.y)[rows])
-        trainer = Trainer(
-            network, loss=loss, optimizer=optimizer, metrics=["accuracy" if classes else "r2"], backend=self.backend,
-            n_threads=self.n_threads, random_state=self.random_state,
-        )  # fmt: skip
-        self._network, self._encoder, self._scaling = network, encoder, scaling
+        trainer, self._encoder, self._scaling = begun(self, data, rows, settings or self._settings())
+        self._network = trainer.model
         return trainer
 
     def finish(self) -> None:
@@ -337,33 +311,14 @@ class TableModel:
 
     def summary(self, print_fn=print) -> None:
         """Print what becomes of each column, and the network; `print_fn` receives the text."""
-        from ..summary import summary_text
-
-        encoder = self.encoder
-        width = max(len(name) for name in encoder.names)
-        lines = [f"{code.name:<{width}}  {code.told()}" for code in encoder.codes]
-        lines += [f"{name:<{width}}  left out: {why}" for name, why in encoder.left_out.items()]
-        kind = f"{len(self.classes)} classes" if self.classes else "a number"
-        lines.append(
-            f"{len(encoder.codes)} columns become {sum(encoder.widths)} numbers; target {self.target!r}, {kind}"
-        )
-        print_fn("\n".join([*lines, "", summary_text(self.network)]))
+        print_fn(shown.text(self))
 
     def __repr__(self) -> str:
-        if self._network is None:
-            return "<TableModel that has learned nothing>"
-        kind = f"{len(self.classes)} classes" if self.classes else "a number"
-        n = self.network.count_params()
-        return f"<TableModel {len(self.encoder.codes)} columns -> {self.target} ({kind}), {n} parameters>"
+        return "<TableModel that has learned nothing>" if self._network is None else shown.one_line(self)
 
     def _repr_html_(self) -> str | None:
         """What becomes of each column, and the network, for notebooks."""
-        from ..rich import model_html, table
-
-        if self._network is None:
-            return None
-        rows = [(code.name, code.told()) for code in self.encoder.codes]
-        return table(("column", "becomes"), rows) + model_html(self.network)
+        return None if self._network is None else shown.html(self)
 
     # ---- prediction -------------------------------------------------------------------------------------------------
 
