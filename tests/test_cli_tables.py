@@ -40,7 +40,7 @@ def test_the_way_of_a_stranger(ending, capsys):
     assert value_after(out, "test      accuracy ") > 80
     assert "val_loss" in err
     assert "report    people.html" in out
-    assert "names of classes" in out
+    assert "-> [rows] classes" in out
     page = pathlib.Path("people.html").read_text(encoding="utf-8")
     for text in ("Permutation importance", "Confusion matrix", "Calibration", "net_worth", "parameters", "piecewise"):
         assert text in page

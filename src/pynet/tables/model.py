@@ -14,7 +14,7 @@ from .codes import FILLS, MAX_KNOTS, SCALINGS
 from .encoder import Encoder, encoder_of
 from .network import HEADS, TASKS, usual_sizes
 from .sources import features_of, labelled, table_to_learn
-from .table import Table, fold_target_scaling, judged, scaled_target
+from .table import CLASS_KINDS, Table, fold_target_scaling, judged, scaled_target
 from .training import begun
 
 __all__ = ["ENTRY", "TableModel"]
@@ -85,8 +85,8 @@ class TableModel:
     target : str
     features : list of str
         The columns that it was trained with.
-    classes : list of str, or None
-        Their names, in the order of the probabilities.
+    classes : list of str, int, float or bool, or None
+        As they are in the target, in the order of the probabilities; whole numbers are int.
     history : dict of str -> list of float
         Losses and metrics of the last fit, one number an epoch.
 
@@ -281,9 +281,10 @@ class TableModel:
         return self.metadata["features"]
 
     @property
-    def classes(self) -> list[str] | None:
-        """The names of the classes; None: the target is a number."""
-        return self.metadata["classes"]
+    def classes(self) -> list | None:
+        """The classes, as they are in the target; None: it is a number."""
+        names = self.metadata["classes"]
+        return names and [CLASS_KINDS[self.metadata.get("class_kind", "text")](name) for name in names]
 
     @classmethod
     def of(cls, network: Model) -> TableModel:
@@ -323,7 +324,7 @@ class TableModel:
     # ---- prediction -------------------------------------------------------------------------------------------------
 
     def predict(self, table) -> np.ndarray:
-        """Return the name of the class of each row (texts), or its number in the target's own units, [N].
+        """Return the class of each row, as in the target, or its number in the target's own units, [N].
 
         Parameters
         ----------

@@ -9,7 +9,7 @@ from ..files import TABLE
 from ..trainer import Trainer
 from .encoder import Encoder
 from .network import LOSSES, check_task, head_layer, hidden_layers, wired
-from .table import Table, target_scaling
+from .table import Table, class_kind, target_scaling
 
 __all__ = ["begun"]
 
@@ -35,6 +35,8 @@ def begun(model, data: Table, rows: np.ndarray, settings: dict) -> tuple[Trainer
         "target": data.target_name, "features": data.feature_names, "classes": classes, TABLE: encoder.config(),
         "training": settings,
     }  # fmt: skip
+    if classes:
+        network.metadata["class_kind"] = class_kind(np.asarray(data.y))
     scaling = None
     if task == "numbers":
         scaling = network.metadata["target_scaling"] = target_scaling(np.asarray(data.y)[rows])
