@@ -77,7 +77,7 @@ def to_c(
     ------
     TypeError, ValueError
         `model` is no network, a layer is written in Python, or needs a whole sequence where there is a stream; a
-        parameter is not finite, a name of a class is no text, no row can be a test row, or an argument is impossible;
+        parameter is not finite, a class is no text or number, no row can be a test row, or an argument is impossible;
         nothing was written.
     OSError
         A file cannot be written; both are as they were.
