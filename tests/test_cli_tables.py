@@ -40,7 +40,7 @@ def test_the_way_of_a_stranger(ending, capsys):
     assert value_after(out, "test      accuracy ") > 80
     assert "val_loss" in err
     assert "report    people.html" in out
-    assert "names of classes" in out
+    assert "-> [rows] classes" in out
     page = pathlib.Path("people.html").read_text(encoding="utf-8")
     for text in ("Permutation importance", "Confusion matrix", "Calibration", "net_worth", "parameters", "piecewise"):
         assert text in page
@@ -76,6 +76,7 @@ def test_numbers_and_the_forms_of_export(capsys):
     assert not os.path.exists("people.html")
     files_of_export = ["--c", "p.c", "--onnx", "p.onnx", "--static"]
     assert run("export", "people.safetensors", *files_of_export) == 0
+    assert "besides the code and the knots and levels of the columns\n" in capsys.readouterr().out
     with open("main.c", "w") as file:
         file.write('#include "p.h"\nint main(void) { struct p_row row = {0}; float y[P_Y_SIZE];\n')
         file.write("p_predict_row(&row, y); return p_selftest(); }\n")

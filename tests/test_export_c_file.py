@@ -350,11 +350,19 @@ def test_a_fold_that_overflows(tmp_path):
         pn.export.to_c(model, tmp_path / "net.c")
 
 
-@pytest.mark.parametrize("classes", ["abc", [1, 2], ["a\0b"], {"a": 1}])
+def test_classes_that_are_numbers_are_texts_in_c(tmp_path):
+    model = small()
+    model.metadata["classes"] = [3, 2.0, 0.5, True]
+    pn.export.to_c(model, tmp_path / "net.c")
+    text = (tmp_path / "net.c").read_text()
+    assert re.findall(r'^    "(.*)",?$', text, re.MULTILINE) == ["3", "2", "0.5", "True"]
+
+
+@pytest.mark.parametrize("classes", ["abc", [1, None], [b"a", b"b"], ["a\0b"], {"a": 1}])
 def test_impossible_class_names(classes, tmp_path):
     model = small()
     model.metadata["classes"] = classes
-    with pytest.raises(ValueError, match="metadata entry 'classes' must be a list of texts"):
+    with pytest.raises(ValueError, match="metadata entry 'classes' must be a list of texts or numbers"):
         pn.export.to_c(model, tmp_path / "net.c")
     assert list(tmp_path.iterdir()) == []
 

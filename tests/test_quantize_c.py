@@ -308,6 +308,6 @@ def test_the_names_of_the_classes(tmp_path):
     files = (tmp_path / "main.c", tmp_path / "zoo.c", "-o", tmp_path / "main")
     integers.run(integers.COMPILERS[0], "-std=c99", *integers.STRICT, *files)
     assert integers.run(tmp_path / "main").splitlines() == model.metadata["classes"]
-    quantized.metadata["classes"] = [1]
-    with pytest.raises(ValueError, match="'classes' must be a list of texts"):
+    quantized.metadata["classes"] = [None]
+    with pytest.raises(ValueError, match="'classes' must be a list of texts or numbers"):
         pn.export.to_c(quantized, tmp_path / "zoo.c")

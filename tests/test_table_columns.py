@@ -12,8 +12,8 @@ import pyarrow.parquet
 import pytest
 import table_cases
 
-from pynet.table_columns import MISSING, Frame, days_of
-from pynet.table_files import read_frame
+from pynet.tables.columns import MISSING, Frame, days_of
+from pynet.tables.files import read_frame
 
 
 def same(a: Frame, b: Frame) -> None:

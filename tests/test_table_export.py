@@ -14,7 +14,7 @@ from c_programs import COMPILERS, CXX, WARNINGS, C, run
 import pynet as pn
 from pynet.export.c_table import members
 from pynet.export.c_text import string
-from pynet.table_columns import Frame
+from pynet.tables.columns import Frame
 
 O0, CPP = (*C, "-O0"), (*CXX, "-O1")
 FORMS = [(name, {}, [O0, CPP]) for name in table_cases.SETTINGS]
@@ -199,7 +199,7 @@ def test_onnx_missing_texts_and_infinite_numbers(tmp_path):
     model = table_cases.model("classes")
     pn.export.to_onnx(model, tmp_path / "net.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
-    from pynet.table_columns import MISSING
+    from pynet.tables.columns import MISSING
 
     n = len(MISSING) + 2
     feed = {}

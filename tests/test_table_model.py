@@ -13,10 +13,11 @@ import table_cases
 
 import pynet as pn
 from pynet import _safetensors
-from pynet.table_codes import CategoryCode, DateCode, NumberCode, learn
-from pynet.table_columns import Frame
-from pynet.table_encoder import Encoder
-from pynet.table_model import ENTRY
+from pynet.tables.codes import CategoryCode, DateCode, NumberCode, learn
+from pynet.tables.columns import Frame
+from pynet.tables.encoder import Encoder
+from pynet.tables.model import ENTRY
+from pynet.tables.table import class_kind
 from pynet.tabular import TableModel
 
 FAST = {"hidden": [8], "epochs": 2}
@@ -227,18 +228,50 @@ def test_kinds_can_be_told():
         TableModel(**FAST).fit(columns, "y", kinds={"zap": "category"}, verbose=0)
 
 
-def test_booleans_are_classes():
-    columns = {"a": np.arange(40.0), "y": np.arange(40) < 20}
+@pytest.mark.parametrize(
+    ("y", "classes", "dtype"),
+    [
+        (np.arange(40) < 20, [False, True], bool),
+        (np.arange(40) // 14 - 1, [-1, 0, 1], np.int64),
+        (np.arange(40) // 20 * 2.0, [0, 2], np.int64),
+        (np.arange(40) // 20 / 2, [0.0, 0.5], np.float64),
+        ((np.arange(40) // 20 + 8).astype(str), ["8", "9"], "<U1"),
+    ],
+)
+def test_classes_are_what_they_are_in_the_target(y, classes, dtype, tmp_path):
+    columns = {"a": np.arange(40.0), "y": y}
+    model = TableModel("classes", **FAST).fit(columns, "y", verbose=0)
+    model.save(tmp_path / "net.safetensors")
+    for one in (model, pn.load(tmp_path / "net.safetensors")):
+        answer = one.predict(columns)
+        assert (one.classes, [type(value) for value in one.classes]) == (classes, [type(value) for value in classes])
+        assert answer.dtype == dtype
+        assert np.array_equal(answer, np.array(classes)[one.predict_proba(columns).argmax(axis=1)])
+        assert one.score(columns) == np.mean(answer == y)
+        assert len(one.permutation_importance(columns, n_repeats=1)) == 1
+
+
+def test_whole_numbers_beyond_the_exact_ones_are_no_integers():
+    for y in (np.array([np.iinfo(np.int64).min, 0]), np.array([0, 2**53]), np.array([1e300, 0.0])):
+        assert class_kind(y) == "number"
+    assert class_kind(np.array([-(2**53) + 1, 2**53 - 1])) == "integer"
+
+
+def test_a_file_that_does_not_say_what_its_classes_are_has_texts(tmp_path):
+    columns = {"a": np.arange(40.0), "y": np.arange(40) % 3}
     model = TableModel(**FAST).fit(columns, "y", verbose=0)
-    assert model.classes == ["False", "True"]
-    assert set(model.predict(columns)) <= {"False", "True"}
-    whole = TableModel(**FAST).fit({"a": np.arange(40.0), "y": np.arange(40) % 3}, "y", verbose=0)
-    assert whole.classes == ["0", "1", "2"]
-    assert (
-        not TableModel(task="numbers", **FAST)
-        .fit({"a": np.arange(40.0), "y": np.arange(40) % 3}, "y", verbose=0)
-        .classes
-    )
+    assert model.network.metadata.pop("class_kind") == "integer"
+    model.save(tmp_path / "net.safetensors")
+    old = pn.load(tmp_path / "net.safetensors")
+    assert old.classes == ["0", "1", "2"]
+    assert set(old.predict(columns)) <= {"0", "1", "2"}
+
+
+@pytest.mark.parametrize("y", [np.arange(40) % 3, np.arange(40) < 20])
+def test_classes_may_be_taken_as_numbers(y):
+    model = TableModel("numbers", **FAST).fit({"a": np.arange(40.0), "y": y}, "y", verbose=0)
+    assert model.classes is None
+    assert model.predict({"a": [1.0]}).dtype == np.float32
 
 
 def test_the_same_seed_gives_the_same_model():
@@ -251,7 +284,7 @@ def test_the_same_seed_gives_the_same_model():
 def test_many_rows_are_encoded_in_parts(monkeypatch):
     model = table_cases.model("quantiles and vectors")
     whole = model.predict_proba(table_cases.table(100))
-    monkeypatch.setattr("pynet.table_model.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("pynet.tables.model.ROWS_AT_ONCE", 7)
     assert np.array_equal(model.predict_proba(table_cases.table(100)), whole)
     assert model.predict_proba({name: values[:0] for name, values in table_cases.table(3).items()}).shape == (0, 2)
 
@@ -427,6 +460,11 @@ def entry(**changes):
         (lambda m: m.update(classes=["a"]), "'classes' is not a list of 2 different names"),
         (lambda m: m.update(classes=["a", "a"]), "'classes' is not a list of 2 different names"),
         (lambda m: m.update(classes=None), "'classes' is not a list of 2"),
+        (lambda m: m.update(class_kind=["text"]), "'class_kind' is .*, expected text, integer, number, boolean"),
+        (lambda m: m.update(class_kind="integer"), "'classes' has names that are none of the kind 'integer'"),
+        (lambda m: m.update(class_kind="integer", classes=["1", str(2**64)]), "none of the kind 'integer'"),
+        (lambda m: m.update(class_kind="number", classes=["1", "2.0"]), "none of the kind 'number'"),
+        (lambda m: m.update(class_kind="boolean", classes=["True", "no"]), "none of the kind 'boolean'"),
         (lambda m: m.update(target_scaling={"shift": 1}), "'target_scaling' is not"),
     ],
 )

@@ -45,7 +45,8 @@ def _to_c(model, path: str, options) -> None:
 def _c(model, path: str, options) -> None:
     _to_c(model, path, options)
     network = network_of(model)
-    _show_need(path, network.footprint(stream=True) if options.stream else network.footprint())
+    more = " and the knots and levels of the columns" if network is not model else ""
+    _show_need(path, network.footprint(stream=True) if options.stream else network.footprint(), more)
 
 
 def _int8(model, path: str, options) -> None:
@@ -65,9 +66,9 @@ def _int8(model, path: str, options) -> None:
     _show_need(path, quantized.footprint())
 
 
-def _show_need(path: str, need) -> None:
+def _show_need(path: str, need, more: str = "") -> None:
     show("saved", f"{path} and {os.path.splitext(path)[0]}.h")
-    show("flash", f"{quantity(need.flash)}B of constants, besides the code")
+    show("flash", f"{quantity(need.flash)}B of constants, besides the code{more}")
     show("memory", f"{quantity(need.ram)}B to work in, {quantity(need.ends)}B for a row of inputs and outputs")
     show("work", f"{quantity(need.macs)} multiply-accumulates a row")
 

@@ -8,9 +8,9 @@ import numpy as np
 
 import pynet as pn
 
-from .table import judged
-from .table_columns import Frame
-from .table_model import TableModel
+from .tables.columns import Frame
+from .tables.model import TableModel
+from .tables.table import judged
 
 __all__ = [
     "answers",
@@ -40,7 +40,7 @@ def show_data(options, table, classes, parts) -> None:
         shown = " ".join(classes[:12]) + (" ..." if len(classes) > 12 else "")
         kind = f"{len(classes)} classes ({shown})"
     else:
-        kind = f"numbers from {table.y.min():.4g} to {table.y.max():.4g}"
+        kind = f"numbers from {float(table.y.min()):.4g} to {float(table.y.max()):.4g}"
     if guessed and table.y.dtype.kind in "fiu" and np.all(table.y == np.round(table.y)):
         kind += ", taken as quantities (or --task classes)" if not classes else ""
     show("data", f"{options.data}: {rows} rows, {features} feature{'s' * (features != 1)}")
@@ -130,7 +130,7 @@ def what_next(output: str, data: str, table, classes) -> None:
     call = f"model.predict(X)    # X [rows, {table.X.shape[1]}] as in the table -> [rows, {width}] "
     call += "probabilities" if classes else "numbers"
     if isinstance(table.X, Frame):
-        call = f"model.predict({data!r})    # or a DataFrame -> [rows] {'names of classes' if classes else 'numbers'}"
+        call = f"model.predict({data!r})    # or a DataFrame -> [rows] {'classes' if classes else 'numbers'}"
     print(
         f"\nwhat next\n"
         f"  pynet evaluate {model} {path}\n"

@@ -13,11 +13,11 @@ import pynet as pn
 from . import datasets, progress, tabular
 from ._check import unknown
 from .cli_show import describe, describe_training, kept, report, show, show_columns, show_data, what_next, write_page
-from .table import Table, fold_target_scaling, scaled_target, target_scaling
-from .table_columns import Frame
-from .table_files import PARQUET_ENDINGS, TEXT_ENDINGS, read_frame
-from .table_model import TableModel
-from .table_network import HEADS, LOSSES, check_task, head_layer, hidden_layers
+from .tables.columns import Frame
+from .tables.files import PARQUET_ENDINGS, TEXT_ENDINGS, read_frame
+from .tables.model import TableModel
+from .tables.network import HEADS, LOSSES, check_task, head_layer, hidden_layers
+from .tables.table import Table, fold_target_scaling, scaled_target, target_scaling
 
 __all__ = ["LOSSES", "data_for", "fingerprint", "is_frame_file", "split_parts", "train"]
 

@@ -12,9 +12,9 @@ import pynet as pn
 from . import files, progress
 from .cli_show import answers, describe, network_of, report, show
 from .cli_train import data_for, fingerprint, is_frame_file, split_parts
-from .table import Table
-from .table_columns import Frame
-from .table_model import ENTRY, TableModel
+from .tables.columns import Frame
+from .tables.model import ENTRY, TableModel
+from .tables.table import Table
 
 __all__ = ["as_arrays", "cpu", "data_of", "evaluate", "info", "load", "predict", "rows_held_out", "training_rows"]
 

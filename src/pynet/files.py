@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
-TABLE = "pynet.table"  # the entry of a model's metadata that makes it one of a table: table_model.py
+TABLE = "pynet.table"  # the entry of a model's metadata that makes it one of a table: tables/model.py
 
 
 def save_model(model, path, extra_tensors: dict[str, np.ndarray] | None = None, extra: dict | None = None) -> None:
@@ -124,7 +124,7 @@ def load(path):
 
 
 def _of_table(path, model):
-    from .table_model import TableModel
+    from .tables.model import TableModel
 
     try:
         return TableModel.of(model)

@@ -6,16 +6,35 @@ import os
 
 import numpy as np
 
-from .table import Table, standardisation
-from .table_columns import finite_number
-from .table_files import column_at, csv_lines
-from .table_model import TableModel
+from .tables.columns import finite_number
+from .tables.files import column_at, csv_lines
+from .tables.model import TableModel
+from .tables.table import Table, standardisation
 
 __all__ = ["Table", "TableModel", "read_csv", "read_npz", "read_table", "standardisation"]
 
 
 def read_table(path, target: str | None = None, features: list[str] | None = None, need_target: bool = True) -> Table:
-    """Read a .csv or .npz file, by the end of its name; see `read_csv` and `read_npz`."""
+    """Read a file of one number a cell, as the end of its name says.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        .csv, .tsv, .txt: as `read_csv`; .npz: as `read_npz`.
+    target, features, need_target
+        As in `read_csv`.
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened.
+    ValueError
+        The name ends otherwise, or as of `read_csv` and `read_npz`.
+    """
     path = os.fspath(path)
     ending = os.path.splitext(path)[1].lower()
     if ending == ".npz":
@@ -113,6 +132,14 @@ def read_npz(path, target: str | None = None, features: list[str] | None = None,
     -------
     Table
         X keeps its type (uint8 stays uint8), or is float64 if read from columns.
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened.
+    ValueError
+        The message names the file: it is no archive, an array is not there, has another length, or holds something else
+        than finite numbers (of the target: or texts).
     """
     import zipfile
     import zlib

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from ..tables.table import class_name
 from .c_text import string
 
 __all__ = ["class_names", "declared", "defined", "macros"]
 
 
 def class_names(model) -> list[str]:
-    """Return the names of the classes in the metadata of a model, [] if there are none."""
+    """Return the names of the classes in the metadata of a model, [] if there are none; numbers, which models that come
+    from scikit-learn may have, as texts."""
     names = model.metadata.get("classes")
     if names is None:
         return []
-    if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) and "\0" not in n for n in names):
-        raise ValueError(f"the metadata entry 'classes' must be a list of texts, got {names!r:.80}")
-    return list(names)
+    known = isinstance(names, (list, tuple)) and all(isinstance(name, (str, int, float)) for name in names)
+    texts = [class_name(name) for name in names] if known else []
+    if not known or any("\0" in text for text in texts):
+        raise ValueError(f"the metadata entry 'classes' must be a list of texts or numbers, got {names!r:.80}")
+    return texts
 
 
 def macros(names: list[str]) -> list[str]:

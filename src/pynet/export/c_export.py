@@ -10,7 +10,7 @@ from .._safetensors import write_atomically
 from ..layer_base import flag
 from ..model import Model
 from ..quantized_model import QuantizedModel
-from ..table_model import TableModel
+from ..tables.model import TableModel
 from . import c_int8, c_source
 from .c_fragments import renamed
 from .c_table import test_rows
@@ -77,7 +77,7 @@ def to_c(
     ------
     TypeError, ValueError
         `model` is no network, a layer is written in Python, or needs a whole sequence where there is a stream; a
-        parameter is not finite, a name of a class is no text, no row can be a test row, or an argument is impossible;
+        parameter is not finite, a class is no text or number, no row can be a test row, or an argument is impossible;
         nothing was written.
     OSError
         A file cannot be written; both are as they were.

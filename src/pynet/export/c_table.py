@@ -7,9 +7,9 @@ import textwrap
 
 import numpy as np
 
-from ..table_codes import CategoryCode, Code, DateCode, NumberCode
-from ..table_columns import MISSING, Column, Frame
-from ..table_encoder import Encoder
+from ..tables.codes import CategoryCode, Code, DateCode, NumberCode
+from ..tables.columns import MISSING, Column, Frame
+from ..tables.encoder import Encoder
 from .c_text import KEYWORDS, WIDTH, comment, definition, number, string
 
 __all__ = ["TablePart"]

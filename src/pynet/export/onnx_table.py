@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..table_codes import CategoryCode, DateCode, NumberCode
-from ..table_columns import MISSING
-from ..table_encoder import Encoder
+from ..tables.codes import CategoryCode, DateCode, NumberCode
+from ..tables.columns import MISSING
+from ..tables.encoder import Encoder
 
 __all__ = ["ML_OPSET", "TableInputs"]
 

@@ -12,7 +12,7 @@ from ..kinds import KINDS
 from ..layer_base import Layer
 from ..layers import Dense
 from ..opened import check_model
-from ..table_model import TableModel
+from ..tables.model import TableModel
 from . import onnx_activations, onnx_lstm
 from .libraries import library
 from .onnx_graph import Graph

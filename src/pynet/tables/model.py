@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import _check, datasets, optimizers, schedules
-from .callbacks import EarlyStopping
-from .files import TABLE as ENTRY
-from .model import Model
-from .table import Table, fold_target_scaling, judged, scaled_target, target_scaling
-from .table_codes import FILLS, MAX_KNOTS, SCALINGS
-from .table_encoder import Encoder, encoder_of
-from .table_network import HEADS, LOSSES, TASKS, check_task, head_layer, hidden_layers, usual_sizes, wired
-from .table_sources import features_of, labelled, table_to_learn
-from .trainer import Trainer
+from .. import _check, datasets
+from ..callbacks import EarlyStopping
+from ..files import TABLE as ENTRY
+from ..model import Model
+from ..trainer import Trainer
+from . import shown
+from .codes import FILLS, MAX_KNOTS, SCALINGS
+from .encoder import Encoder, encoder_of
+from .network import HEADS, TASKS, usual_sizes
+from .sources import features_of, labelled, table_to_learn
+from .table import CLASS_KINDS, Table, fold_target_scaling, judged, scaled_target
+from .training import begun
 
 __all__ = ["ENTRY", "TableModel"]
 
@@ -83,10 +85,15 @@ class TableModel:
     target : str
     features : list of str
         The columns that it was trained with.
-    classes : list of str, or None
-        Their names, in the order of the probabilities.
+    classes : list of str, int, float or bool, or None
+        As they are in the target, in the order of the probabilities; whole numbers are int.
     history : dict of str -> list of float
         Losses and metrics of the last fit, one number an epoch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is none of those; the message says which are.
 
     Examples
     --------
@@ -190,41 +197,30 @@ class TableModel:
         return self
 
     def begin(self, data: Table, rows: np.ndarray, settings: dict | None = None) -> Trainer:
-        """Learn the encoding from some rows of `data`, make the network, and return what trains it.
+        """Learn the encoding from some rows of a table, and make the network.
 
-        `settings`: what the network remembers of its training.  `encode` and `targets` give what to train it with;
-        `finish` must follow.
+        `encode` and `targets` give what to train it with; `finish` must follow.
+
+        Parameters
+        ----------
+        data : Table
+        rows : int array
+            Those to learn from.
+        settings : dict, optional
+            What the network remembers of its training, as JSON.  Default: the arguments of this model.
+
+        Returns
+        -------
+        Trainer
+            What trains the network.
+
+        Raises
+        ------
+        ValueError
+            The target is not fit for the task, or no column tells anything.
         """
-        task = self.task
-        if task == "auto":
-            task = "classes" if data.looks_like_classes() else "numbers"
-        check_task(task, data)
-        loss = self.loss or LOSSES[task][0]
-        if loss not in LOSSES[task]:
-            raise _check.unknown(f"loss for {task}", loss, LOSSES[task])
-        encoder = Encoder.learn(data.X[rows], self.scaling, self.missing, self.embed, self.knots)
-        classes = data.labels()[1] if task == "classes" else None
-        batch, epochs, _ = self.sizes(len(rows))
-        optimizer = optimizers.get(self.optimizer)
-        if isinstance(self.optimizer, str) and not optimizer.full_batch:
-            rate = optimizer.learning_rate if self.learning_rate is None else self.learning_rate
-            optimizer.learning_rate = _check.number("learning_rate", rate, 0.0)
-            optimizer.learning_rate = schedules.Cosine(rate, epochs * -(-len(rows) // batch))
-        layers = hidden_layers(self.hidden, self.activation, self.dropout, self.l2)
-        head = head_layer(task, len(classes) if classes else 1, self.l2)
-        network = wired(encoder, [*layers, head], self.dtype, self.random_state)
-        network.metadata = {
-            "target": data.target_name, "features": data.feature_names, "classes": classes, ENTRY: encoder.config(),
-            "training": settings or self._settings(),
-        }  # fmt: skip
-        scaling = None
-        if task == "numbers":
-            scaling = network.metadata["target_scaling"] = target_scaling(np.asarray(data.y)[rows])
-        trainer = Trainer(
-            network, loss=loss, optimizer=optimizer, metrics=["accuracy" if classes else "r2"], backend=self.backend,
-            n_threads=self.n_threads, random_state=self.random_state,
-        )  # fmt: skip
-        self._network, self._encoder, self._scaling = network, encoder, scaling
+        trainer, self._encoder, self._scaling = begun(self, data, rows, settings or self._settings())
+        self._network = trainer.model
         return trainer
 
     def finish(self) -> None:
@@ -286,9 +282,10 @@ class TableModel:
         return self.metadata["features"]
 
     @property
-    def classes(self) -> list[str] | None:
-        """The names of the classes; None: the target is a number."""
-        return self.metadata["classes"]
+    def classes(self) -> list | None:
+        """The classes, as they are in the target; None: it is a number."""
+        names = self.metadata["classes"]
+        return names and [CLASS_KINDS[self.metadata.get("class_kind", "text")](name) for name in names]
 
     @classmethod
     def of(cls, network: Model) -> TableModel:
@@ -316,38 +313,19 @@ class TableModel:
 
     def summary(self, print_fn=print) -> None:
         """Print what becomes of each column, and the network; `print_fn` receives the text."""
-        from .summary import summary_text
-
-        encoder = self.encoder
-        width = max(len(name) for name in encoder.names)
-        lines = [f"{code.name:<{width}}  {code.told()}" for code in encoder.codes]
-        lines += [f"{name:<{width}}  left out: {why}" for name, why in encoder.left_out.items()]
-        kind = f"{len(self.classes)} classes" if self.classes else "a number"
-        lines.append(
-            f"{len(encoder.codes)} columns become {sum(encoder.widths)} numbers; target {self.target!r}, {kind}"
-        )
-        print_fn("\n".join([*lines, "", summary_text(self.network)]))
+        print_fn(shown.text(self))
 
     def __repr__(self) -> str:
-        if self._network is None:
-            return "<TableModel that has learned nothing>"
-        kind = f"{len(self.classes)} classes" if self.classes else "a number"
-        n = self.network.count_params()
-        return f"<TableModel {len(self.encoder.codes)} columns -> {self.target} ({kind}), {n} parameters>"
+        return "<TableModel that has learned nothing>" if self._network is None else shown.one_line(self)
 
     def _repr_html_(self) -> str | None:
         """What becomes of each column, and the network, for notebooks."""
-        from .rich import model_html, table
-
-        if self._network is None:
-            return None
-        rows = [(code.name, code.told()) for code in self.encoder.codes]
-        return table(("column", "becomes"), rows) + model_html(self.network)
+        return None if self._network is None else shown.html(self)
 
     # ---- prediction -------------------------------------------------------------------------------------------------
 
     def predict(self, table) -> np.ndarray:
-        """Return the name of the class of each row (texts), or its number in the target's own units, [N].
+        """Return the class of each row, as in the target, or its number in the target's own units, [N].
 
         Parameters
         ----------
@@ -364,7 +342,13 @@ class TableModel:
         return np.array(self.classes)[answer.argmax(axis=1)] if self.classes else answer[:, 0]
 
     def predict_proba(self, table) -> np.ndarray:
-        """Return the probability of each class [N, C], in the order of `classes`."""
+        """Return the probability of each class [N, C], in the order of `classes`; `table` as of `predict`.
+
+        Raises
+        ------
+        ValueError
+            The target is a number, or as of `predict`.
+        """
         if not self.classes:
             raise ValueError(f"the target {self.target!r} is a number: there are no classes, use predict")
         return self.outputs(table)
@@ -417,7 +401,7 @@ class TableModel:
             Increase of the loss: cross-entropy, or the squared error as a share of the target's variance (what R2
             loses).  The largest first.
         """
-        from .table_importance import permutation_importance
+        from .importance import permutation_importance
 
         return permutation_importance(self, labelled(table, target, self), n_repeats, random_state, max_rows)
 

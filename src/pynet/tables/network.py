@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
-from .layers import Concat, Dense, Input
-from .model import Model
-from .stochastic import Dropout
+from ..layers import Concat, Dense, Input
+from ..model import Model
+from ..stochastic import Dropout
+from .columns import finite_number
+from .encoder import Encoder
 from .table import Table
-from .table_columns import finite_number
-from .table_encoder import Encoder
 
 __all__ = ["HEADS", "LOSSES", "TASKS", "check_task", "head_layer", "hidden_layers", "usual_sizes", "wired"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import _check
+from .. import _check
+from .columns import Frame
 from .table import Table, judged
-from .table_columns import Frame
 
 __all__ = ["permutation_importance"]
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
-from . import scores
-from ._check import suggest
-from .table_columns import Column, Frame, number_text
+from .. import scores
+from .._check import suggest
+from .columns import Column, Frame, number_text
 
 __all__ = [
+    "CLASS_KINDS",
     "Table",
+    "class_kind",
     "class_name",
     "fold_target_scaling",
     "judged",
@@ -19,6 +24,9 @@ __all__ = [
     "target_values",
 ]
 
+CLASS_KINDS: dict[str, Callable[[str], Any]] = {  # what makes classes of their names
+    "text": str, "integer": int, "number": float, "boolean": "True".__eq__,
+}  # fmt: skip
 MAX_CLASSES = 20  # whole numbers with more different values than this are a quantity, not classes
 
 
@@ -32,7 +40,7 @@ class Table:
     feature_names : list of str
         One name a column of X.
     y : ndarray [N] or [N, O], or None
-        The target as it stands in the file: numbers, or texts (classes).
+        The target as it stands in the file: numbers, or classes: texts or booleans.
     target_name : str or None
     """
 
@@ -55,8 +63,8 @@ class Table:
 
         Parameters
         ----------
-        classes : list of str, optional
-            Known names, label 0 first.
+        classes : list, optional
+            Known classes or their names, label 0 first.
 
         Raises
         ------
@@ -70,14 +78,15 @@ class Table:
         names = [class_name(value) for value in values]
         if classes is None:
             return labels.reshape(-1).astype(np.int64), names
-        place = {name: label for label, name in enumerate(classes)}
+        known = [class_name(value) for value in classes]
+        place = {name: label for label, name in enumerate(known)}
         for name in names:
             if name not in place:
                 raise ValueError(
-                    f"target {self.target_name!r} has the class {name!r}{suggest(name, classes)}, which the model does "
-                    f"not know (its classes: {', '.join(classes[:20])}{' ...' if len(classes) > 20 else ''})"
+                    f"target {self.target_name!r} has the class {name!r}{suggest(name, known)}, which the model does "
+                    f"not know (its classes: {', '.join(known[:20])}{' ...' if len(known) > 20 else ''})"
                 )
-        return np.array([place[name] for name in names], np.int64)[labels.reshape(-1)], list(classes)
+        return np.array([place[name] for name in names], np.int64)[labels.reshape(-1)], known
 
     def rows(self, rows) -> Table:
         """Return some of the rows."""
@@ -85,7 +94,13 @@ class Table:
 
     @classmethod
     def of_frame(cls, frame: Frame, target: str | None, features: list[str] | None = None) -> Table:
-        """Return the columns `features` (default: all others) of a frame, and the target, if there is one."""
+        """Return the columns `features` (default: all others) of a frame, and the target, if there is one.
+
+        Raises
+        ------
+        ValueError
+            A column is not there, the target misses a value or holds dates, or no other column is left.
+        """
         y = None if target is None else target_values(frame.column(target), frame.where)
         names = [name for name in frame.names if name != target] if features is None else features
         if not names:
@@ -94,20 +109,30 @@ class Table:
 
 
 def target_values(column: Column, where: str = "") -> np.ndarray:
-    """Return a column as a target: numbers, or texts (classes, also those of booleans)."""
+    """Return a column as a target: numbers, booleans, or texts."""
     if column.kind == "date":
         raise ValueError(f"{where}the target {column.name!r} holds dates, expected numbers or texts")
     if column.missing.any():
         row = int(np.flatnonzero(column.missing)[0])
         raise ValueError(f"{where}row {row}: the target {column.name!r} is missing, expected a value in every row")
-    if column.boolean:
-        column = column.as_kind("category")
-    return column.texts().astype(str) if column.kind == "category" else column.values
+    if column.kind == "category":
+        return column.texts().astype(str)
+    return column.values.astype(bool) if column.boolean else column.values
 
 
 def class_name(value) -> str:
     """Return the name of a class: the text itself, whole numbers without a point."""
     return number_text(float(value)) if isinstance(value, (float, np.floating)) else str(value)
+
+
+def class_kind(y: np.ndarray) -> str:
+    """Return what the classes of a target are, a key of CLASS_KINDS, which makes them of their names again."""
+    if y.dtype.kind not in "fiub":
+        return "text"
+    if y.dtype.kind == "b":
+        return "boolean"
+    values = y.astype(np.float64)
+    return "integer" if (np.abs(values) < 2.0**53).all() and (values == np.round(values)).all() else "number"
 
 
 def standardisation(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

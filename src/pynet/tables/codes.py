@@ -6,9 +6,9 @@ import statistics
 
 import numpy as np
 
-from . import _check
-from .config import expect_keys, expect_list
-from .table_columns import Column
+from .. import _check
+from ..config import expect_keys, expect_list
+from .columns import Column
 
 __all__ = ["CODES", "PERIODS", "SCALINGS", "CategoryCode", "Code", "DateCode", "NumberCode", "learn"]
 

@@ -6,9 +6,9 @@ import os
 
 import numpy as np
 
+from .columns import Frame
+from .files import read_frame
 from .table import Table
-from .table_columns import Frame
-from .table_files import read_frame
 
 __all__ = ["features_of", "labelled", "table_to_learn"]
 

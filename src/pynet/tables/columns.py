@@ -10,7 +10,7 @@ from datetime import UTC
 
 import numpy as np
 
-from ._check import suggest, unknown
+from .._check import suggest, unknown
 
 __all__ = ["KINDS", "MISSING", "Column", "Frame", "days_of", "finite_number", "number_of", "number_text"]
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ._check import suggest
-from .table_columns import MISSING, Column, Frame, days_of, finite_number, number_of
+from .._check import suggest
+from .columns import MISSING, Column, Frame, days_of, finite_number, number_of
 
 __all__ = ["column_at", "csv_lines", "is_parquet", "read_frame"]
 

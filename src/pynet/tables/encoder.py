@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .config import expect_keys, expect_list
-from .files import TABLE
-from .table_codes import CODES, CategoryCode, Code, learn
-from .table_columns import Frame
+from ..config import expect_keys, expect_list
+from ..files import TABLE
+from .codes import CODES, CategoryCode, Code, learn
+from .columns import Frame
+from .table import CLASS_KINDS, class_name
 
 __all__ = ["Encoder", "encoder_of"]
 
@@ -156,12 +157,28 @@ def encoder_of(network) -> tuple[Encoder, dict | None]:
     wrong = width != 1 if classes is None else not _are_names(classes, width)
     if wrong:
         raise ValueError(f"the metadata entry 'classes' is not a list of {width} different names")
+    if classes is not None:
+        _check_kind(known.get("class_kind", "text"), classes)
     return encoder, _checked_scaling(known.get("target_scaling"))
 
 
 def _are_names(classes, width: int) -> bool:
     texts = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
     return texts and len(set(classes)) == len(classes) == width
+
+
+def _check_kind(kind, names: list[str]) -> None:
+    """Raise ValueError unless classes of the kind have these names."""
+    if not isinstance(kind, str) or kind not in CLASS_KINDS:
+        raise ValueError(f"the metadata entry 'class_kind' is {str(kind)[:40]!r}, expected {', '.join(CLASS_KINDS)}")
+    try:
+        values = [CLASS_KINDS[kind](name) for name in names]
+        right = [class_name(value) for value in values] == names
+        right = right and (kind != "integer" or max(map(abs, values)) < 2**53)
+    except ValueError:
+        right = False
+    if not right:
+        raise ValueError(f"the metadata entry 'classes' has names that are none of the kind {kind!r}")
 
 
 def _checked_scaling(scaling) -> dict | None:
