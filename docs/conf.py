@@ -81,7 +81,6 @@ autodoc_default_options = {"members": True, "show-inheritance": True, "member-or
 # nitpicky stays off: types in docstrings are prose ("array [N, I]"), no references; links of pages are checked anyway
 suppress_warnings = [
     "ref.python",  # a word of that prose is the name of several things, and is linked to one of them
-    "toc.not_readable",  # pages of parts that are still being built: mpi, second-order
 ]
 
 

@@ -38,6 +38,8 @@ NOT_RUN = {  # (page, first line of the block): why
     ("docs/libpynet.md", "cmake -B build -DPYNET_PYTHON=OFF"):
         "writes to /usr/local; test_c_library.py does so elsewhere, and so does the fixture `library`",
     ("docs/experiments.md", 'pip install ".[plot]"'): "needs MNIST; test_experiments.py runs the scripts with --quick",
+    ("docs/mpi.md", "# train.py"): "a program for several processes; tests/ranks.py is one, and test_mpi.py starts it",
+    ("docs/mpi.md", "mpiexec -n 4 python -m mpi4py train.py"): "needs a launcher; test_mpi.py starts one",
     ("docs/tables.md", "pynet train adult.csv --target income"):
         "needs that file; test_cli_tables.py and howto/own-table.md train on others",
     ("docs/logic.md", "python benchmarks/experiments/logic.py"): "15 s; test_experiments.py runs it with --quick",

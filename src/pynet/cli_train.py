@@ -147,8 +147,6 @@ def _maker(options, table, n: int):
     full_batch = options.optimizer is not None and pn.optimizers.get(options.optimizer).full_batch
     if full_batch and options.learning_rate is not None:
         raise ValueError(f"--learning-rate: {options.optimizer} has none")
-    if full_batch and options.dropout is None:  # a search needs a loss that is the same each time
-        options.dropout = 0.0
     if isinstance(table.X, Frame):
         names = ("task", "activation", "dropout", "scaling", "embed", "optimizer", "learning_rate")
         given = {name: value for name in names if (value := getattr(options, name)) is not None}

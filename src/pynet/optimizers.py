@@ -264,6 +264,14 @@ class SecondOrder(Optimizer):
 
     They have no learning rate, and need a loss that is the same each time: no dropout, noise or batch statistics, no
     L1, max_norm or clipping.
+
+    Parameters
+    ----------
+    gradient_tolerance, loss_tolerance : float >= 0
+        The fit ends where no element of the gradient is larger, or where an epoch lowers the loss by no more than this
+        share of it.
+    max_evaluations : int
+        Most evaluations of the loss in an epoch.
     """
 
     full_batch = True

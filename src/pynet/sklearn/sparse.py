@@ -10,6 +10,7 @@ from scipy.sparse import issparse
 
 from .. import _core
 from ..external import SCORE, external_batch
+from ..parallel import ALONE
 from ..trainer import Trainer
 
 __all__ = ["RowTrainer", "batch_of", "rows_at_a_time"]
@@ -83,9 +84,9 @@ class RowTrainer(Trainer):
             done += 1
         return done
 
-    def _score(self, inputs, targets, weight, rows, order=None, *, batch):
+    def _score(self, inputs, targets, weight, rows, order=None, *, batch, ranks=ALONE):
         if not isinstance(inputs[0], CSRRows):
-            return super()._score(inputs, targets, weight, rows, order, batch=batch)
+            return super()._score(inputs, targets, weight, rows, order, batch=batch, ranks=ranks)
         plan, machine = self._machine("score", self.heads.resolve(targets), min(batch, rows))
         job = self._job(plan, inputs, targets, weight, rows, min(batch, rows), SCORE)
         job.order = order
