@@ -12,12 +12,12 @@ from . import _check, _core, optimizers, philox
 from . import clip as clips
 from .arrays import as_inputs, check_finite
 from .external import SCORE, external_batch
-from .fit import SLICE_SECONDS, Fit, begin, check_batches, prepare
+from .fit import Fit, begin, check_batches, prepare
 from .heads import Heads, check_weights
 from .history import History
-from .layer_base import flag
 from .parallel import ALONE, TAIL, Ranks
-from .plan import Job, build, unpack
+from .plan import Job, build
+from .scoring import gradients, score_sums
 
 __all__ = ["Trainer"]
 
@@ -211,30 +211,8 @@ class Trainer:
         self, inputs: list, targets: list, weight, rows: int, order=None, *, batch: int, ranks: Ranks = ALONE
     ) -> dict[str, float]:
         with ranks.together():
-            plan, sums = self._score_sums(inputs, targets, weight, rows, order, batch, ranks)
+            plan, sums = score_sums(self, inputs, targets, weight, rows, order, batch, ranks)
         return self.heads.logs(plan, ranks.score(sums, plan.n_sums))
-
-    def _score_sums(self, inputs, targets, weight, rows, order, batch: int, ranks: Ranks):
-        """Return the plan and the sums of this rank's parts."""
-        size = min(batch * ranks.n_parts, rows)
-        plan, machine = self._machine("score", self.heads.resolve(targets), -(-size // ranks.n_parts))
-        job = self._job(plan, inputs, targets, weight, rows, size, SCORE)
-        job.order, job.parts = order, ranks.parts
-        job.sums = np.zeros(ranks.own * plan.n_sums)
-        n = -(-rows // job.batch)
-        if self.heads.external:
-            for k in range(n):
-                external_batch(self, plan, machine, job, k, 0)
-        else:
-            done, status = 0, "ok"
-            while done < n and status == "ok":  # in slices, for Ctrl-C
-                count, status = machine.run(job, done, n - done, SLICE_SECONDS)
-                done += count
-            if status == "bad_label":
-                self._fail(status, done)
-            if status != "ok":  # a model that diverged has a score all the same
-                job.sums[:] = np.nan
-        return plan, job.sums
 
     # ---- the public calls -------------------------------------------------------------------------------------------
 
@@ -299,33 +277,7 @@ class Trainer:
         dict
             {parameter name: array (I, O) or (O,)} of the trainable parameters, {input name: array [N, I]}.
         """
-        inputs, targets, weight, rows = self._prepare(X, y, sample_weight, class_weight)
-        mode = "train" if flag("training", training) else "gradients"
-        plan, machine = self._machine("gradients", self.heads.resolve(targets), rows, True, mode)
-        check_batches(plan, rows, rows)
-        job = self._job(plan, inputs, targets, weight, rows, rows, SCORE | _core.BACKWARD)
-        if self.heads.external:
-            external_batch(self, plan, machine, job, 0, _core.BACKWARD)
-        else:
-            _, status = machine.run(job, 0, 1)
-            if status != "ok":
-                self._fail(status, 0)
-        result = {}
-        for name, record, own in zip(plan.param_names, plan.params, self.model.weights, strict=True):
-            if record["flags"] & _core.TRAINABLE:
-                result[name] = unpack(self._scratch, record).reshape(own.shape)
-        for value, index in zip(self.model.inputs, plan.input_gradients, strict=True):
-            if index != _core.NONE:
-                gradient = machine.value(index, gradient=True)
-                scale = self._scale(value.layer)
-                result[self.model.names[value.layer]] = gradient if scale is None else gradient * scale
-        return result
-
-    def _scale(self, layer) -> np.ndarray | None:
-        """Return the scale of an Input, None if it has none."""
-        weights = self.model.weights
-        index = weights.index.get((layer, "scale"))
-        return None if index is None else unpack(weights.arena, weights.records[index])
+        return gradients(self, X, y, sample_weight, class_weight, training)
 
     def fit(
         self,
