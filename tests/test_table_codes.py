@@ -8,8 +8,6 @@ import pytest
 from pynet.tables.codes import learn
 from pynet.tables.columns import Frame
 
-FAST = {"hidden": [8], "epochs": 2}
-
 
 def column(values, name="a"):
     return Frame.of({name: values}).columns[name]

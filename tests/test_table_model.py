@@ -22,17 +22,6 @@ from pynet.tabular import TableModel
 FAST = {"hidden": [8], "epochs": 2}
 
 
-def column(values, name="a"):
-    return Frame.of({name: values}).columns[name]
-
-
-def encoded(code, values) -> np.ndarray:
-    """What becomes of values, [N, width], by itself."""
-    out = np.zeros((len(values), code.width))
-    code.encode(column(values).as_kind(code.kind), out)
-    return out
-
-
 def test_classes():
     columns = table_cases.table(1500)
     columns.pop("price")
