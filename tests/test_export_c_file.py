@@ -85,7 +85,7 @@ def test_the_digits_by_the_program_of_the_page(tmp_path, monkeypatch):
     page = DOCS.read_text(encoding="utf-8")
     namespace: dict = {}
     exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], namespace)
-    program = re.search(r"```c\n(.*?)```", page, re.DOTALL)[1]
+    program = re.search(r"```c main.c\n(.*?)```", page, re.DOTALL)[1]
     assert len(program.splitlines()) <= 20
     Path("main.c").write_text(program)
     run("cc", *C, *WARNINGS, "main.c", "digits.c", "-lm")
