@@ -1,6 +1,7 @@
 """Fixtures: instruction sets of this CPU (fewer than it has is a failure, never a skip), executors, dtypes, PyTorch."""
 
 import signal
+import sys
 
 import helpers
 import libpynet
@@ -20,6 +21,14 @@ def _ctrl_c_is_heard():
     """Jobs in the background (nohup, `&` of a script) ignore Ctrl-C, and so would the children of these tests."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_stays_open():
+    """Those of pages and experiments: matplotlib warns of too many."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(params=helpers.ISAS)

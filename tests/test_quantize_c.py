@@ -277,7 +277,7 @@ def test_what_has_no_meaning(options, text, digits, tmp_path):
 
 def test_what_cannot_be_written(digits, tmp_path):
     model, _ = digits
-    with pytest.raises(TypeError, match="model must be a Model or a QuantizedModel, got ndarray"):
+    with pytest.raises(TypeError, match="model must be a Model, a TableModel or a QuantizedModel, got ndarray"):
         pn.export.to_c(np.zeros(3), tmp_path / "net.c")
     with pytest.raises(ValueError, match=r"path must end in \.c, got '.*net\.h'"):
         pn.export.to_c(model, tmp_path / "net.h")
