@@ -36,10 +36,12 @@ static const real zeros[PN_PANEL];
 
 PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *o) {
     vec acc[TILE_ROWS][ROW_VECS];
-    const real *a = o->a, *b = o->b;
+    const real *a[(TILE_ROWS + 3) / 4], *b = o->b; /* of every fourth row: three more lie one, two, three strides on */
     real *const c = o->c; /* what is stored could be `o` itself, for all that a compiler knows: it is read first */
     const int64_t sm = o->sm, sk = o->sk, sb = o->sb, bp = o->bp, sc = o->sc, cp = o->cp, ss = o->ss, sp = o->sp;
     uintptr_t next = o->next;
+#pragma GCC unroll 4
+    for (int m = 0; m < mr; m += 4) a[m / 4] = o->a + m * sm;
 #pragma GCC unroll 16
     for (int m = 0; m < mr; m++)
 #pragma GCC unroll 8
@@ -56,11 +58,12 @@ PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *
         for (int j = 0; j < nv; j++) bv[j] = vload(b + AT(bp, j));
 #pragma GCC unroll 16
         for (int m = 0; m < mr; m++) {
-            const vec av = vset(a[m * sm]);
+            const vec av = vset(a[m / 4][m % 4 * sm]);
 #pragma GCC unroll 8
             for (int j = 0; j < nv; j++) acc[m][j] = vfma(av, bv[j], acc[m][j]);
         }
-        a += sk;
+#pragma GCC unroll 4
+        for (int m = 0; m < mr; m += 4) a[m / 4] += sk;
         b += sb;
         for (int j = 0; asks && j < nv; j += PANEL_VECS)
             __builtin_prefetch((const void *)(next + (uintptr_t)AT(bp, j) * sizeof(real)));
