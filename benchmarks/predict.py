@@ -20,11 +20,11 @@ import pynet as pn
 
 NETS = {"64-64": (64, 64), "4-32-32-1": (4, 32, 32, 1), "64-64-64-10": (64, 64, 64, 10), "784-128-10": (784, 128, 10)}
 BUILDS = {
-    "default: float32": [],
-    "with float64": ["-DPYNET_DTYPES=f32;f64"],
+    "default": [],
+    "float64 trains too": ["-DPYNET_TRAINED=f32;f64"],
+    "float32": ["-DPYNET_DTYPES=f32"],
     "predict only": ["-DPYNET_PREDICT_ONLY=ON"],
-    "predict only, with float64": ["-DPYNET_PREDICT_ONLY=ON", "-DPYNET_DTYPES=f32;f64"],
-    "predict only, AVX2": ["-DPYNET_PREDICT_ONLY=ON", "-DPYNET_ISAS=avx2"],
+    "predict only, float32, AVX2": ["-DPYNET_PREDICT_ONLY=ON", "-DPYNET_DTYPES=f32", "-DPYNET_ISAS=avx2"],
 }
 
 

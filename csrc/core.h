@@ -18,26 +18,27 @@
 
 #if defined(PN_DTYPE_f64)
 typedef double real;
+#define PN_DTYPE        PN_F64
 #define PN_SUFFIX(name) name##_f64
 #else
 typedef float real;
+#define PN_DTYPE        PN_F32
 #define PN_SUFFIX(name) name##_f32
 #endif
 
-/* What a build leaves out: PN_PREDICT_ONLY all that trains, PN_ONLY_f32 the machine of doubles. */
-#ifdef PN_PREDICT_ONLY
-enum { PN_TRAINS = 0 };
-#else
-enum { PN_TRAINS = 1 };
+/* What a build leaves out: PN_ONLY_f32 the machine of doubles; PN_TRAINED says which pn_dtype train, a bit for each. */
+#ifndef PN_TRAINED
+#define PN_TRAINED 3
 #endif
+#define PN_TRAINS(dtype) (PN_TRAINED >> (dtype) & 1)
 
 /* ---- roll-calls as data (plan.c), for names and for Python ----------------------------------- */
 
 typedef struct pn_entry {
-    const char *list, *name;
+    char list[11], name[21]; /* not pointers, which the loader would have to set */
     int id, extra; /* optimizers: slots; activations: 'X', 'Y' */
 } pn_entry;
-extern const pn_entry pn_roll[]; /* ends with list == NULL */
+extern const pn_entry pn_roll[]; /* ends with an empty list */
 
 #define OP(id, NAME) PN_OP_##NAME = id,
 enum {
@@ -116,11 +117,11 @@ static inline int pn_step(const pn_sparse *w, int64_t e) {
 enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles][I][R] */
 
 /* ---- kernels --------------------------------------------------------------------------------- *
- * KERNEL(name, (arguments)), TRAINS of those that only training needs.  Ranges are [m0,m1) rows and [p0,p1) panels of
+ * KERNEL(name, (arguments)), TRAINS of those that only training needs, SOLVES those of pn_lm and pn_obs too.  Ranges are [m0,m1) rows and [p0,p1) panels of
  * 16 columns; work is divided only among outputs, so a result does not depend on how.  Kernels never fail, allocate or
  * print.      */
 /* clang-format off */
-#define PN_KERNELS(KERNEL, TRAINS)                                                                                     \
+#define PN_KERNELS(KERNEL, TRAINS, SOLVES)                                                                             \
     /* y_bo = x_bi w_io + b_o, then act; z keeps the sum where it is not NULL; `then` may be NULL */                   \
     KERNEL(dense_forward, (const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,  \
                            real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t p0, int64_t p1,         \
@@ -129,7 +130,7 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
     KERNEL(dense_dx, (const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,       \
                       int64_t m1, int64_t O, int64_t p0, int64_t p1, int add))                                         \
     /* dw_io (+)= x_bi^T dz_bo for inputs [i0,i1) and panels [p0,p1) of O */                                           \
-    TRAINS(dense_dw, (const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I,          \
+    SOLVES(dense_dw, (const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I,          \
                       int64_t i0, int64_t i1, int64_t B, int64_t p0, int64_t p1, int add))                             \
     /* db_o (+)= column sums of dz_bo */                                                                               \
     TRAINS(column_sums, (const real *dz_bo, int64_t lddz, real *db_o, int64_t B, int64_t p0, int64_t p1, int add))     \
@@ -230,7 +231,7 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
 
 #define PN_FIELD(name, args) void(*name) args;
 typedef struct pn_kernels {
-    PN_KERNELS(PN_FIELD, PN_FIELD)
+    PN_KERNELS(PN_FIELD, PN_FIELD, PN_FIELD)
 } PN_SUFFIX(pn_kernels);
 #undef PN_FIELD
 
@@ -310,8 +311,9 @@ pn_status pn_run_f64(pn_machine *m, const pn_job *job, int64_t first, int64_t co
 #define pn_run_f64 pn_run_f32 /* of a machine that is never made */
 #endif
 enum {
-    PN_STAGES = PN_TRAINS ? PN_FORWARD | PN_LOSS | PN_METRIC | PN_BACKWARD | PN_UPDATE | PN_OUTPUT | PN_BARE
-                          : PN_FORWARD | PN_OUTPUT
+    PN_PREDICTING = PN_FORWARD | PN_OUTPUT,
+    PN_TRAINING = PN_PREDICTING | PN_LOSS | PN_METRIC | PN_BACKWARD | PN_UPDATE | PN_BARE,
+    PN_STAGES = PN_TRAINS(PN_DTYPE) ? PN_TRAINING : PN_PREDICTING /* of this dtype, so that code for others is left out */
 };
 double pn_now(void); /* seconds, monotonic */
 

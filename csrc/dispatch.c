@@ -4,8 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* PN_BUILT_ISAS is a list ISA(scalar)ISA(avx2)..., worst first, from the build. */
-#define ISA(name) extern const struct pn_kernels pn_kernels_##name##_f32, pn_kernels_##name##_f64;
+/* PN_BUILT_ISAS is a list ISA(scalar, scalar)ISA(avx2, avx2)ISA(avx512, avx2)..., worst first, from the build: the second
+ * is the one whose kernels of float64 serve it. */
+#define ISA(name, doubles) extern const struct pn_kernels pn_kernels_##name##_f32, pn_kernels_##doubles##_f64;
 PN_BUILT_ISAS
 #undef ISA
 #ifdef PN_ONLY_f32
@@ -31,7 +32,7 @@ SOME_BUILDS static int has_avx512(void) {
 #define usable_avx512 has_avx512
 #define usable_neon   always /* part of the aarch64 baseline */
 
-#define ISA(name) {#name, usable_##name, {&pn_kernels_##name##_f32, DOUBLES(name)}},
+#define ISA(name, doubles) {#name, usable_##name, {&pn_kernels_##name##_f32, DOUBLES(doubles)}},
 static const pn_isa isas[] = {PN_BUILT_ISAS};
 #undef ISA
 enum { N_ISAS = sizeof isas / sizeof isas[0] };

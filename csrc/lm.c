@@ -223,6 +223,7 @@ pn_status pn_lm(pn_search *s, pn_machine *m, const pn_job *job, double seconds, 
     const double until = pn_now() + seconds;
     pn_status status = PN_OK;
     *done = 0;
+    if (!pn_dtype_built(PN_F64)) return PN_BAD_ARGUMENT; /* the sums of A are of doubles */
     if (s->phase == PN_REST) {
         if (!fits(s, m, job)) return PN_BAD_ARGUMENT;
         pn_search_read(s, m, s->x);

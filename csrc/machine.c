@@ -173,8 +173,8 @@ static pn_status check(const pn_plan *plan, pn_dtype dtype, int64_t rows, const 
                        size_t *bytes) {
     if (rows < 1 || !arenas->params || (dtype != PN_F32 && dtype != PN_F64) || n_threads < 0) return PN_BAD_ARGUMENT;
     const pn_status status = pn_plan_check(plan, NULL, 0);
-    if (!PN_TRAINS && arenas->grads) return PN_BAD_ARGUMENT;
-    for (uint32_t i = 0; status == PN_OK && !PN_TRAINS && i < plan->n_ops; i++)
+    if (!PN_TRAINS(dtype) && arenas->grads) return PN_BAD_ARGUMENT;
+    for (uint32_t i = 0; status == PN_OK && !PN_TRAINS(dtype) && i < plan->n_ops; i++)
         if (!pn_op_predicts(plan->ops[i].kind)) return PN_BAD_ARGUMENT;
     for (uint32_t p = 0; status == PN_OK && arenas->grads && !arenas->keep && p < plan->n_params; p++)
         if (plan->params[p].flags & PN_MASKED) return PN_BAD_ARGUMENT;
@@ -276,7 +276,7 @@ static int parts_fit(const pn_job *job, const pn_machine *m) {
 static int covers(const pn_job *job, const pn_machine *m) {
     const pn_plan *plan = &m->plan;
     const uint32_t down = PN_BACKWARD | PN_UPDATE;
-    if (job->stages & ~(uint32_t)PN_STAGES) return 0;
+    if (job->stages & ~(uint32_t)(PN_TRAINS(m->dtype) ? PN_TRAINING : PN_PREDICTING)) return 0;
     if (job->rows < 1 || job->batch < 1 || !parts_fit(job, m)) return 0;
     if ((job->stages & PN_FORWARD) && !job->inputs) return 0;
     if ((job->stages & PN_FORWARD) && (job->stages & (PN_LOSS | PN_METRIC)) && plan->n_targets && !job->targets)

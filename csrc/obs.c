@@ -93,6 +93,7 @@ pn_status pn_obs(const double *inverse, int shared, const double *w, int64_t N, 
     const int threads = pn_get_num_threads() < N ? pn_get_num_threads() : (int)N;
     const pn_status status = pn_isa_default(&name);
     if (status != PN_OK) return status;
+    if (!pn_dtype_built(PN_F64)) return PN_BAD_ARGUMENT;
     if (N < 1 || n < 1 || n > 1 << 24 || steps < 0 || steps > n) return PN_BAD_ARGUMENT;
     obs o = {inverse,
              w,

@@ -20,12 +20,12 @@ const pn_entry pn_roll[] = {
 #define ACT(id, NAME, needs, forward, derivative) {"activation", #NAME, id, needs},
 #define ACT_ROW(id, NAME, needs)                  {"activation", #NAME, id, needs},
 #include "activations.def"
-    {NULL, NULL, 0, 0}};
+    {"", "", 0, 0}};
 #undef ACT
 #undef ACT_ROW
 
 static const pn_entry *find(const char *list, int id) {
-    for (const pn_entry *e = pn_roll; e->list; e++)
+    for (const pn_entry *e = pn_roll; *e->list; e++)
         if (e->id == id && strcmp(e->list, list) == 0) return e;
     return NULL;
 }

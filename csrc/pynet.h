@@ -8,7 +8,8 @@
  * Nothing here exits, prints or throws: every call returns a pn_status.
  *
  * A library built with PYNET_PREDICT_ONLY has no pn_obs, pn_order, pn_lbfgs and pn_lm, and refuses gradients and jobs
- * that train; one without float64 refuses such machines: PN_BAD_ARGUMENT.
+ * that train.  One made by the defaults trains machines of float32, while those of float64 predict (PYNET_TRAINED); one
+ * without float64 refuses such machines, pn_obs and pn_lm.  To refuse is to return PN_BAD_ARGUMENT.
  */
 #ifndef PYNET_H
 #define PYNET_H

@@ -75,7 +75,7 @@ PN_INLINE vec vtricube_grad(vec x) { /* -(70/9) x |x| (1 - |x|^3)^2 */
 
 typedef void act_loop(const double *p, const real *x, int64_t ldx, real *y, int64_t ldy, int64_t rows, int64_t n);
 typedef void act_back_loop(const double *p, const real *v, int64_t ldv, const real *dy, int64_t lddy, real *dx,
-                           int64_t lddx, int64_t rows, int64_t n, int add);
+                           int64_t lddx, int64_t rows, int64_t n);
 
 /* n, a multiple of VLEN, elements of each row */
 #define ACT(id, NAME, needs, forward, derivative)                                                                      \
@@ -90,15 +90,14 @@ typedef void act_back_loop(const double *p, const real *v, int64_t ldv, const re
             }                                                                                                          \
     }                                                                                                                  \
     static void backward_##NAME(const double *p, const real *pv, int64_t ldv, const real *pdy, int64_t lddy,           \
-                                real *pdx, int64_t lddx, int64_t rows, int64_t n, int add) {                           \
+                                real *pdx, int64_t lddx, int64_t rows, int64_t n) {                                    \
         const vec a = vset(R(p[0])), v0 = vset(0), v1 = vset(1);                                                       \
         (void)a, (void)v0, (void)v1;                                                                                   \
         for (int64_t m = 0; m < rows; m++)                                                                             \
             for (int64_t j = 0; j < n; j += VLEN) {                                                                    \
                 const vec x = vload(pv + m * ldv + j), y = x, dy = vload(pdy + m * lddy + j);                          \
                 (void)x, (void)y;                                                                                      \
-                const vec g = vmul(dy, derivative);                                                                    \
-                vstore(pdx + m * lddx + j, add ? vadd(vload(pdx + m * lddx + j), g) : g);                              \
+                vstore(pdx + m * lddx + j, vmul(dy, derivative));                                                      \
             }                                                                                                          \
     }
 #define ACT_ROW(id, NAME, needs)
@@ -134,8 +133,21 @@ static void act_forward(int act, const double *p, const real *x, int64_t ldx, re
 
 static void act_backward(int act, const double *p, const real *v, int64_t ldv, const real *dy, int64_t lddy, real *dx,
                          int64_t lddx, int64_t m0, int64_t m1, int64_t p0, int64_t p1, int add) {
-    act_back_loop_of(act)(p, v + m0 * ldv + p0 * PN_PANEL, ldv, dy + m0 * lddy + p0 * PN_PANEL, lddy,
-                          dx + m0 * lddx + p0 * PN_PANEL, lddx, m1 - m0, (p1 - p0) * PN_PANEL, add);
+    enum { AT_ONCE = 16 * PN_PANEL };
+    act_back_loop *const loop = act_back_loop_of(act);
+    const int64_t begin = p0 * PN_PANEL, end = p1 * PN_PANEL;
+    if (!add) {
+        loop(p, v + m0 * ldv + begin, ldv, dy + m0 * lddy + begin, lddy, dx + m0 * lddx + begin, lddx, m1 - m0,
+             end - begin);
+        return;
+    }
+    for (int64_t m = m0; m < m1; m++) /* rare (a value that several ops read), so not in each of the loops */
+        for (int64_t i = begin; i < end; i += AT_ONCE) {
+            real g[AT_ONCE], *to = dx + m * lddx + i;
+            const int64_t n = end - i < AT_ONCE ? end - i : AT_ONCE;
+            loop(p, v + m * ldv + i, 0, dy + m * lddy + i, 0, g, 0, 1, n);
+            for (int64_t j = 0; j < n; j += VLEN) vstore(to + j, vadd(vload(to + j), vload(g + j)));
+        }
 }
 
 /* ---- prelu: the slope is learned, one for each unit or one for all (He et al. 2015, arXiv:1502.01852) -------------

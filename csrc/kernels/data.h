@@ -101,10 +101,8 @@ static void copy(const real *x, int64_t ldx, real *y, int64_t ldy, int64_t m0, i
     for (int64_t m = m0; m < m1; m++) {
         const real *from = x + m * ldx;
         real *to = y + m * ldy;
-        if (add)
-            for (int64_t i = 0; i < n; i++) to[i] = to[i] + from[i];
-        else
-            for (int64_t i = 0; i < n; i++) to[i] = from[i];
+        for (int64_t i = 0; add && i < n; i++) to[i] = to[i] + from[i];
+        if (!add) memcpy(to, from, (size_t)n * sizeof(real));
         for (int64_t i = n; i < pad; i++) to[i] = 0;
     }
 }

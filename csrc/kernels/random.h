@@ -136,12 +136,11 @@ PN_INLINE void random_loop(const int kind, const int down, const double *p, cons
         place_at(&q, column + j);
         for (int64_t m = m0; m < m1;) {
             const int64_t group = (row0 + m) / rows, first = group * rows - row0;
-            const int whole = first >= m0 && first + rows <= m1;
+            const int64_t from = m - first, to_row = m1 - first < rows ? m1 - first : rows;
             vec r[8];
             numbers(&q, group, r);
-            for (int i = 0; i < rows; i++) {
+            for (int64_t i = from; i < to_row; i++) {
                 const int64_t row = first + i;
-                if (!whole && (row < m0 || row >= m1)) continue;
                 const vec v = reads_x ? vload(x + row * ldx + j) : vset(0);
                 real *y = to + row * ldto + j;
                 vec g;

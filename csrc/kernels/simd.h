@@ -360,7 +360,7 @@ PN_INLINE void vtranspose(vec *r) {
 #endif
 }
 /* to[j][i] = from[i][j], 0 for i from n on, of j those below m; a square of VLEN rows and columns */
-PN_INLINE void transpose_square(const real *from, int64_t ldfrom, int64_t n, real *to, int64_t ldto, int64_t m) {
+PN_SHARED void transpose_square(const real *from, int64_t ldfrom, int64_t n, real *to, int64_t ldto, int64_t m) {
     vec r[VLEN];
     if (n >= VLEN) {
 #pragma GCC unroll 16

@@ -113,16 +113,12 @@ static void sparse_rows(const real *x_bi, int64_t ldx, const pn_sparse *w, const
 
 /* ---- many rows: tiles of R of them ----------------------------------------------------------------------------- */
 
-PN_SHARED void turn_square(const real *from, int64_t ldfrom, int64_t n, real *to, int64_t ldto, int64_t m) {
-    transpose_square(from, ldfrom, n, to, ldto, m);
-}
-
 /* x_tir[t][i][0..R) = x_bi[R t ..][i], 0 beyond row B, for tiles [t0,t1) */
 static void columns(const real *x_bi, int64_t ldx, real *x_tir, int64_t R, int64_t B, int64_t I, int64_t t0,
                     int64_t t1) {
     for (int64_t m = t0 * R; m < t1 * R; m += VLEN)
         for (int64_t i = 0; i < I; i += VLEN)
-            turn_square(x_bi + m * ldx + i, ldx, B - m, x_tir + (m / R * I + i) * R + m % R, R, I - i);
+            transpose_square(x_bi + m * ldx + i, ldx, B - m, x_tir + (m / R * I + i) * R + m % R, R, I - i);
 }
 
 /* sum += value e times its R rows, of nibbles e + 1 as well; `at` are the rows of the input before, returned those of
@@ -181,7 +177,7 @@ PN_INLINE void column_sums_of(const pn_sparse *w, const int nibbles, const int R
 PN_INLINE void turn_back(const real *from, int64_t R, real *y, int64_t ldy, int64_t rows, int64_t I) {
     for (int64_t m = 0; m < rows; m += VLEN)
         for (int64_t i = 0; i < (int64_t)pn_pad((uint64_t)I); i += VLEN)
-            turn_square(from + i * R + m, R, I - i, y + m * ldy + i, ldy, rows - m);
+            transpose_square(from + i * R + m, R, I - i, y + m * ldy + i, ldy, rows - m);
 }
 
 /* The panel q of R rows: sums, and their activation, in a square that is turned then. */

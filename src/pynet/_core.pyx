@@ -64,7 +64,7 @@ OPS, LOSSES, METRICS, OPTIMIZERS, CLIPS, ACTIVATIONS, RANDOM = {}, {}, {}, {}, {
 cdef void _fill_rolls():
     cdef int i = 0
     lists = {"op": OPS, "loss": LOSSES, "metric": METRICS, "clip": CLIPS, "random": RANDOM}
-    while pn_roll[i].list != NULL:
+    while pn_roll[i].list[0]:
         kind, name = pn_roll[i].list.decode(), pn_roll[i].name.decode()
         if kind == "optimizer":
             OPTIMIZERS[name] = (pn_roll[i].id, pn_roll[i].extra)

@@ -7,7 +7,7 @@ static void check_dense_then(const kernels *k) {
         const pn_norm norm = some_norm(O, 0.1);
         const pn_position at = some_position(c);
         const double rate = some_rate(c), *p = act_parameters;
-        const pn_then then = {c % 3 < 2 ? &norm : NULL, c % 3 ? &at : NULL, rate};
+        const pn_then then = {c % 3 < 2 ? &norm : NULL, c % 3 && k->random_forward ? &at : NULL, rate};
         const int act = then.random ? PN_ACT_relu : some_activation(c), softmax = act == PN_ACT_softmax;
         const int64_t ldx = lead(c, I), ldy = lead(c + 1, O), ldz = lead(c + 2, O);
         const real *x = matrix(B, I, ldx, -1, 1, NAN), *w = panels_of(I, O, 0), *b = matrix(1, O, pad(O), -1, 1, 0);

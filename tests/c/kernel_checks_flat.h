@@ -378,7 +378,8 @@ static void check_fusion(const kernels *k, int fused) {
     output *y = output_of(16), *p = output_of(16);
     for (int i = 0; i < 16; i++) x[i] = w[i] = (real)(1 + e), b[i] = -1, p->at[i] = 1;
     k->dense_forward(x, 16, w, b, y->at, 16, NULL, 0, 0, 1, 1, 0, 1, PN_ACT_identity, act_parameters, NULL);
-    k->update(PN_OPTIMIZER_sgd, h, 1 + e, 1, p->at, x, NULL, NULL, 16); /* p -= rate g */
-    for (int i = 0; i < 16; i++) expect_bits(y, i, (real)want), expect_bits(p, i, (real)-want);
+    for (int i = 0; i < 16; i++) expect_bits(y, i, (real)want);
+    if (k->update) k->update(PN_OPTIMIZER_sgd, h, 1 + e, 1, p->at, x, NULL, NULL, 16); /* p -= rate g */
+    for (int i = 0; i < 16 && k->update; i++) expect_bits(p, i, (real)-want);
     drop_all();
 }

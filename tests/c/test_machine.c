@@ -180,6 +180,7 @@ static void check_doors(void) {
     CHECK(pn_machine_open(&m, plan, (pn_dtype)2, 4, &arenas, NULL, 1) == PN_BAD_ARGUMENT);
     CHECK(pn_machine_open(&m, plan, PN_F32, 4, &(pn_arenas){.grads = arenas.grads}, NULL, 1) == PN_BAD_ARGUMENT);
     CHECK(pn_machine_open(&m, plan, PN_F32, 4, &arenas, "avx9", 1) == PN_NO_ISA && !m);
+    if (!PN_TRAINS(PN_F64)) CHECK(pn_machine_open(&m, plan, PN_F64, 4, &arenas, NULL, 1) == PN_BAD_ARGUMENT && !m);
     pn_plan headless = *plan;
     headless.n_ops = OP_LOSS_L, headless.n_targets = 0, headless.row_elems = 2048;
     for (int shift = 20; shift < 63; shift++) { /* sizes beyond 2^62 are no sizes, whatever they wrap to */

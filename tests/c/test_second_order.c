@@ -234,7 +234,7 @@ static void check_searches(void) {
         for (pn_dtype dtype = PN_F32; dtype <= PN_F64; dtype++) {
             uint64_t fma = 0;
             for (int i = 0; pn_isa_name(i); i++) {
-                if (!pn_isa_usable(pn_isa_name(i))) continue;
+                if (!pn_isa_usable(pn_isa_name(i)) || !PN_TRAINS(dtype)) continue;
                 AT("%s f%d, %s", names[f], dtype == PN_F64 ? 64 : 32, pn_isa_name(i));
                 double loss[2], again[2];
                 int slices, more;
@@ -256,10 +256,10 @@ static void check_searches(void) {
 
 static pn_status tried(search_function *run, net n, void (*change)(pn_search *, pn_job *)) {
     link_plan(&n);
-    const pn_arenas arenas = make_arenas(n.plan.param_elems, PN_F64);
-    initialise(&n, arenas, PN_F64);
+    const pn_arenas arenas = make_arenas(n.plan.param_elems, PN_F32);
+    initialise(&n, arenas, PN_F32);
     pn_machine *machine;
-    CHECK(pn_machine_open(&machine, &n.plan, PN_F64, BATCH, &arenas, NULL, 1) == PN_OK);
+    CHECK(pn_machine_open(&machine, &n.plan, PN_F32, BATCH, &arenas, NULL, 1) == PN_OK);
     pn_search s = make_search(&n, run, find_places(&n)), made = s;
     pn_job job = make_job();
     if (change) change(&s, &job);
