@@ -73,8 +73,8 @@ attempt gcc gcc "" .
 attempt clang clang "" .
 attempt gcc-asan gcc address,undefined .
 attempt clang-asan clang address,undefined .
-attempt gcc-tsan gcc thread 'machine|training|pool|obs|second|example|model'
-attempt clang-tsan clang thread 'machine|training|pool|obs|second|example|model'
+attempt gcc-tsan gcc thread 'machine|training|parts|pool|obs|second|example|model'
+attempt clang-tsan clang thread 'machine|training|parts|pool|obs|second|example|model'
 same_bits gcc clang
 # emulated NAME COMPILER PROCESSOR SYSROOT TESTS: on another processor
 emulated() {
@@ -88,7 +88,7 @@ emulated() {
 }
 emulated aarch64 aarch64-linux-gnu-gcc aarch64 /usr/aarch64-linux-gnu .
 same_bits gcc aarch64
-few='example|model|corpus|plan|kernels|gradient|obs|second'
+few='example|model|corpus|plan|kernels|gradient|parts|obs|second'
 emulated arm arm-linux-gnueabihf-gcc arm /usr/arm-linux-gnueabihf "$few"
 emulated s390x s390x-linux-gnu-gcc s390x /usr/s390x-linux-gnu "$few" # its bytes stand in the other order
 exit $failed
