@@ -59,10 +59,10 @@ def collection(dtype) -> dict:
 
 
 class Case:
-    """A collection with the truth about some rows, and its programs by the options of `to_c`."""
+    """A collection, or other models, with the truth about some rows, and its programs by the options of `to_c`."""
 
-    def __init__(self, factory, dtype):
-        self.factory, self.models, self.programs = factory, collection(dtype), {}
+    def __init__(self, factory, dtype, models: dict | None = None):
+        self.factory, self.models, self.programs = factory, models or collection(dtype), {}
         tiny = np.finfo(dtype).tiny
         self.rows, self.truth = {}, {}
         for name, model in self.models.items():
@@ -82,7 +82,11 @@ class Case:
 def check_agreement(case: Case, options: dict, compiler: str, flags) -> None:
     """On random rows and edges, within the tolerance; and the self-tests pass."""
     made = case.program(**options)
-    binary = made.binary(compiler, *flags)
+    check_program(case, made, made.binary(compiler, *flags))
+
+
+def check_program(case: Case, made: c_programs.Program, binary) -> None:
+    """The same of what a binary is."""
     assert made.selftests(binary) == dict.fromkeys(case.models, 0)
     for name, outputs in made.predict(binary, case.rows).items():
         expected, tolerance = case.truth[name]
@@ -90,4 +94,4 @@ def check_agreement(case: Case, options: dict, compiler: str, flags) -> None:
             with np.errstate(over="ignore"):
                 finite = np.isfinite(truth.astype(y.dtype)).all(axis=1) & np.isfinite(bound)
             assert finite[:ROWS].all(), name
-            helpers.assert_within(y[finite], truth[finite], bound[finite, None], f"{name} {flags}")
+            helpers.assert_within(y[finite], truth[finite], bound[finite, None], f"{name} {binary.name}")

@@ -60,7 +60,14 @@ class Program:
     models : dict of str -> Model
     options
         Of `to_c`.
+
+    Attributes
+    ----------
+    order : str
+        In which the bytes of numbers stand where the program runs: "=", or "<" or ">" of another processor.
     """
+
+    order = "="
 
     def __init__(self, folder, models: dict, **options):
         self.folder, self.models = pathlib.Path(folder), models
@@ -104,13 +111,17 @@ class Program:
 
     def predict(self, binary, rows: dict) -> dict[str, list[np.ndarray]]:
         """What a binary makes of {name: rows [N, width] of each input}, N the same for all."""
-        given = [np.concatenate(rows[name], axis=1).astype(model.dtype) for name, model in self.models.items()]
+        given = [
+            np.concatenate(rows[name], axis=1).astype(model.dtype.newbyteorder(self.order))
+            for name, model in self.models.items()
+        ]
         answer = run(binary, len(given[0]), input=b"".join(x.tobytes() for x in given))
         results, at = {}, 0
         for name, model in self.models.items():
             widths = [v.width for v in model.outputs]
             count = len(given[0]) * sum(widths)
-            outputs = np.frombuffer(answer, model.dtype, count, at).reshape(-1, sum(widths))
+            dtype = model.dtype.newbyteorder(self.order)
+            outputs = np.frombuffer(answer, dtype, count, at).reshape(-1, sum(widths)).astype(model.dtype)
             results[name] = np.split(outputs, np.cumsum(widths)[:-1], axis=1)
             at += outputs.nbytes
         assert at == len(answer)

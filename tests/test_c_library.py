@@ -8,12 +8,11 @@ import nets
 import numpy as np
 import pytest
 import table_cases
-from libpynet import ROOT, run, tool
+from libpynet import ROOT, check_bits, flat, run, tool
 
 import pynet as pn
 from pynet import _core
 from pynet.files import load_checkpoint
-from pynet.plan import Job
 
 
 def test_c_tests_pass(libpynet_build):
@@ -79,32 +78,11 @@ SAVABLE["table"] = lambda dtype, seed: table_cases.model(TABLES[dtype]).network 
 USABLE = [isa for isa, usable in _core.isas().items() if usable]
 
 
-def flat(arrays) -> np.ndarray:
-    return np.concatenate([array.reshape(len(array), -1) for array in arrays], axis=1)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", SAVABLE)
 def test_a_saved_net_predicts_the_same_bits_in_c(libpynet_build, tmp_path, name, dtype):
-    """The example program, on ordinary rows and on zeros, huge, tiny, infinite and missing numbers."""
-    model = SAVABLE[name](dtype, 1)
-    model.save(tmp_path / "net.safetensors")
-    rng = np.random.default_rng(0)
-    inputs = [rng.standard_normal((10, *value.shape)).astype(dtype) for value in model.inputs]
-    for x in inputs:
-        for row, value in enumerate((0.0, -0.0, 1e30, 1e-40, np.inf, np.nan), 3):
-            x[row].reshape(-1)[: row - 1] = value
-    text = "\n".join(" ".join(repr(float(v)) for v in row) for row in flat(inputs))
     for isa in USABLE:
-        outputs = [np.empty((10, value.width), dtype) for value in model.outputs]
-        job = Job(inputs=[x.reshape(10, -1) for x in inputs], outputs=outputs, rows=10, batch=10)
-        job.stages = _core.FORWARD | _core.OUTPUT
-        _core.Machine(model.plan, model.arena, rows=10, isa=isa).run(job, 0, 1)
-        printed = run(libpynet_build / "example_predict", tmp_path / "net.safetensors", input=text,
-                      env={**os.environ, "PYNET_ISA": isa})  # fmt: skip
-        got = np.array([line.split() for line in printed.splitlines()], dtype)
-        np.testing.assert_array_equal(got, flat(outputs), err_msg=isa)
-        assert (np.signbit(got) == np.signbit(flat(outputs)))[np.isfinite(got)].all()
+        check_bits(SAVABLE[name](dtype, 1), tmp_path, isa, libpynet_build / "example_predict")
 
 
 @pytest.mark.parametrize("name", ["plain", "rich", "pruned"])
