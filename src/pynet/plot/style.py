@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = [
     "BLUE", "COLOURS", "GREEN", "GREY", "MARKS", "ORANGE", "axes_for", "bin_edges", "check_names", "figure_for",
-    "module", "plain", "tidy",
+    "finished", "module", "plain", "tidy",
 ]  # fmt: skip
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#5A5A5A"
@@ -56,6 +56,19 @@ def bin_edges(low: float, high: float, bins: int) -> np.ndarray:
         around = max(abs(low), abs(high)) / 2 or 0.5
         low, high = low - around, high + around
     return np.linspace(low, high, bins + 1)
+
+
+def finished(ax, title: str, across: str = "", up: str = "", legend: str | None = "best"):
+    """Return `ax` with a title, names of its axes, where they are told, and a legend there, or none."""
+    ax.set_title(title, loc="left")
+    if across:
+        ax.set_xlabel(across)
+    if up:
+        ax.set_ylabel(up)
+    if legend:
+        ax.legend(frameon=False, fontsize="small", loc=legend)
+    tidy(ax)
+    return ax
 
 
 def tidy(ax) -> None:
