@@ -241,7 +241,7 @@ class _Arrays:
         names = table.feature_names if sum(map(len, table.feature_names)) < 100_000 else None
         model.metadata = {"target": table.target_name, "features": names, "classes": classes, "training": settings}
         if not classes:
-            model.metadata["target_scaling"] = target_scaling(table.y[rows])
+            model.metadata["target_scaling"] = target_scaling(table.y[rows], options.dtype)
         self.network = model
         optimizer = pn.optimizers.get(options.optimizer)
         if options.learning_rate is not None:
