@@ -140,6 +140,7 @@ def test_columns_that_tell_nothing_are_named(capsys):
         (["train", "people.csv", "--category", "a,,b"], "no list of names of columns"),
         (["train", "people.csv", "--target", "age"], "people.csv, line"),
         (["train", "people.csv", "--target", "day"], "the cell is empty"),
+        (["train", "people.csv", "--target", "colour"], "'None' means that there is none"),
         (["train", "people.csv", "--target", "moment"], "holds dates"),
         (["train", "people.csv", "--report", "nowhere/x.html"], "nowhere"),
         (["train", "digits", "--scaling", "standard"], "--scaling is for CSV and Parquet files"),
@@ -151,7 +152,9 @@ def test_columns_that_tell_nothing_are_named(capsys):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_errors_take_one_line(arguments, text, capsys):
-    people()
+    columns = people()
+    columns["colour"][7] = "None"
+    pl.DataFrame(columns).write_csv("people.csv")
     before = sorted(os.listdir())
     assert run(*arguments) == 2
     err = capsys.readouterr().err

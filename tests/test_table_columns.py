@@ -66,6 +66,17 @@ def test_all_sources_give_the_same_columns(lists, tmp_path):
         same(read_frame(tmp_path / name), expected)
 
 
+def test_dates_of_any_offset_and_absent_numbers_of_any_type():
+    """Also of such as clocks had before there were time zones."""
+    ahead = datetime.timezone(datetime.timedelta(minutes=17, seconds=30))
+    moments = [datetime.datetime(1970, 1, 1, tzinfo=ahead), datetime.datetime(1970, 1, 1), None]
+    assert Frame.of({"a": moments}).columns["a"].values[:2].tolist() == [-1050 / 86400, 0.0]
+    texts = Frame.of({"a": np.array(["x", np.float32("nan"), float("nan"), None], object)}).columns["a"]
+    assert texts.texts().tolist() == ["x", None, None, None]
+    with pytest.raises(ValueError, match="column 'a' holds a number that is too large"):
+        Frame.of({"a": [1, 10**400]})
+
+
 def test_texts_that_are_dates():
     texts = Frame.of({"d": ["2024-02-29", None, "1969-12-31T12:00:00Z"], "no": ["2024-02-29", "soon", "2024-13-01"]})
     frame = texts.guessed()

@@ -19,6 +19,7 @@ MISSING = ("", "?", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "NULL", "null", "N
 BOOLEANS = {"true": 1.0, "True": 1.0, "TRUE": 1.0, "false": 0.0, "False": 0.0, "FALSE": 0.0}
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?)?", re.ASCII)
 DAY = 86_400.0  # seconds
+EPOCH = 719_163  # 1970-01-01 as datetime.date counts days
 
 
 class Column:
@@ -232,12 +233,18 @@ def days_of(text: str) -> float | None:
     if not DATE.fullmatch(text):
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        return _days(datetime.fromisoformat(text))
     except ValueError:
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment.timestamp() / DAY
+
+
+def _days(moment) -> float:
+    """Return the days since 1970-01-01 (UTC) of a date, or of a datetime, which is in UTC where it does not say."""
+    from datetime import datetime
+
+    if not isinstance(moment, datetime):
+        return float(moment.toordinal() - EPOCH)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() / DAY
 
 
 def number_text(value: float) -> str:
@@ -295,7 +302,11 @@ def _of_objects(name: str, values: list) -> Column:
 
     if all_are(bool, np.bool_, numbers.Real, decimal.Decimal):
         boolean = bool(kinds) and all_are(bool, np.bool_)
-        return _of_numbers(name, np.array([np.nan if gone else float(next(kept)) for gone in absent]), boolean)
+        try:
+            found = [np.nan if gone else float(next(kept)) for gone in absent]
+        except OverflowError:
+            raise ValueError(f"column {name!r} holds a number that is too large for float64") from None
+        return _of_numbers(name, np.array(found), boolean)
     if all_are(np.datetime64):
         return _of_days(name, np.array([np.datetime64("NaT") if gone else next(kept) for gone in absent]))
     if all_are(str):
@@ -303,17 +314,16 @@ def _of_objects(name: str, values: list) -> Column:
         codes = [-1 if gone else place.setdefault(next(kept), len(place)) for gone in absent]
         return _of_texts(name, np.array(codes, np.int32), list(place))
     if all_are(datetime.date):  # datetime is one
-        days = [np.nan if gone else days_of(next(kept).isoformat()) for gone in absent]
-        return Column(name, "date", np.array(days, np.float64))
+        return Column(name, "date", np.array([np.nan if gone else _days(next(kept)) for gone in absent], np.float64))
     shown = " and ".join(sorted(kind.__name__ for kind in kinds)[:4])
     raise TypeError(f"column {name!r} holds {shown}, expected numbers, texts or dates; convert it, or leave it out")
 
 
 def _is_absent(value) -> bool:
     """Is it None, NaN, or what pandas has for these?"""
-    return (
-        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
-    )
+    if isinstance(value, (float, np.floating)):
+        return bool(value != value)
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _of_array(name: str, column) -> Column:

@@ -159,8 +159,9 @@ def _read(path: str, known: dict, guessed: dict, wanted, needed) -> Frame:
                     builders.append(BUILDERS[kind](path, name, name in known))
             for builder, column in zip(builders, cells, strict=True):
                 if builder.name == needed and any(cell in MISSING for cell in column):
-                    line = next(line for line, cell in zip(lines, column, strict=True) if cell in MISSING)
-                    raise ValueError(f"{path}, line {line}, column {needed!r}: the cell is empty, expected a value")
+                    line, cell = next((n, cell) for n, cell in zip(lines, column, strict=True) if cell in MISSING)
+                    what = f"{cell!r} means that there is none" if cell else "the cell is empty"
+                    raise ValueError(f"{path}, line {line}, column {needed!r}: {what}, expected a value")
                 builder.add(lines, column)
     if not builders:
         raise ValueError(f"{path}: no lines of cells below the column names {', '.join(names[:6])}")

@@ -8,6 +8,7 @@ from .. import _check, datasets, optimizers
 from ..callbacks import EarlyStopping
 from ..files import TABLE as ENTRY
 from ..model import Model
+from ..philox import key_of
 from ..trainer import Trainer
 from . import shown
 from .codes import FILLS, MAX_KNOTS, SCALINGS
@@ -127,7 +128,7 @@ class TableModel:
         self.epochs = None if epochs is None else _check.integer("epochs", epochs, 1)
         self.patience = None if patience is None else _check.integer("patience", patience, 1)
         self.validation = _check.fraction("validation", validation)
-        self.dtype, self.random_state = _check.float_dtype(dtype).name, random_state
+        self.dtype, self.random_state = _check.float_dtype(dtype).name, key_of(random_state)
         self.backend, self.n_threads = backend, n_threads
         self._network: Model | None = None
         self._encoder: Encoder | None = None
@@ -174,7 +175,7 @@ class TableModel:
         n = len(data.X)
         rows, held = np.arange(n), np.arange(0)
         if validation_data is None and self.validation and n > 1:
-            rows, held = datasets.split_rows(n, self.validation, self.random_state + 1)
+            rows, held = datasets.split_rows(n, self.validation, (self.random_state + 1) % 2**64)
         before = {k: v for k, v in self.__dict__.items() if k in ("_network", "_encoder", "_scaling")}
         try:
             trainer = self.begin(data, rows)
@@ -191,10 +192,10 @@ class TableModel:
                 validation_data=validation, callbacks=[best, *callbacks] if validation else list(callbacks),
                 verbose=verbose,
             )  # fmt: skip
+            self.finish()
         except BaseException:
             self.__dict__.update(before)
             raise
-        self.finish()
         self.history = trainer.history.history
         return self
 
@@ -401,7 +402,7 @@ class TableModel:
         -------
         list of (name, mean, deviation)
             Increase of the loss: cross-entropy, or the squared error as a share of the target's variance (what R2
-            loses).  The largest first.
+            loses; of a constant target the squared error itself).  The largest first.
         """
         from .importance import permutation_importance
 
