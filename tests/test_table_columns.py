@@ -201,6 +201,8 @@ def test_csv_delimiters_and_columns_without_names(tmp_path):
     frame = read_frame(write(tmp_path, "1\t2\n3\t4\n", "t.tsv"))
     assert frame.names == ["column_1", "column_2"]
     assert frame.columns["column_2"].values.tolist() == [2, 4]
+    (tmp_path / "t.csv").write_text(",a, \n0,1,\n1,2,\n")  # an index as pandas writes it, and a comma at the end
+    assert read_frame(tmp_path / "t.csv").names == ["column_1", "a", "column_3"]
 
 
 @pytest.mark.parametrize("late", ["x", "2024-01-01", "?"])

@@ -31,7 +31,8 @@ def read_frame(path, kinds: dict[str, str] | None = None, names=None, needed: st
     ----------
     path : str or os.PathLike
         .csv, .tsv, .txt: UTF-8, cells separated by comma, semicolon or tab, texts quoted where they need it.  The first
-        line names the columns; if it is all numbers, they are called column_1, column_2 ...
+        line names the columns; those without a name, all of them if the line is all numbers, are called column_1,
+        column_2 ... by their place.
         .parquet: needs pyarrow or polars.
     kinds : dict of name -> "number", "category" or "date", optional
         Of columns that must be of this kind.  Of all others of a CSV file: numbers if all cells are finite numbers
@@ -120,6 +121,7 @@ def csv_lines(path: str):
             if all(finite_number(cell) is not None for cell in names):
                 rows = itertools.chain([(line, cells)], rows)
                 names = [f"column_{k + 1}" for k in range(len(names))]
+            names = [name or f"column_{k + 1}" for k, name in enumerate(names)]
             if len(set(names)) != len(names):
                 twice = next(name for k, name in enumerate(names) if name in names[:k])
                 raise ValueError(f"{path}: two columns are called {twice!r}")
