@@ -164,6 +164,41 @@ def test_errors_take_one_line(arguments, text, capsys):
     assert sorted(os.listdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "lost"),
+    [
+        (["train", "people.csv", *QUICK, "-o", "people.csv"], "people.csv: the data itself"),
+        (["train", "people.csv", *QUICK, "-o", "m.html"], "m.html: the model itself"),
+        (["train", "people.csv", *QUICK, "--report", "linked.csv"], "linked.csv: the data itself"),
+        (["predict", "m.safetensors", "people.csv", "-o", "people.csv"], "people.csv: the data itself"),
+        (["predict", "m.safetensors", "people.csv", "-o", "./m.safetensors"], "m.safetensors: the model itself"),
+        (["prune", "m.safetensors", "people.csv", "--plot", "people.csv"], "people.csv: the data itself"),
+        (["export", "m.safetensors", "--int8", "people.csv", "--data", "people.csv"], "people.csv: the data itself"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_read_is_not_overwritten(arguments, lost, capsys):
+    people()
+    os.link("people.csv", "linked.csv")
+    table_cases.model("classes").save("m.safetensors")
+    before = {name: pathlib.Path(name).read_bytes() for name in os.listdir()}
+    assert run(*arguments) == 2
+    assert f"{lost} would be lost, choose another name" in capsys.readouterr().err
+    assert {name: pathlib.Path(name).read_bytes() for name in os.listdir()} == before
+
+
+def test_names_from_data_tell_the_terminal_nothing(capsys):
+    rows = "".join(f"{k},{'no' if k % 2 else 'yes' + chr(27)}\n" for k in range(40))
+    pathlib.Path("t.csv").write_text('"a\nb","\x1b]0;title\x07y"\n' + rows)
+    assert run("train", "t.csv", *QUICK, "--report", "none") == 0
+    assert run("info", "t.safetensors") == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "numbers   a b\n" in out
+    assert "\na b  number, standardised" in out
+    assert " numbers; target '\\x1b]0;title\\x07y', 2 classes\n" in out
+
+
 def test_predict_tells_what_is_wrong_with_a_table(capsys):
     people()
     assert run("train", "people.csv", "--target", "income", *QUICK, "--report", "none") == 0

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..summary import printable
+
 __all__ = [
     "BLUE", "COLOURS", "GREEN", "GREY", "MARKS", "ORANGE", "axes_for", "bin_edges", "check_names", "figure_for",
     "finished", "module", "plain", "tidy",
@@ -79,7 +81,7 @@ def tidy(ax) -> None:
 
 def plain(text, limit: int = 24) -> str:
     """Return a name as matplotlib shows it as it is: one line, no mathematics between dollars, cut to `limit`."""
-    shown = "".join(c if c.isprintable() else " " for c in str(text))  # surrogates and controls are not printable
+    shown = printable(text)
     shown = shown if len(shown) <= limit else shown[: limit - 1] + "…"
     return shown.replace("$", r"\$")
 
