@@ -99,7 +99,7 @@ def test_weights_that_an_infinite_gradient_has_spoilt_are_told(backend):
     with pytest.raises(FloatingPointError, match=r"batch 1 .* that batch, and not finite themselves: the loss of an"):
         trainer.fit(np.ones_like(X), np.full(64, 1e10), epochs=1, verbose=0)
     with pytest.raises(FloatingPointError, match=r"that batch\. Lower"):
-        pn.Trainer(net(), "mse").fit(np.full_like(X, 1e38), np.zeros((64, 3)), verbose=0)
+        pn.Trainer(net(), "mse").fit(X, np.full((64, 3), 1e30), verbose=0)
 
 
 @pytest.mark.parametrize("backend", ["c", "numpy"])
