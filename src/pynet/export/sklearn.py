@@ -92,8 +92,8 @@ def to_sklearn(model):
 
     A softmax or a sigmoid at the end makes a classifier, of ``metadata["classes"]`` (default: 0, 1, ...), of several
     sigmoids one of several labels; nothing at the end a regressor.  Classes of a TableModel's network are what they are
-    in its target (fractions are texts, for there are no such classes in scikit-learn).  The scaling of Input is multiplied into the first layer; what does nothing in prediction (Dropout)
-    is left out; pruned weights are 0.
+    in its target (fractions are texts, for there are no such classes in scikit-learn).  The scaling of Input is
+    multiplied into the first layer; what does nothing in prediction (Dropout) is left out; pruned weights are 0.
 
     Parameters
     ----------
