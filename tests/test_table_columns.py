@@ -66,6 +66,30 @@ def test_all_sources_give_the_same_columns(lists, tmp_path):
         same(read_frame(tmp_path / name), expected)
 
 
+def test_dates_beyond_those_of_python():
+    """In units of a datetime64 of which microseconds would overflow, and a datetime would not exist."""
+    year = 10**6 - 1970
+    for unit in ("D", "h", "m", "s", "ms", "us"):
+        moments = np.array([str(200_000 if unit == "us" else 10**6), "NaT"], "M8[Y]").astype(f"M8[{unit}]")
+        days = Frame.of({"a": moments}).columns["a"].values
+        assert abs(days[0] / 365.2425 - (198_030 if unit == "us" else year)) < 1
+        assert np.isnan(days[1])
+        if unit in ("s", "ms", "us"):
+            arrow = pa.table({"a": pa.array(moments)}).append_column(
+                "b", pa.array(moments).cast(pa.timestamp(unit, "UTC"))
+            )
+            for column in Frame.of(arrow).columns.values():
+                np.testing.assert_array_equal(column.values, days)
+    assert Frame.of({"a": np.array([3], "M8[12h]")}).columns["a"].values[0] == 1.5
+    assert Frame.of({"a": np.array([86_400 * 10**9], "M8[ns]")}).columns["a"].values[0] == 1.0
+    assert Frame.of(pa.table({"a": pa.array([36, None], pa.date32())})).columns["a"].values[0] == 36
+
+
+def test_integers_of_128_bits():
+    values = pl.Series("a", [2**100, None, -1], dtype=pl.Int128)
+    np.testing.assert_array_equal(Frame.of(pl.DataFrame([values])).columns["a"].values, [2.0**100, np.nan, -1.0])
+
+
 def test_dates_of_any_offset_and_absent_numbers_of_any_type():
     """Also of such as clocks had before there were time zones."""
     ahead = datetime.timezone(datetime.timedelta(minutes=17, seconds=30))

@@ -19,6 +19,7 @@ MISSING = ("", "?", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "NULL", "null", "N
 BOOLEANS = {"true": 1.0, "True": 1.0, "TRUE": 1.0, "false": 0.0, "False": 0.0, "FALSE": 0.0}
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?)?", re.ASCII)
 DAY = 86_400.0  # seconds
+UNITS = {"D": 1.0, "h": 24.0, "m": 1440.0, "s": DAY, "ms": DAY * 1e3, "us": DAY * 1e6}  # of a day, in datetime64
 EPOCH = 719_163  # 1970-01-01 as datetime.date counts days
 
 
@@ -278,13 +279,11 @@ def _of_texts(name: str, codes: np.ndarray, levels: list[str]) -> Column:
 
 def _of_days(name: str, moments: np.ndarray) -> Column:
     """Return dates from datetime64."""
-    absent = np.isnat(moments)
-    unit = np.datetime_data(moments.dtype)[0]
-    if unit in ("Y", "M", "W", "D"):
-        days = moments.astype("datetime64[D]").astype(np.int64).astype(np.float64)
-    else:
-        days = moments.astype("datetime64[us]").astype(np.int64) / (DAY * 1e6)
-    return Column(name, "date", np.where(absent, np.nan, days))
+    unit, count = np.datetime_data(moments.dtype)
+    if count != 1 or unit not in UNITS:  # years, weeks; nanoseconds and less
+        unit = "D" if unit in ("Y", "M", "W", "D") else "us"
+    days = moments.astype(f"datetime64[{unit}]").astype(np.int64) / UNITS[unit]
+    return Column(name, "date", np.where(np.isnat(moments), np.nan, days))
 
 
 def _of_objects(name: str, values: list) -> Column:
@@ -365,7 +364,7 @@ def _of_pandas(name: str, series) -> Column:
 def _of_polars(name: str, series) -> Column:
     kind = str(series.dtype)
     if series.dtype.is_numeric() and not kind.startswith("Decimal"):
-        return _of_numbers(name, series.to_numpy())
+        return _of_numbers(name, series.cast(float).to_numpy())  # NumPy has no integers of 128 bits
     return _of_objects(name, series.to_list())
 
 
@@ -373,4 +372,6 @@ def _of_arrow(name: str, column) -> Column:
     kind = str(column.type)
     if kind.startswith(("int", "uint", "float", "double", "halffloat")):
         return _of_numbers(name, column.to_numpy())
+    if kind.startswith(("timestamp", "date")):
+        return _of_days(name, column.to_numpy())
     return _of_objects(name, column.to_pylist())
