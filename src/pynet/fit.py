@@ -257,7 +257,7 @@ def _listed(callbacks) -> list:
 
 
 def _fingerprint(arrays: list) -> str:
-    """Return a mark of the data: shapes, dtypes, and a checksum of up to 256 rows of each array."""
+    """Return a mark of the data: shapes, dtypes, and a checksum of some hundred rows of each array."""
     marks = []
     for array in arrays:
         if array is None:
