@@ -230,6 +230,8 @@ def test_what_cannot_be_learned(columns, options, message):
         ({"scaling": "normal"}, ValueError, "unknown scaling 'normal'"),
         ({"missing": "zero"}, ValueError, "unknown missing 'zero'"),
         ({"hidden": [0]}, ValueError, r"hidden\[0\] must be"),
+        ({"hidden": 64}, TypeError, "hidden must be a list of widths, got int 64"),
+        ({"hidden": "64"}, TypeError, "hidden must be a list of widths, got str '64'"),
         ({"dropout": 1}, ValueError, "dropout"),
         ({"knots": 1}, ValueError, "knots"),
         ({"embed": -1}, ValueError, "embed"),
@@ -257,6 +259,13 @@ def test_texts_that_are_numbers_are_too_many_classes_too():
     columns = {"a": np.arange(40.0), "y": [str(k) for k in range(40)]}
     with pytest.raises(ValueError, match=r"has 40 different values in 40 rows, too many for classes$"):
         TableModel("classes").fit(columns, "y", verbose=0)
+
+
+def test_callbacks_are_those_of_a_trainer():
+    columns = {"a": np.arange(40.0), "y": np.arange(40.0) + 0.5}
+    assert TableModel(**FAST).fit(columns, "y", callbacks=None, verbose=0).target == "y"
+    with pytest.raises(TypeError, match="callbacks must be a list, got Callback"):
+        TableModel(**FAST).fit(columns, "y", callbacks=pn.Callback(), verbose=0)
 
 
 def test_importance_where_the_target_is_constant():

@@ -7,6 +7,7 @@ import numpy as np
 from .. import _check, datasets, optimizers
 from ..callbacks import EarlyStopping
 from ..files import TABLE as ENTRY
+from ..fit import listed
 from ..model import Model
 from ..philox import key_of
 from ..trainer import Trainer
@@ -112,6 +113,8 @@ class TableModel:
         for name, value, known in (("task", task, TASKS), ("scaling", scaling, SCALINGS), ("missing", missing, FILLS)):
             if value not in known and not (name == "scaling" and value is None):
                 raise _check.unknown(name, value, known)
+        if hidden is not None and (isinstance(hidden, str) or not hasattr(hidden, "__iter__")):
+            raise TypeError(f"hidden must be a list of widths, got {type(hidden).__name__} {hidden!r}")
         self.task, self.missing = task, missing
         self.hidden = [
             _check.integer(f"hidden[{k}]", width, 1)
@@ -171,6 +174,7 @@ class TableModel:
         FloatingPointError
             As Trainer.fit.
         """
+        callbacks = listed(callbacks)
         data = table_to_learn(table, target, kinds)
         n = len(data.X)
         rows, held = np.arange(n), np.arange(0)
@@ -189,7 +193,7 @@ class TableModel:
             chosen = data.rows(rows)
             trainer.fit(
                 self.encode(chosen.X), self.targets(chosen), epochs=epochs, batch_size=batch,
-                validation_data=validation, callbacks=[best, *callbacks] if validation else list(callbacks),
+                validation_data=validation, callbacks=[best, *callbacks] if validation else callbacks,
                 verbose=verbose,
             )  # fmt: skip
             self.finish()
