@@ -15,9 +15,9 @@ from .tables.table import judged
 
 __all__ = [
     "answers",
+    "check_apart",
     "describe",
     "describe_training",
-    "keep",
     "kept",
     "network_of",
     "report",
@@ -34,7 +34,7 @@ def show(title: str, text: str) -> None:
     print(f"{title:<10}{printable(text)}", flush=True)
 
 
-def keep(path: str | None, **files: str | None) -> None:
+def check_apart(path: str | None, **files: str | None) -> None:
     """Raise ValueError if writing `path` would overwrite one of these files, named by what they are."""
     for what, other in files.items():
         if path is None or other is None:

@@ -13,9 +13,9 @@ import pynet as pn
 from . import datasets, progress, tabular
 from ._check import unknown
 from .cli_show import (
+    check_apart,
     describe,
     describe_training,
-    keep,
     kept,
     report,
     show,
@@ -23,7 +23,7 @@ from .cli_show import (
     show_data,
     what_next,
     write_page,
-)  # fmt: skip
+)
 from .tables.columns import Frame
 from .tables.files import PARQUET_ENDINGS, TEXT_ENDINGS, read_frame
 from .tables.model import TableModel
@@ -55,7 +55,7 @@ def train(options) -> None:
     output = options.output or os.path.splitext(os.path.basename(options.data))[0] + ".safetensors"
     checkpoint = os.path.splitext(output)[0] + ".checkpoint.safetensors"
     _try_to_write(output)
-    keep(output, data=options.data)
+    check_apart(output, data=options.data)
     page = _page(options, table, output)
     classes = table.labels()[1] if settings["task"] == "classes" else None
     show_data(options, table, classes, parts)
@@ -219,7 +219,7 @@ def _page(options, table, output: str) -> str | None:
         return None
     page = os.path.splitext(output)[0] + ".html" if options.report is None else options.report
     _try_to_write(page, "--report")
-    keep(page, data=options.data, model=output)
+    check_apart(page, data=options.data, model=output)
     return page
 
 

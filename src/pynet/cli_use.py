@@ -10,7 +10,7 @@ import numpy as np
 import pynet as pn
 
 from . import files, progress
-from .cli_show import answers, describe, keep, network_of, report, show
+from .cli_show import answers, check_apart, describe, network_of, report, show
 from .cli_train import data_for, fingerprint, is_frame_file, split_parts
 from .tables.columns import Frame
 from .tables.model import ENTRY, TableModel
@@ -117,7 +117,7 @@ def predict(options) -> None:
     import csv
     import io
 
-    keep(options.output, model=options.model, data=options.data)
+    check_apart(options.output, model=options.model, data=options.data)
     model = load(options)
     table = data_of(model, options, False)
     answer = answers(model, table.X)
