@@ -255,6 +255,17 @@ def test_targets_of_any_size_that_float64_holds(size):
     assert far / size == pytest.approx(usual, rel=1e-9)
 
 
+def test_r2_of_numbers_far_from_0():
+    """Seconds since 1970, within a minute."""
+    a = np.arange(40.0)
+    y = 1.7e9 + a * 1.25
+    model = TableModel(dtype="float64", epochs=60, hidden=[8], learning_rate=0.02).fit({"a": a, "y": y}, "y", verbose=0)
+    expected = 1 - ((model.predict({"a": a}) - y) ** 2).sum() / ((y - y.mean()) ** 2).sum()
+    assert expected > 0.9
+    assert model.score({"a": a, "y": y}) == pytest.approx(expected, rel=1e-6)
+    assert model.score({"a": a, "y": np.full(40, 1.7e9)}) == 0
+
+
 def test_texts_that_are_numbers_are_too_many_classes_too():
     columns = {"a": np.arange(40.0), "y": [str(k) for k in range(40)]}
     with pytest.raises(ValueError, match=r"has 40 different values in 40 rows, too many for classes$"):
