@@ -16,6 +16,12 @@ static double *pair(const pn_search *s, int64_t k) { return s->pairs + k * (2 * 
 /* That are of use: none once the search of this iteration has begun anew along the gradient. */
 static int64_t pairs_of(const pn_search *s) { return s->anew ? 0 : (int64_t)s->numbers[PN_SEARCH_PAIRS]; }
 
+/* Numbers that come from a file must not lead beyond the pairs. */
+static int counts_fit(const pn_search *s) {
+    const double pairs = s->numbers[PN_SEARCH_PAIRS], next = s->numbers[PN_SEARCH_NEXT];
+    return pairs >= 0 && pairs <= (double)s->memory && next >= 0 && next < (double)s->memory;
+}
+
 typedef struct parts { /* of scratch */
     double *d, *gradient, *alpha, *sums;
 } parts;
@@ -136,7 +142,7 @@ pn_status pn_lbfgs(pn_search *s, pn_machine *m, const pn_job *job, double second
     const double until = pn_now() + seconds;
     *done = 0;
     if (s->phase == PN_REST) {
-        if (s->memory < 1 || !s->pairs || !pn_search_fits(s, m, job)) return PN_BAD_ARGUMENT;
+        if (s->memory < 1 || !s->pairs || !pn_search_fits(s, m, job) || !counts_fit(s)) return PN_BAD_ARGUMENT;
         pn_search_read(s, m, s->x);
         s->numbers[PN_SEARCH_EVALUATIONS] = s->numbers[PN_SEARCH_END] = s->numbers[PN_SEARCH_STEP] = 0;
         s->chunk = s->anew = 0;

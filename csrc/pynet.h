@@ -383,7 +383,8 @@ PN_API size_t pn_lm_scratch(const pn_plan *plan, const pn_search *search);
 /* One iteration: a direction by the two-loop recursion over the last `memory` pairs (Nocedal 1980; Nocedal, Wright
  * 2006, algorithm 7.4), and a step along it that meets the strong Wolfe conditions.  The machine must be able to train.
  * No parameter may have l1; no op may be RANDOM, BATCH_NORM or GRADIENT_CLIP, no dense op drop outputs, no loss be
- * external: PN_BAD_ARGUMENT.  PN_NOT_FINITE: the loss is not finite at the first point. */
+ * external, no pairs be counted that are not in memory: PN_BAD_ARGUMENT.  PN_NOT_FINITE: the loss is not finite at the
+ * first point. */
 PN_API pn_status pn_lbfgs(pn_search *search, pn_machine *machine, const pn_job *job, double seconds, int *done);
 /* One iteration: the Jacobian of all residuals, row by row, and steps with more and more damping until one lowers the
  * loss (Levenberg 1944, Marquardt 1963; the damping after Nielsen 1999).  Besides, every loss must be mse. */

@@ -302,6 +302,7 @@ def test_no_command_and_version(capsys):
         (["evaluate", "nowhere.safetensors", "digits"], "nowhere.safetensors: No such file"),
         (["evaluate", "broken.safetensors", "digits"], "not a safetensors file"),
         (["evaluate", "good.safetensors", "houses.csv"], "there is no column"),
+        (["evaluate", "good.safetensors", "digits", "--target", "x"], "called 'digit'"),
         (["predict", "good.safetensors", "houses.csv"], "there is no column"),
         (["predict", "good.safetensors", "nowhere.npz"], "nowhere.npz: No such file"),
         (["predict", "good.safetensors", "digits", "--output", "missing/a.csv"], "missing/a.csv: cannot write"),

@@ -140,6 +140,7 @@ def test_columns_that_tell_nothing_are_named(capsys):
         (["train", "people.csv", "--category", "a,,b"], "no list of names of columns"),
         (["train", "people.csv", "--target", "age"], "people.csv, line"),
         (["train", "people.csv", "--target", "day"], "the cell is empty"),
+        (["train", "people.csv", "--target", "colour"], "'None' means that there is none"),
         (["train", "people.csv", "--target", "moment"], "holds dates"),
         (["train", "people.csv", "--report", "nowhere/x.html"], "nowhere"),
         (["train", "digits", "--scaling", "standard"], "--scaling is for CSV and Parquet files"),
@@ -151,7 +152,9 @@ def test_columns_that_tell_nothing_are_named(capsys):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_errors_take_one_line(arguments, text, capsys):
-    people()
+    columns = people()
+    columns["colour"][7] = "None"
+    pl.DataFrame(columns).write_csv("people.csv")
     before = sorted(os.listdir())
     assert run(*arguments) == 2
     err = capsys.readouterr().err
@@ -159,6 +162,41 @@ def test_errors_take_one_line(arguments, text, capsys):
     assert text in err
     assert err.count("\n") == 1
     assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lost"),
+    [
+        (["train", "people.csv", *QUICK, "-o", "people.csv"], "people.csv: the data itself"),
+        (["train", "people.csv", *QUICK, "-o", "m.html"], "m.html: the model itself"),
+        (["train", "people.csv", *QUICK, "--report", "linked.csv"], "linked.csv: the data itself"),
+        (["predict", "m.safetensors", "people.csv", "-o", "people.csv"], "people.csv: the data itself"),
+        (["predict", "m.safetensors", "people.csv", "-o", "./m.safetensors"], "m.safetensors: the model itself"),
+        (["prune", "m.safetensors", "people.csv", "--plot", "people.csv"], "people.csv: the data itself"),
+        (["export", "m.safetensors", "--int8", "people.csv", "--data", "people.csv"], "people.csv: the data itself"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_read_is_not_overwritten(arguments, lost, capsys):
+    people()
+    os.link("people.csv", "linked.csv")
+    table_cases.model("classes").save("m.safetensors")
+    before = {name: pathlib.Path(name).read_bytes() for name in os.listdir()}
+    assert run(*arguments) == 2
+    assert f"{lost} would be lost, choose another name" in capsys.readouterr().err
+    assert {name: pathlib.Path(name).read_bytes() for name in os.listdir()} == before
+
+
+def test_names_from_data_tell_the_terminal_nothing(capsys):
+    rows = "".join(f"{k},{'no' if k % 2 else 'yes' + chr(27)}\n" for k in range(40))
+    pathlib.Path("t.csv").write_text('"a\nb","\x1b]0;title\x07y"\n' + rows)
+    assert run("train", "t.csv", *QUICK, "--report", "none") == 0
+    assert run("info", "t.safetensors") == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "numbers   a b\n" in out
+    assert "\na b  number, standardised" in out
+    assert " numbers; target '\\x1b]0;title\\x07y', 2 classes\n" in out
 
 
 def test_predict_tells_what_is_wrong_with_a_table(capsys):

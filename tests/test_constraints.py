@@ -208,3 +208,39 @@ def test_a_block_called_twice_shares_its_projection(tmp_path):
     pn.Trainer(again, "mse", pn.SGD(0.1)).fit(X3, Y, epochs=1, verbose=0)
     longest = max(lengths(again.parameters()[f"{n}.kernel"]).max() for n in ("own", "given", "dense_1"))
     assert longest < 0.7001  # the bound is in the file, too
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("attribute", [("l1", 0.01), ("l2", 0.01), ("max_norm", 0.2)])
+def test_penalties_and_bounds_may_change_between_two_steps(attribute, backend):
+    """As if a new trainer had gone on with a model that always had them; a file has those of now."""
+    name, value = attribute
+
+    def model(**options):
+        return pn.Sequential([pn.Input(5), pn.Dense(6, "tanh", **options), pn.Dense(3)], dtype="float64")
+
+    changed, other = model(), model(**{name: value})
+    trainer = pn.Trainer(changed, "mse", pn.SGD(0.1), backend=backend)
+    trainer.train_on_batch(X, Y)
+    other.load_state_dict(changed.state_dict())
+    setattr(changed.layers[1], name, value)
+    expected = pn.Trainer(other, "mse", pn.SGD(0.1), backend=backend)
+    assert trainer.train_on_batch(X, Y) == expected.train_on_batch(X, Y)
+    helpers.assert_same_bits(changed.arena, other.arena)
+    trainer.train_on_batch(X, Y)
+    setattr(changed.layers[1], name, None if name == "max_norm" else 0.0)
+    free = pn.Trainer(changed, "mse", backend=backend)
+    assert trainer.evaluate(X, Y) == free.evaluate(X, Y)
+    changed.layers[1].__dict__[name] = -1.0
+    with pytest.raises(ValueError, match=rf"{name} of Dense\(6, dense_1\) must be finite and >= 0"):
+        trainer.evaluate(X, Y)
+
+
+def test_penalties_of_an_lstm_may_change():
+    model = pn.Sequential([pn.Input((4, 5)), pn.LSTM(3)], dtype="float64")
+    trainer = pn.Trainer(model, "mse")
+    sequences = np.random.default_rng(2).normal(size=(6, 4, 5))
+    before = trainer.evaluate(sequences, Y[:6])["loss"]
+    model.layers[1].l2 = 0.5
+    squares = sum((model.parameters()[f"lstm_1.{name}"] ** 2).sum() for name in ("kernel", "recurrent_kernel"))
+    assert trainer.evaluate(sequences, Y[:6])["loss"] == pytest.approx(before + 0.5 * squares, rel=1e-12)

@@ -91,6 +91,18 @@ def test_an_infinite_gradient_stops_before_the_weights_are_spoilt(backend):
 
 
 @pytest.mark.parametrize("backend", ["c", "numpy"])
+def test_weights_that_an_infinite_gradient_has_spoilt_are_told(backend):
+    """The loss of the first batch is finite; without clipping nobody looks at its gradient."""
+    model = pn.Sequential([pn.Input(6, scale=1e30), pn.Dense(1)])
+    model.load_state_dict(model.state_dict() | {"dense_1.kernel": np.zeros((6, 1))})
+    trainer = pn.Trainer(model, "mse", pn.SGD(1e-3), backend=backend)
+    with pytest.raises(FloatingPointError, match=r"batch 1 .* that batch, and not finite themselves: the loss of an"):
+        trainer.fit(np.ones_like(X), np.full(64, 1e10), epochs=1, verbose=0)
+    with pytest.raises(FloatingPointError, match=r"that batch\. Lower"):
+        pn.Trainer(net(), "mse").fit(X, np.full((64, 3), 1e30), verbose=0)
+
+
+@pytest.mark.parametrize("backend", ["c", "numpy"])
 def test_an_own_loss_with_a_nan_gradient_stops(backend):
     class Bad:
         def value_and_gradient(self, prediction, target):

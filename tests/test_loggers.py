@@ -133,7 +133,14 @@ def test_a_file_of_somebody_else_is_not_taken_for_a_log(tmp_path):
     path = tmp_path / "notes"
     made = trainer()
     fit(made, epochs=1)
-    for text, found in (("not JSON\n", "line 1, is not JSON"), ('{"epoch": 0}\n[1]\n', "line 2, is no JSON object")):
+    for text, found in (
+        ("not JSON\n", "line 1, is not JSON"),
+        ('{"epoch": 0}\n[1]\n', "line 2, is no JSON object"),
+        ('{"a":' + "[" * 100_000 + "\n", "line 1, is not JSON"),
+        ("{}\n", "no lines that this logger wrote"),
+        ('{"epoch": "a"}\n', "no lines that this logger wrote"),
+        ('{"epoch": 0, "loss": null}\n', "no lines that this logger wrote"),
+    ):
         path.write_text(text)
         with pytest.raises(ValueError, match=found):
             fit(made, loggers.JSONLines(path), epochs=1)

@@ -216,8 +216,11 @@ def test_modes(name):
             assert {f for row in flags(its) for f in row} <= {"NO_BACKWARD", "STOP_X", "STOP_X2"}
             assert all("NO_BACKWARD" in row for row in flags(its))
             assert "gradient_clip" not in found
-        for field in ("offset", "rows", "cols", "l1", "l2", "max_norm"):
+        for field in ("offset", "rows", "cols"):
             np.testing.assert_array_equal(its.params[field], model.weights.records[field])
+        parameters = [parameter for layer in model.layers for parameter in layer.parameters()]
+        for field in ("l1", "l2", "max_norm"):
+            np.testing.assert_array_equal(its.params[field], [getattr(parameter, field) for parameter in parameters])
     assert kinds(model.plan) == kinds(made["predict"])
     assert trainable(made["train"]) == trainable(made["gradients"])
     folded = set(trainable(made["train"])) - set(trainable(made["score"]))  # there it says whose penalties count

@@ -229,9 +229,11 @@ def test_gradual_with_a_criterion_of_ones_own():
     assert asked == [(True, pytest.approx(0.4375)), (True, pytest.approx(0.5))]
 
 
-def test_until_a_file_is_small():
+def test_until_a_file_is_small(tmp_path):
     model = pn.Sequential([pn.Input(100), pn.Dense(100, name="a")])
     whole = file_size(model)
+    model.save(tmp_path / "m.safetensors")
+    assert (tmp_path / "m.safetensors").stat().st_size == whole
     share = pn.prune.until(model, pn.prune.magnitude, max_bytes=whole // 3)
     assert file_size(model) <= whole // 3
     again = pn.Sequential([pn.Input(100), pn.Dense(100, name="a")])

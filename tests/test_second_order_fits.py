@@ -10,7 +10,8 @@ from searches import BACKENDS, WEIGHT, X, Y, fitted, places, surrogate
 import pynet as pn
 import pynet.fit
 import pynet.second_order
-from pynet import _core, reference_search
+from pynet import _core, _safetensors, reference_search
+from pynet.reference_search import NUMBERS
 
 NAMES = ("lbfgs", "levenberg_marquardt")
 LABELS = (Y[:, 0] > 0).astype(int)
@@ -305,6 +306,31 @@ def test_a_resumed_fit_ends_with_the_same_bits(name, backend, monkeypatch, tmp_p
         assert bits(resumed) == bits(trainer), k
     with pytest.raises(ValueError, match="learning_rate"):
         pn.Trainer.resume(tmp_path / "0.safetensors", learning_rate=0.1)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("name", "value"), [("pairs", 1e6), ("next", 1e9), ("next", -1.0), ("next", np.nan), ("iterations", np.inf)]
+)
+def test_numbers_of_a_file_that_no_search_has_written_begin_a_new_one(name, value, backend, tmp_path):
+    """They would lead outside of memory."""
+    trainer = pn.Trainer(surrogate(), "mse", "lbfgs", backend=backend)
+
+    class Leave(pn.Callback):
+        def on_epoch_end(self, trainer, epoch, logs):
+            if epoch == 3:
+                trainer.save_checkpoint(tmp_path / "whole.safetensors")
+
+    trainer.fit(X, Y, epochs=6, callbacks=[Leave()], verbose=0)
+    tensors, texts = _safetensors.read(tmp_path / "whole.safetensors", check_finite=False)
+    numbers = tensors["search.numbers"].copy()
+    numbers[NUMBERS.index(name)] = value
+    _safetensors.write(tmp_path / "odd.safetensors", {**tensors, "search.numbers": numbers}, texts)
+    for file, iterations in (("whole", 6), ("odd", 2)):
+        resumed = pn.Trainer.resume(tmp_path / f"{file}.safetensors")
+        resumed.fit(X, Y, verbose=0)
+        assert resumed.epoch == 6
+        assert resumed._search["arrays"]["numbers"][NUMBERS.index("iterations")] == iterations
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -129,3 +129,17 @@ def test_faults():
             pn.export.to_sklearn(model)
     with pytest.raises(TypeError, match="model must be a pynet Model"):
         pn.export.to_sklearn(3)
+
+
+@pytest.mark.parametrize("values", [[5, 6], [False, True], ["1.5", "2.5"], ["a", "b"], [1.5, 2.5]])
+def test_classes_of_a_table_are_those_of_its_target(values):
+    columns = {"x": np.arange(40.0), "y": np.array(values)[np.arange(40) // 20]}
+    options = {"activation": "tanh", "scaling": "standard", "hidden": [3], "epochs": 2}
+    model = pn.tabular.TableModel("classes", **options).fit(columns, "y", verbose=0)
+    net = pn.export.to_sklearn(model.network)
+    expected = model.predict(columns)
+    if values[0] == 1.5:  # scikit-learn knows no classes that are fractions
+        values, expected = list(map(str, values)), expected.astype(str)
+    assert net.classes_.tolist() == values
+    assert net.classes_.dtype.kind == np.array(values).dtype.kind
+    np.testing.assert_array_equal(net.predict(model.encode(columns)), expected)

@@ -70,6 +70,19 @@ def test_quantile():
     assert (np.diff(tied.z) > 0).all()
 
 
+@pytest.mark.parametrize("size", [1e-290, 1e300])
+def test_numbers_whose_squares_are_none(size):
+    """They become what others become; no sum of them overflows."""
+    values = [1.7, 0.9, 0.1, -1.7, 0.5, None]
+    for missing in ("median", "mean"):
+        usual = learn(column(values), "standard", missing, 0, None)
+        far = [None if v is None else v * size for v in values]
+        code = learn(column(far), "standard", missing, 0, None)
+        assert encoded(code, far) == pytest.approx(encoded(usual, values), rel=1e-12)
+    code = learn(column([1.7e308, 1.6e308, 0.0]), "standard", "median", 0, None)
+    assert (code.fill, np.isfinite([code.shift, code.scale]).all()) == (1.6e308, True)
+
+
 def test_category():
     code = learn(column(["b", "a", "a", "b", "rare", None]), "standard", "median", 0, None)
     assert code.levels == ["a", "b"]
@@ -102,7 +115,7 @@ def test_date():
     ("values", "why"),
     [
         ([None, None], "no row has a value"), ([2.0, 2.0], "all rows have the value 2"),
-        (["x", "x"], "all rows have the value 'x'"), (["x", "y", "z"], "all 3 values differ"),
+        (["x", "x"], "all rows have the value 'x'"), (["x", "y", "z"], "all 3 values differ, such as 'x'"),
     ],
 )  # fmt: skip
 def test_columns_that_tell_nothing(values, why):

@@ -66,6 +66,41 @@ def test_all_sources_give_the_same_columns(lists, tmp_path):
         same(read_frame(tmp_path / name), expected)
 
 
+def test_dates_beyond_those_of_python():
+    """In units of a datetime64 of which microseconds would overflow, and a datetime would not exist."""
+    year = 10**6 - 1970
+    for unit in ("D", "h", "m", "s", "ms", "us"):
+        moments = np.array([str(200_000 if unit == "us" else 10**6), "NaT"], "M8[Y]").astype(f"M8[{unit}]")
+        days = Frame.of({"a": moments}).columns["a"].values
+        assert abs(days[0] / 365.2425 - (198_030 if unit == "us" else year)) < 1
+        assert np.isnan(days[1])
+        if unit in ("s", "ms", "us"):
+            arrow = pa.table({"a": pa.array(moments)}).append_column(
+                "b", pa.array(moments).cast(pa.timestamp(unit, "UTC"))
+            )
+            for column in Frame.of(arrow).columns.values():
+                np.testing.assert_array_equal(column.values, days)
+    assert Frame.of({"a": np.array([3], "M8[12h]")}).columns["a"].values[0] == 1.5
+    assert Frame.of({"a": np.array([86_400 * 10**9], "M8[ns]")}).columns["a"].values[0] == 1.0
+    assert Frame.of(pa.table({"a": pa.array([36, None], pa.date32())})).columns["a"].values[0] == 36
+
+
+def test_integers_of_128_bits():
+    values = pl.Series("a", [2**100, None, -1], dtype=pl.Int128)
+    np.testing.assert_array_equal(Frame.of(pl.DataFrame([values])).columns["a"].values, [2.0**100, np.nan, -1.0])
+
+
+def test_dates_of_any_offset_and_absent_numbers_of_any_type():
+    """Also of such as clocks had before there were time zones."""
+    ahead = datetime.timezone(datetime.timedelta(minutes=17, seconds=30))
+    moments = [datetime.datetime(1970, 1, 1, tzinfo=ahead), datetime.datetime(1970, 1, 1), None]
+    assert Frame.of({"a": moments}).columns["a"].values[:2].tolist() == [-1050 / 86400, 0.0]
+    texts = Frame.of({"a": np.array(["x", np.float32("nan"), float("nan"), None], object)}).columns["a"]
+    assert texts.texts().tolist() == ["x", None, None, None]
+    with pytest.raises(ValueError, match="column 'a' holds a number that is too large"):
+        Frame.of({"a": [1, 10**400]})
+
+
 def test_texts_that_are_dates():
     texts = Frame.of({"d": ["2024-02-29", None, "1969-12-31T12:00:00Z"], "no": ["2024-02-29", "soon", "2024-13-01"]})
     frame = texts.guessed()
@@ -190,6 +225,8 @@ def test_csv_delimiters_and_columns_without_names(tmp_path):
     frame = read_frame(write(tmp_path, "1\t2\n3\t4\n", "t.tsv"))
     assert frame.names == ["column_1", "column_2"]
     assert frame.columns["column_2"].values.tolist() == [2, 4]
+    (tmp_path / "t.csv").write_text(",a, \n0,1,\n1,2,\n")  # an index as pandas writes it, and a comma at the end
+    assert read_frame(tmp_path / "t.csv").names == ["column_1", "a", "column_3"]
 
 
 @pytest.mark.parametrize("late", ["x", "2024-01-01", "?"])

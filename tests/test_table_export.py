@@ -37,7 +37,7 @@ def assert_near(found, expected, model) -> None:
 def literal(column, row: int) -> str:
     if column.kind == "category":
         text = column.texts()[row]
-        return "NULL" if text is None else string(text)
+        return "NULL" if text is None else string(["", " ", "\t \n"][row % 3] + text + ["\r", " ", ""][row % 3])
     value = column.values[row]
     return "NOTHING" if math.isnan(value) else repr(float(value))
 
@@ -107,7 +107,7 @@ def test_infinite_numbers_and_texts_that_mean_nothing_are_missing_in_c(tmp_path)
     kinds = [code.kind for code in model.encoder.codes]
     made = [
         [text if kind == "category" else number for kind in kinds]
-        for number, text in (("NAN", "NULL"), ("INFINITY", '"NA"'), ("-INFINITY", '""'), ("NAN", '"<NA>"'))
+        for number, text in (("NAN", "NULL"), ("INFINITY", '" NA"'), ("-INFINITY", '" "'), ("NAN", '"<NA>"'))
     ]
     rows = ", ".join(f"{{{', '.join(row)}}}" for row in made)
     (tmp_path / "main.c").write_text(
@@ -214,12 +214,29 @@ def test_onnx_missing_texts_and_infinite_numbers(tmp_path):
     assert found.shape == (n, 2)
 
 
-def test_names_of_columns_may_be_those_of_layers(tmp_path):
-    columns = {name: [1.0, 2.0, 3.0, 4.0] * 10 for name in ("columns", "dense_1", "numbers")} | {
-        "y": [1.5, 2.5, 3, 4] * 10
-    }
+def test_names_of_columns_may_be_those_of_layers_and_constants(tmp_path):
+    names = ("columns", "dense_1", "numbers", "columns.fill", "dense_1.shift", "column numbers/Sub", "number/0.0")
+    columns = {name: [1.0, 2.0, 3.0, 4.0] * 10 for name in names} | {"y": [1.5, 2.5, 3, 4] * 10}
     model = pn.tabular.TableModel(hidden=[3], epochs=1).fit(columns, "y", verbose=0)
     pn.export.to_onnx(model, tmp_path / "net.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
     feed = {name: np.array(columns[name])[:, None] for name in model.features}
     assert np.allclose(session.run(None, feed)[0], model.outputs(columns), atol=1e-5)
+
+
+def test_onnx_needs_names(tmp_path):
+    columns = {"": [1.0, 2.0, 3.0, 4.0] * 10, "y": [1.5, 2.5, 3, 4] * 10}
+    model = pn.tabular.TableModel(hidden=[3], epochs=1).fit(columns, "y", verbose=0)
+    with pytest.raises(ValueError, match="a column has the name ''"):
+        pn.export.to_onnx(model, tmp_path / "net.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_self_test_has_finite_rows_of_numbers_of_any_size(tmp_path):
+    ramp = np.linspace(-1.0, 1.0, 60)
+    columns = {"a": ramp * 1.6e308, "b": ramp * 1e-300, "y": ramp < 0}
+    model = pn.tabular.TableModel(hidden=[2], epochs=1, scaling="quantile").fit(columns, "y", verbose=0)
+    pn.export.to_c(model, tmp_path / "net.c")
+    (tmp_path / "main.c").write_text('#include "net.h"\nint main(void) { return net_selftest(); }\n')
+    run("cc", *C, *WARNINGS, "-o", tmp_path / "a.out", tmp_path / "main.c", tmp_path / "net.c", "-lm")
+    run(tmp_path / "a.out")

@@ -208,6 +208,9 @@ def test_columns_at_predict():
         ({"a": [1.0, 1.0], "y": ["u", "v"]}, {}, r"no column is left to predict from \(a: all rows have the value 1\)"),
         ({"y": ["u", "v"]}, {}, "no column is left to predict 'y' from"),
         ({"a": [1.0, 2.0], "z": ["u", "v"]}, {}, "there is no column 'y'"),
+        ({"a": [], "y": []}, {}, "the table has no rows"),
+        ({"a": [1.0, 2.0], "y": [0.5, 1e38]}, {}, "the target holds 1e.38, too large a number for float32"),
+        ({"a": [1.0, 2.0], "y": [0.5e-200, 1e-200]}, {}, "the target has a deviation of 2.*e-201, too small a number"),
         ({"a": [1.0, 2.0], "y": [0.5, 1.5]}, {"loss": "cross_entropy"}, "unknown loss for numbers 'cross_entropy'"),
     ],
 )
@@ -227,16 +230,61 @@ def test_what_cannot_be_learned(columns, options, message):
         ({"scaling": "normal"}, ValueError, "unknown scaling 'normal'"),
         ({"missing": "zero"}, ValueError, "unknown missing 'zero'"),
         ({"hidden": [0]}, ValueError, r"hidden\[0\] must be"),
+        ({"hidden": 64}, TypeError, "hidden must be a list of widths, got int 64"),
+        ({"hidden": "64"}, TypeError, "hidden must be a list of widths, got str '64'"),
         ({"dropout": 1}, ValueError, "dropout"),
         ({"knots": 1}, ValueError, "knots"),
         ({"embed": -1}, ValueError, "embed"),
         ({"validation": 1.0}, ValueError, "validation"),
         ({"epochs": 0}, ValueError, "epochs"),
+        ({"random_state": None}, TypeError, "random_state must be an integer"),
     ],
 )
 def test_impossible_arguments(options, error, message):
     with pytest.raises(error, match=message):
         TableModel(**options)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e100])
+def test_targets_of_any_size_that_float64_holds(size):
+    a = np.arange(40.0)
+    usual, far = (
+        TableModel("numbers", dtype="float64", **FAST).fit({"a": a, "y": y}, "y", verbose=0).predict({"a": a})
+        for y in (a % 7 + 0.5, (a % 7 + 0.5) * size)
+    )
+    assert far / size == pytest.approx(usual, rel=1e-9)
+
+
+def test_r2_of_numbers_far_from_0():
+    """Seconds since 1970, within a minute."""
+    a = np.arange(40.0)
+    y = 1.7e9 + a * 1.25
+    model = TableModel(dtype="float64", epochs=60, hidden=[8], learning_rate=0.02).fit({"a": a, "y": y}, "y", verbose=0)
+    expected = 1 - ((model.predict({"a": a}) - y) ** 2).sum() / ((y - y.mean()) ** 2).sum()
+    assert expected > 0.9
+    assert model.score({"a": a, "y": y}) == pytest.approx(expected, rel=1e-6)
+    assert model.score({"a": a, "y": np.full(40, 1.7e9)}) == 0
+
+
+def test_texts_that_are_numbers_are_too_many_classes_too():
+    columns = {"a": np.arange(40.0), "y": [str(k) for k in range(40)]}
+    with pytest.raises(ValueError, match=r"has 40 different values in 40 rows, too many for classes$"):
+        TableModel("classes").fit(columns, "y", verbose=0)
+
+
+def test_callbacks_are_those_of_a_trainer():
+    columns = {"a": np.arange(40.0), "y": np.arange(40.0) + 0.5}
+    assert TableModel(**FAST).fit(columns, "y", callbacks=None, verbose=0).target == "y"
+    with pytest.raises(TypeError, match="callbacks must be a list, got Callback"):
+        TableModel(**FAST).fit(columns, "y", callbacks=pn.Callback(), verbose=0)
+
+
+def test_importance_where_the_target_is_constant():
+    a = np.arange(40.0)
+    model = TableModel(epochs=20, hidden=[8], learning_rate=0.02).fit({"a": a, "y": a + 0.5}, "y", verbose=0)
+    ((name, mean, deviation),) = model.permutation_importance({"a": a[:10], "y": [4.5] * 10})
+    assert name == "a"
+    assert np.isfinite([mean, deviation]).all()
 
 
 def test_a_fit_that_fails_leaves_the_model_as_it_was():

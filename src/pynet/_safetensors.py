@@ -261,6 +261,11 @@ def write(path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None 
     ValueError, TypeError
         A tensor or a name that cannot stand in a file; nothing was touched.
     """
+    write_atomically(path, parts(tensors, metadata))
+
+
+def parts(tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> list:
+    """Return the buffers that a file consists of, one behind the other; parameters and errors as of `write`."""
     import json
 
     arrays = {name: _writable_array(name, array) for name, array in tensors.items()}
@@ -287,7 +292,7 @@ def write(path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None 
     text += b" " * (-(8 + len(text)) % ALIGNMENT)
     if len(text) > MAX_HEADER:
         raise ValueError(f"the header takes {len(text)} bytes, at most {MAX_HEADER} can be written")
-    write_atomically(path, [len(text).to_bytes(8, "little"), text, *(_bytes(arrays[name]) for name in order)])
+    return [len(text).to_bytes(8, "little"), text, *(_bytes(arrays[name]) for name in order)]
 
 
 def _writable_array(name: str, array) -> np.ndarray:

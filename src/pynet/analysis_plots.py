@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .plot.style import BLUE, GREY, ORANGE, module
-from .plot.style import axes_for as _axes
-from .plot.style import tidy as _tidy
+from .plot.style import BLUE, GREY, ORANGE, axes_for, finished, module
 
 __all__ = [
     "plot_dead_units", "plot_gradient_flow", "plot_loss_path", "plot_loss_surface", "plot_variance_flow"
@@ -32,7 +30,7 @@ def plot_gradient_flow(flow, ax=None):
     -------
     Axes
     """
-    ax = _axes(ax, (7.0, 4.2))
+    ax = axes_for(ax, (7.0, 4.2))
     _curve(ax, flow.depth, flow.value_norms, color=BLUE, marker="o", label="gradient by the layer's value, |dl/dz|")
     _curve(ax, flow.depth, flow.weight_norms, color=ORANGE, marker="s", label="gradient by its weights, |dL/dW|")
     label = "bound of |dl/dz| for kernels of norm 1"
@@ -56,7 +54,7 @@ def plot_variance_flow(flow, ax=None):
     -------
     Axes
     """
-    ax = _axes(ax, (7.0, 4.2))
+    ax = axes_for(ax, (7.0, 4.2))
     for name, color, marker in (("forward", BLUE, "o"), ("backward", ORANGE, "s")):
         of = {"forward": "forward, Var[z]", "backward": "backward, E[(dl/dz)²]"}[name]
         _curve(ax, flow.depth, getattr(flow, name), color=color, marker=marker, label=of)
@@ -79,7 +77,7 @@ def plot_dead_units(units, ax=None):
     Axes
     """
     n = len(units.layers)
-    ax = _axes(ax, (7.0, 1.4 + 0.32 * max(n, 2)))
+    ax = axes_for(ax, (7.0, 1.4 + 0.32 * max(n, 2)))
     image = None
     for k, share in enumerate(units.blocked):
         active = np.sort(1 - share)[None, :]
@@ -111,16 +109,13 @@ def plot_loss_path(path, ax=None):
     -------
     Axes
     """
-    ax = _axes(ax, (6.0, 3.8))
+    ax = axes_for(ax, (6.0, 3.8))
     ax.plot(path.a, path.loss, color=BLUE, marker="o", markersize=3, linewidth=1.2, label="loss")
     ends = [0, -1]
     ax.plot(path.a[ends], path.loss[ends], color=GREY, linestyle="--", linewidth=1, label="straight between the ends")
     ax.invert_xaxis()  # the path begins at a = 1
-    ax.set(xlabel="position a on the path: from the start (1) to the end (0)", ylabel="loss")
-    ax.set_title(f"Loss along the path, barrier {path.barrier:.3g}", loc="left")
-    ax.legend(frameon=False)
-    _tidy(ax)
-    return ax
+    across = "position a on the path: from the start (1) to the end (0)"
+    return finished(ax, f"Loss along the path, barrier {path.barrier:.3g}", across, "loss")
 
 
 def plot_loss_surface(surface, ax=None):
@@ -136,7 +131,7 @@ def plot_loss_surface(surface, ax=None):
     -------
     Axes
     """
-    ax = _axes(ax, (5.6, 4.6))
+    ax = axes_for(ax, (5.6, 4.6))
     loss = np.ma.masked_invalid(surface.loss.T)
     low, high = float(loss.min()), float(loss.max())
     wide = low > 0 and high > 10 * low
@@ -200,10 +195,7 @@ def _finish_depth(ax, flow, title: str):
     else:
         ax.xaxis.set_major_locator(module("matplotlib.ticker").MaxNLocator(integer=True))
         ax.set_xlabel("depth (calls of layers from the input)")
-    ax.set_title(title, loc="left")
-    ax.legend(frameon=False, fontsize="small")
-    _tidy(ax)
-    return ax
+    return finished(ax, title)
 
 
 def _round_levels(low: float, high: float) -> list[float]:

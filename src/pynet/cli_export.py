@@ -6,7 +6,7 @@ import os
 
 import pynet as pn
 
-from .cli_show import describe, network_of, report, show
+from .cli_show import check_apart, describe, network_of, report, show
 from .cli_use import as_arrays, data_of, load, training_rows
 from .progress import quantity
 from .quantized_model import QuantizedModel
@@ -23,8 +23,7 @@ def export(options) -> None:
         raise ValueError(f"two forms cannot have one file: {next(iter(wanted.values()))}")
     model = pn.load(options.model)
     for path in wanted.values():
-        if os.path.exists(path) and os.path.samefile(path, options.model):
-            raise ValueError(f"{path}: the model itself would be lost, choose another name")
+        check_apart(path, model=options.model, data=options.data)
     integers = isinstance(model, QuantizedModel)
     show("model", f"{options.model}: {repr(model)[1:-1] if integers else describe(model)}")
     for name, path in wanted.items():

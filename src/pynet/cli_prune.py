@@ -10,7 +10,7 @@ import numpy as np
 
 import pynet as pn
 
-from .cli_show import describe, network_of, report, show
+from .cli_show import check_apart, describe, network_of, report, show
 from .cli_use import as_arrays, data_of, load, training_rows
 from .progress import quantity
 from .prune_hessian import default_loss
@@ -23,8 +23,8 @@ CURVE = (0.5, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
 def prune(options) -> None:
     """Prune a model, tell what became of it, and save it."""
     output = options.output or f"{os.path.splitext(options.model)[0]}-pruned.safetensors"
-    if os.path.exists(output) and os.path.samefile(output, options.model):
-        raise ValueError(f"--output {output}: the model itself would be lost, choose another name")
+    check_apart(output, model=options.model, data=options.data)
+    check_apart(options.plot, model=options.model, data=options.data)
     model = load(options)
     table = data_of(model, options, True)
     rest, scored, are_apart = training_rows(model, table)

@@ -8,12 +8,14 @@ import numpy as np
 
 import pynet as pn
 
+from .summary import printable
 from .tables.columns import Frame
 from .tables.model import TableModel
 from .tables.table import judged
 
 __all__ = [
     "answers",
+    "check_apart",
     "describe",
     "describe_training",
     "kept",
@@ -28,8 +30,18 @@ __all__ = [
 
 
 def show(title: str, text: str) -> None:
-    """Print one aligned line."""
-    print(f"{title:<10}{text}", flush=True)
+    """Print one aligned line; names that come from data neither break it nor tell a terminal what to do."""
+    print(f"{title:<10}{printable(text)}", flush=True)
+
+
+def check_apart(path: str | None, **files: str | None) -> None:
+    """Raise ValueError if writing `path` would overwrite one of these files, named by what they are."""
+    for what, other in files.items():
+        if path is None or other is None:
+            continue
+        linked = os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
+        if linked or os.path.realpath(path) == os.path.realpath(other):
+            raise ValueError(f"{path}: the {what} itself would be lost, choose another name")
 
 
 def show_data(options, table, classes, parts) -> None:

@@ -12,7 +12,18 @@ import pynet as pn
 
 from . import datasets, progress, tabular
 from ._check import unknown
-from .cli_show import describe, describe_training, kept, report, show, show_columns, show_data, what_next, write_page
+from .cli_show import (
+    check_apart,
+    describe,
+    describe_training,
+    kept,
+    report,
+    show,
+    show_columns,
+    show_data,
+    what_next,
+    write_page,
+)
 from .tables.columns import Frame
 from .tables.files import PARQUET_ENDINGS, TEXT_ENDINGS, read_frame
 from .tables.model import TableModel
@@ -44,6 +55,7 @@ def train(options) -> None:
     output = options.output or os.path.splitext(os.path.basename(options.data))[0] + ".safetensors"
     checkpoint = os.path.splitext(output)[0] + ".checkpoint.safetensors"
     _try_to_write(output)
+    check_apart(output, data=options.data)
     page = _page(options, table, output)
     classes = table.labels()[1] if settings["task"] == "classes" else None
     show_data(options, table, classes, parts)
@@ -190,25 +202,25 @@ def fingerprint(table) -> str:
     return f"{crc:08x}"
 
 
-def _try_to_write(output: str) -> None:
-    """Find out now, not after the training, that the model cannot be saved."""
+def _try_to_write(output: str, option: str = "--output") -> None:
+    """Find out now, not after the training, that a file cannot be written."""
     folder = os.path.dirname(os.path.abspath(output))
     if not os.path.isdir(folder):
-        raise FileNotFoundError(2, "the directory of --output does not exist", folder)
+        raise FileNotFoundError(2, f"the directory of {option} does not exist", folder)
     if os.path.isdir(output):
-        raise IsADirectoryError(21, "--output is a directory, expected a file", output)
+        raise IsADirectoryError(21, f"{option} is a directory, expected a file", output)
     if not os.access(folder, os.W_OK):
-        raise PermissionError(13, "the directory of --output cannot be written", folder)
+        raise PermissionError(13, f"the directory of {option} cannot be written", folder)
 
 
 def _page(options, table, output: str) -> str | None:
     """Return where the report goes: where --report says, for tables beside the model."""
     if options.report == "none" or (options.report is None and not isinstance(table.X, Frame)):
         return None
-    if options.report is not None:
-        _try_to_write(options.report)
-        return options.report
-    return os.path.splitext(output)[0] + ".html"
+    page = os.path.splitext(output)[0] + ".html" if options.report is None else options.report
+    _try_to_write(page, "--report")
+    check_apart(page, data=options.data, model=output)
+    return page
 
 
 # ---- the model and its training ----------------------------------------------------------------
@@ -241,7 +253,7 @@ class _Arrays:
         names = table.feature_names if sum(map(len, table.feature_names)) < 100_000 else None
         model.metadata = {"target": table.target_name, "features": names, "classes": classes, "training": settings}
         if not classes:
-            model.metadata["target_scaling"] = target_scaling(table.y[rows])
+            model.metadata["target_scaling"] = target_scaling(table.y[rows], options.dtype)
         self.network = model
         optimizer = pn.optimizers.get(options.optimizer)
         if options.learning_rate is not None:

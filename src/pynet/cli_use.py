@@ -10,7 +10,7 @@ import numpy as np
 import pynet as pn
 
 from . import files, progress
-from .cli_show import answers, describe, network_of, report, show
+from .cli_show import answers, check_apart, describe, network_of, report, show
 from .cli_train import data_for, fingerprint, is_frame_file, split_parts
 from .tables.columns import Frame
 from .tables.model import ENTRY, TableModel
@@ -24,20 +24,21 @@ ROWS_ON_SCREEN = 20
 def data_of(model, options, need_target: bool):
     """Return the table with the columns that the model wants."""
     known = network_of(model).metadata
-    target = getattr(options, "target", None) or known.get("target")
+    is_digits = options.data == "digits"  # which models of other names may be used with
+    target = getattr(options, "target", None) or (None if is_digits else known.get("target"))
     if isinstance(model, TableModel):
         return _columns_of(model, options, target, need_target)
     features = known.get("features")
-    if options.data != "digits" and features is None:
+    if not is_digits and features is None:
         features = None if target else [f"column_{k + 1}" for k in range(model.inputs[0].width)]
-    table = data_for(options.data, target, features, need_target) if options.data != "digits" else data_for("digits")
+    table = data_for(options.data, target, features, need_target)
     width = model.inputs[0].width
     if table.X.shape[1] != width:
         raise ValueError(f"{options.data}: {table.X.shape[1]} features, expected {width} for {options.model}")
     return table
 
 
-def _columns_of(model: TableModel, options, target: str, need_target: bool):
+def _columns_of(model: TableModel, options, target: str | None, need_target: bool):
     """Return the table with columns of the kinds that a model of a table has learned from."""
     kinds = model.encoder.kinds if is_frame_file(options.data) else None
     table = data_for(options.data, target, None, need_target, kinds)
@@ -116,6 +117,7 @@ def predict(options) -> None:
     import csv
     import io
 
+    check_apart(options.output, model=options.model, data=options.data)
     model = load(options)
     table = data_of(model, options, False)
     answer = answers(model, table.X)

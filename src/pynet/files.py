@@ -21,7 +21,7 @@ import os
 import numpy as np
 
 from . import compact
-from ._safetensors import check_name, parse_json, read, write, write_atomically
+from ._safetensors import check_name, parse_json, parts, read, write, write_atomically
 from .compact_dense import CompactDense
 from .plan_text import plan_text
 
@@ -29,6 +29,7 @@ __all__ = [
     "load",
     "load_checkpoint",
     "load_model",
+    "parts_of",
     "read",
     "read_document",
     "save_checkpoint",
@@ -62,6 +63,11 @@ def save_model(model, path, extra_tensors: dict[str, np.ndarray] | None = None, 
     ValueError, TypeError
         A weight is NaN or infinite, or `model.metadata` is not JSON; nothing was written.
     """
+    write_atomically(path, parts_of(model, extra_tensors, extra))
+
+
+def parts_of(model, extra_tensors: dict[str, np.ndarray] | None = None, extra: dict | None = None) -> list:
+    """Return the buffers that the file of a model consists of; parameters and errors as of `save_model`."""
     tensors = dict(model.state_dict())
     for name, array in tensors.items():
         if not np.isfinite(array).all():
@@ -92,7 +98,7 @@ def save_model(model, path, extra_tensors: dict[str, np.ndarray] | None = None, 
     plan = plan_text(model.plan, tensors)
     if plan:
         texts["pynet.plan"] = plan
-    write(path, tensors, texts)
+    return parts(tensors, texts)
 
 
 def load(path):

@@ -16,7 +16,7 @@ from .arrays import read_at_random, rows_ahead
 from .parallel import check_parts
 from .progress import Progress
 
-__all__ = ["Fit", "begin", "check_batches", "prepare"]
+__all__ = ["Fit", "begin", "check_batches", "listed", "prepare"]
 
 SLICE_SECONDS = 0.05
 MOST_ROWS = 1 << 30  # of a batch
@@ -90,7 +90,7 @@ class Fit:
 
     def __init__(self, trainer, run: dict, data: dict, callbacks, verbose: int) -> None:
         self.trainer, self.run, self.data = trainer, run, data
-        self.callbacks = sorted(_listed(callbacks), key=lambda c: getattr(c, "order", 0))
+        self.callbacks = sorted(listed(callbacks), key=lambda c: getattr(c, "order", 0))
         self.ranks = trainer._ranks
         self.progress = Progress(verbose if self.ranks.rank == 0 else 0)
         heads = trainer.heads.resolve(data["targets"])
@@ -242,7 +242,8 @@ def check_batches(plan, rows: int, size: int) -> None:
         )
 
 
-def _listed(callbacks) -> list:
+def listed(callbacks) -> list:
+    """Return the callbacks that a fit is given as a list, checked."""
     if callbacks is None:
         return []
     if not isinstance(callbacks, (list, tuple)):
@@ -257,7 +258,7 @@ def _listed(callbacks) -> list:
 
 
 def _fingerprint(arrays: list) -> str:
-    """Return a mark of the data: shapes, dtypes, and a checksum of up to 256 rows of each array."""
+    """Return a mark of the data: shapes, dtypes, and a checksum of some hundred rows of each array."""
     marks = []
     for array in arrays:
         if array is None:

@@ -124,12 +124,13 @@ class Dense(Layer):
     bias_initializer : str or Initializer
         Default "zeros".
     l1, l2 : float
-        Penalties of the kernel: loss += l1 sum|W| + l2 sum W^2.  Default 0.
+        Penalties of the kernel: loss += l1 sum|W| + l2 sum W^2.  Default 0; may be changed like `trainable`.
     name, trainable
         See Layer.
     max_norm : float, optional
         After every update the weights into each unit are scaled down to this length where they are longer
-        (Srebro, Shraibman 2005; with dropout: Srivastava et al. 2014, section 5.1).  Default None: no bound.
+        (Srebro, Shraibman 2005; with dropout: Srivastava et al. 2014, section 5.1).  Default None: no bound; may be
+        changed like `trainable`.
 
     Raises
     ------
@@ -139,6 +140,7 @@ class Dense(Layer):
     """
 
     kind = "dense"
+    live = (*Layer.live, "l1", "l2", "max_norm")
     options = (
         "units", "activation", "use_bias", "kernel_initializer", "bias_initializer", "l1", "l2", "trainable", "max_norm"
     )  # fmt: skip

@@ -58,7 +58,10 @@ class JSONLines(Callback):
     def on_fit_begin(self, trainer) -> None:
         kept = []
         if trainer.epoch and os.path.exists(self.path):
-            kept = [line for line in self.read(self.path) if line.get("epoch", trainer.epoch) < trainer.epoch]
+            before = self.read(self.path)
+            if not all(isinstance(line.get("epoch"), int) and _are_numbers(line.values()) for line in before):
+                raise ValueError(f"{self.path}: these are no lines that this logger wrote, choose another file")
+            kept = [line for line in before if line["epoch"] < trainer.epoch]
         write_atomically(self.path, [_line(line) for line in kept])
         self._begun = time.perf_counter()
 
@@ -99,12 +102,16 @@ class JSONLines(Callback):
         for k, line in enumerate(lines, 1):
             try:
                 found = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"{os.fsdecode(path)}, line {k}, is not JSON: {error}") from None
             if not isinstance(found, dict):
                 raise ValueError(f"{os.fsdecode(path)}, line {k}, is no JSON object but {type(found).__name__}")
             result.append({key: back.get(x, x) if isinstance(x, str) else x for key, x in found.items()})
         return result
+
+
+def _are_numbers(values) -> bool:
+    return all(isinstance(value, (int, float)) for value in values)
 
 
 def _line(values: dict) -> bytes:

@@ -114,7 +114,9 @@ class Flow:
 
     def __init__(self, model, X, y, loss, loss_weights, training):
         self.model, self.calls = open_up(model)
-        self.model.weights.records["l1"] = self.model.weights.records["l2"] = 0  # they would hide what the data says
+        for layer in self.model.layers:
+            for penalty in {"l1", "l2"} & {*layer.live}:  # they would hide what the data says
+                setattr(layer, penalty, 0.0)
         trainer = Trainer(self.model, loss, "sgd", loss_weights=loss_weights, backend="numpy")
         self.parameters = trainer.gradients(X, y, training=training)
         for value in self.model.inputs:

@@ -272,9 +272,12 @@ class Planner:
                     has_gradient.add(x)
         self.params["flags"] &= _core.MASKED
         self.params["flags"][list(trained)] |= _core.TRAINABLE
-        self.params["rate"] = [
-            _check.number(f"rate_factor of {w.layer!r}", w.layer.rate_factor, 0.0) for w in self.model.weights
-        ]
+        parameters = [parameter for layer in self.model.layers for parameter in layer.parameters()]
+        for record, weight, parameter in zip(self.params, self.model.weights, parameters, strict=True):
+            of = weight.layer
+            record["rate"] = _check.number(f"rate_factor of {of!r}", of.rate_factor, 0.0)
+            for name in ("l1", "l2", "max_norm"):  # as they are now: they may have been changed
+                record[name] = _check.number(f"{name} of {of!r}", getattr(parameter, name), 0.0)
         if not self.goes_down:
             for op in self.ops:
                 stops = [stop for x, stop in ((op.x, _core.STOP_X), (op.x2, _core.STOP_X2)) if x != NONE]

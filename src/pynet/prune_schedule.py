@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import _check
 from .callbacks import Callback
+from .files import parts_of
 from .opened import check_model, clone
 
 __all__ = ["Gradual", "until"]
@@ -118,10 +119,4 @@ def until(model, prune, *, max_bytes: int | None = None, score=None, max_score: 
 
 def file_size(model) -> int:
     """Return the bytes of the file that `model.save` would write."""
-    import os
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "m")
-        model.save(path)
-        return os.path.getsize(path)
+    return sum(memoryview(part).nbytes for part in parts_of(model))

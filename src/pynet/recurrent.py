@@ -34,7 +34,7 @@ class LSTM(Layer):
     forget_bias : float
         First value of the forget gate's bias; the others begin at 0.  Default 1 (Jozefowicz et al. 2015).
     l1, l2 : float
-        Penalties of W and R.  Default 0.
+        Penalties of W and R.  Default 0; may be changed like `trainable`.
     name, trainable
         See Layer.
 
@@ -45,6 +45,7 @@ class LSTM(Layer):
     """
 
     kind = "lstm"
+    live = (*Layer.live, "l1", "l2")
     options = (
         "units", "return_sequences", "kernel_initializer", "recurrent_initializer", "forget_bias", "l1", "l2",
         "trainable"

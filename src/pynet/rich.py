@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 
-from .summary import summary_rows
+from .summary import printable, summary_rows
 
 __all__ = ["escape", "history_html", "model_html", "table"]
 
@@ -15,9 +15,8 @@ WIDTH, HEIGHT = 220, 44  # of a sparkline
 
 
 def escape(text) -> str:
-    """Return a text as HTML that shows it: no character of it is markup; what no file can hold becomes "?"."""
-    shown = "".join(c if c.isprintable() else " " for c in str(text))
-    return html.escape(shown, quote=True)
+    """Return a text as HTML that shows it: no character of it is markup."""
+    return html.escape(printable(text), quote=True)
 
 
 def table(head, rows, numbers=()) -> str:

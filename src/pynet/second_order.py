@@ -69,6 +69,7 @@ class FullBatchFit(Fit):
         mark = [self.run["print"], self.optimizer.config(), _mark(self.plan, trainer.model.arena, self.places)]
         known = trainer._search or {"mark": None, "arrays": {}}
         fits = known["mark"] == mark and {name: array.shape for name, array in known["arrays"].items()} == shapes
+        fits = fits and _are_possible(known["arrays"]["numbers"], getattr(self.optimizer, "memory", 1))
         if fits and np.array_equal(known["arrays"]["x"], trainer.model.arena[self.places]):  # nobody has moved them
             return known["arrays"]
         arrays = {name: np.zeros(shape) for name, shape in shapes.items()}
@@ -108,6 +109,12 @@ class FullBatchFit(Fit):
     def ended(self) -> bool:
         self.trainer.history.stopped = ENDS[int(self.number("end"))]
         return bool(self.trainer.history.stopped)
+
+
+def _are_possible(numbers: np.ndarray, memory: int) -> bool:
+    """Whether a search can have written these, which may come from a file."""
+    pairs, following = (numbers[NUMBERS.index(name)] for name in ("pairs", "next"))
+    return bool(np.isfinite(numbers).all() and 0 <= pairs <= memory and 0 <= following < memory)
 
 
 # ---- what a search needs --------------------------------------------------------------------------------------------

@@ -6,7 +6,12 @@ import math
 
 from .compact_dense import CompactDense
 
-__all__ = ["summary_rows", "summary_text"]
+__all__ = ["printable", "summary_rows", "summary_text"]
+
+
+def printable(text) -> str:
+    """Return a text, which may come from a file, in one line and without what a terminal obeys or no file can hold."""
+    return "".join(c if c.isprintable() else " " for c in str(text))  # surrogates and controls are not printable
 
 
 def summary_rows(model) -> tuple[str, list[tuple], str]:

@@ -50,8 +50,8 @@ def read_csv(path, target: str | None = None, features: list[str] | None = None,
     Parameters
     ----------
     path : str or os.PathLike
-        UTF-8, cells separated by comma, semicolon or tab.  The first line names the columns; if it is all numbers,
-        the columns are called column_1, column_2 ...
+        UTF-8, cells separated by comma, semicolon or tab.  The first line names the columns; those without a name, all
+        of them if the line is all numbers, are called column_1, column_2 ... by their place.
     target : str, optional
         Column to predict; default: the last one.  Its cells may be texts (classes).
     features : list of str, optional

@@ -202,9 +202,12 @@ class Trainer:
         place = f"epoch {self.epoch}, batch {batch} (step {self.step})"
         if status == "bad_label":
             raise ValueError(f"y holds a class number outside the head's outputs, in {place}")
+        lost = "" if np.isfinite(self.model.arena).all() else (
+            ", and not finite themselves: the loss of an earlier batch was, but not its gradient"
+        )  # fmt: skip
         raise FloatingPointError(
-            f"the loss became NaN or infinite in {place}; the weights are those before that batch. Lower the learning "
-            "rate, clip gradients (clip=pn.ClipNorm(1.0)), or look at the scale of the inputs"
+            f"the loss became NaN or infinite in {place}; the weights are those before that batch{lost}. Lower the "
+            "learning rate, clip gradients (clip=pn.ClipNorm(1.0)), or look at the scale of the inputs"
         )
 
     def _score(
@@ -338,7 +341,9 @@ class Trainer:
             Before anything is changed, naming the argument.  With `comm`, on every rank, also where ranks do not pass
             the same.
         FloatingPointError
-            The loss became NaN or infinite; the weights are those before that batch.
+            The loss became NaN or infinite; the weights are those before that batch.  Where it was finite and its
+            gradient was not, the weights are lost one batch earlier, as the message says then; ModelCheckpoint keeps
+            older ones, and clip=pn.ClipNorm(...) finds it out in time.
         RuntimeError
             The trainer is fitting already, in another thread or in a callback; or another rank failed.
         """

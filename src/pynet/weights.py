@@ -38,7 +38,7 @@ class Weights:
     Attributes
     ----------
     records : array of _core.PARAM
-        Offsets, shapes and penalties; of the flags MASKED alone, the others are a plan's business.
+        Offsets and shapes; of the flags MASKED alone.  All else is a plan's business.
     index : dict
         (layer, suffix) -> number.
     elems : int
@@ -66,8 +66,6 @@ class Weights:
             record = self.records[i]
             for field, value in (("offset", offset), ("rows", rows), ("cols", cols)):
                 record[field] = value
-            record["l1"], record["l2"] = parameter.l1, parameter.l2
-            record["max_norm"], record["rate"] = parameter.max_norm, 1.0
             offset += param_size(rows, cols)
             self.rows.append(Weight(f"{names[layer]}.{parameter.suffix}", layer, parameter, record))
             self.index[layer, parameter.suffix] = i

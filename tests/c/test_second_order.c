@@ -287,6 +287,9 @@ static void nan_tolerance(pn_search *s, pn_job *job) { (void)job, s->loss_tolera
 static void beyond(pn_search *s, pn_job *job) { (void)job, s->places += 1; } /* the last is 0, or stands outside */
 static void no_memory(pn_search *s, pn_job *job) { (void)job, s->memory = 0; }
 static void no_pairs(pn_search *s, pn_job *job) { (void)job, s->pairs = NULL; }
+static void many_pairs(pn_search *s, pn_job *job) { (void)job, s->numbers[PN_SEARCH_PAIRS] = (double)s->memory + 1; }
+static void far_pair(pn_search *s, pn_job *job) { (void)job, s->numbers[PN_SEARCH_NEXT] = (double)s->memory; }
+static void nan_pair(pn_search *s, pn_job *job) { (void)job, s->numbers[PN_SEARCH_NEXT] = NAN; }
 static void no_damping(pn_search *s, pn_job *job) { (void)job, s->damping = 0; }
 static void bounds(pn_search *s, pn_job *job) { (void)job, s->damping_min = 2 * s->damping_max; }
 
@@ -314,6 +317,9 @@ static void check_refusals(void) {
     AT("refusals");
     CHECK(tried(pn_lbfgs, make_small(), no_memory) == PN_BAD_ARGUMENT);
     CHECK(tried(pn_lbfgs, make_small(), no_pairs) == PN_BAD_ARGUMENT);
+    CHECK(tried(pn_lbfgs, make_small(), many_pairs) == PN_BAD_ARGUMENT);
+    CHECK(tried(pn_lbfgs, make_small(), far_pair) == PN_BAD_ARGUMENT);
+    CHECK(tried(pn_lbfgs, make_small(), nan_pair) == PN_BAD_ARGUMENT);
     CHECK(tried(pn_lm, make_small(), no_damping) == PN_BAD_ARGUMENT);
     CHECK(tried(pn_lm, make_small(), bounds) == PN_BAD_ARGUMENT);
     const net n = make_small();

@@ -16,6 +16,7 @@ __all__ = ["TablePart"]
 
 UNKNOWN = "(a text that was not there)"
 TOLERANCE = 1e-5  # of the inputs that a test row gives: all are of the size of 1
+LARGEST = np.finfo(np.float64).max
 PLACEHOLDER = "\x01{}\x01"  # for the name of a member, until all else has its prefix; in no text and comment of C
 MACROS = "NULL NAN INFINITY EOF BUFSIZ HUGE_VAL errno stdin stdout stderr linux unix"  # of headers and compilers
 
@@ -258,11 +259,13 @@ def test_rows(encoder: Encoder, n: int) -> Frame:
             columns.append(Column(code.name, "category", np.array(places, np.int32), [*code.levels, UNKNOWN]))
             continue
         assert isinstance(code, (NumberCode, DateCode))
-        values = code.shift + rng.standard_normal(n) / code.scale
+        drawn = np.array([*rng.standard_normal(n), np.nan, 10.0])
+        with np.errstate(over="ignore"):
+            values = np.clip(code.shift + drawn / code.scale, -LARGEST, LARGEST)
         if isinstance(code, NumberCode) and len(code.x):
-            values = np.interp(rng.random(n), np.linspace(0, 1, len(code.x)), code.x)
-        far = code.shift + 10 / code.scale
-        columns.append(Column(code.name, code.kind, np.array([*values, np.nan, far])))
+            k, part = rng.integers(0, len(code.x) - 1, n), rng.random(n)
+            values[:n] = code.x[k] * (1 - part) + code.x[k + 1] * part
+        columns.append(Column(code.name, code.kind, values))
     return Frame(columns)
 
 

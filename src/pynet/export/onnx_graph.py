@@ -20,6 +20,8 @@ class Graph:
         What all names begin with: those of a graph inside another must be others.
     dtype : np.dtype
         Of all numbers.
+    inputs : set of str
+        The names of the graph's own inputs, which nothing else may have.
     double : bool
         Whether that is float64, which ONNX Runtime does not know of every operator.
     nodes, initializers : lists of NodeProto and TensorProto
@@ -32,6 +34,7 @@ class Graph:
         self.scope, self.prefix = "", prefix
         self.nodes: list = []
         self.initializers: list = []
+        self.inputs: set[str] = set()
         self._names: dict[str, int] = {}
         self._tensors: set[str] = set()
 
@@ -59,6 +62,8 @@ class Graph:
     def tensor(self, name: str, array: np.ndarray) -> str:
         """Add an initializer, once; return its name."""
         name = self.prefix + name
+        while name in self.inputs:
+            name += "'"
         if name not in self._tensors:
             self._tensors.add(name)
             self.initializers.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
@@ -73,5 +78,8 @@ class Graph:
         return self.tensor("integers/" + "/".join(map(str, values)), np.array(values, np.int64))
 
     def _fresh(self, name: str) -> str:
-        count = self._names[name] = self._names.get(name, 0) + 1
-        return name if count == 1 else f"{name}_{count}"
+        while True:
+            count = self._names[name] = self._names.get(name, 0) + 1
+            made = name if count == 1 else f"{name}_{count}"
+            if made not in self.inputs:
+                return made

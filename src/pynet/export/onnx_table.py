@@ -21,6 +21,11 @@ class TableInputs:
     g : Graph
     encoder : Encoder
 
+    Raises
+    ------
+    ValueError
+        A column has no name, which an input of a graph needs.
+
     Attributes
     ----------
     infos : list of ValueInfoProto
@@ -32,6 +37,9 @@ class TableInputs:
 
     def __init__(self, g, encoder: Encoder):
         self.g = g
+        if "" in encoder.names:
+            raise ValueError("a column has the name '', but an input of an ONNX graph needs a name: rename the column")
+        g.inputs |= {*encoder.names}
         onnx = g.onnx.TensorProto
         kinds = {"number": onnx.DOUBLE, "date": onnx.DOUBLE, "category": onnx.STRING}
         self.infos = [

@@ -37,7 +37,8 @@ def to_onnx(model, path) -> None:
     ----------
     model : Model or TableModel
         Of a TableModel each column is an input, [batch, 1]: double for numbers and for dates (days since 1970-01-01,
-        UTC), where NaN and infinite values are missing ones; string for categories.
+        UTC), where NaN and infinite values are missing ones; string for categories, without blanks around the texts (no
+        operator of ONNX would take them away).
     path : str or os.PathLike
         Written atomically, after onnx.checker has agreed.
 

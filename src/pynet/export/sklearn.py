@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from .. import _check, layers
+from ..files import TABLE
 from ..layers import Activation, Dense
 from ..model import Model
+from ..tables.model import TableModel
 from .chains import chain_of, folded
 from .libraries import library
 from .wiring import Wiring
@@ -89,8 +91,9 @@ def to_sklearn(model):
     """Make a fitted MLPClassifier or MLPRegressor of scikit-learn that predicts the same.
 
     A softmax or a sigmoid at the end makes a classifier, of ``metadata["classes"]`` (default: 0, 1, ...), of several
-    sigmoids one of several labels; nothing at the end a regressor.  The scaling of Input is multiplied into the first
-    layer; what does nothing in prediction (Dropout) is left out; pruned weights are 0.
+    sigmoids one of several labels; nothing at the end a regressor.  Classes of a TableModel's network are what they are
+    in its target (fractions are texts, for there are no such classes in scikit-learn).  The scaling of Input is
+    multiplied into the first layer; what does nothing in prediction (Dropout) is left out; pruned weights are 0.
 
     Parameters
     ----------
@@ -110,7 +113,9 @@ def to_sklearn(model):
     """
     chain_of(model, "to_sklearn")
     network = library("sklearn.neural_network")
-    metadata = model.metadata
+    classes = model.metadata.get("classes")
+    if TABLE in model.metadata and model.metadata.get("class_kind") != "number":
+        classes = TableModel.of(model).classes
     model, arrays = folded(model, "to_sklearn")
     names, dense = [], []
     for layer in chain_of(model, "to_sklearn"):
@@ -130,7 +135,7 @@ def to_sklearn(model):
     coefs = [arrays[layer, "kernel"] for layer in dense]
     intercepts = [arrays.get((layer, "bias"), np.zeros(layer.units)) for layer in dense]
     last = LAST[names[-1]]
-    classes = _classes(metadata.get("classes"), last, len(intercepts[-1]))
+    classes = _classes(classes, last, len(intercepts[-1]))
     ends = [coefs[-1], intercepts[-1]]
     if last == "softmax":
         ends = [array[..., np.argsort(classes)] for array in ends]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._check import unknown
-from .style import BLUE, ORANGE, axes_for, figure_for, module, plain, tidy
+from .style import BLUE, ORANGE, axes_for, figure_for, finished, module, plain
 
 __all__ = ["curves_of", "history"]
 
@@ -91,8 +91,5 @@ def _panel(ax, name: str, curves: dict) -> None:
         ax.axvline(best + 1, color=ORANGE, linewidth=1, linestyle=":", label=f"lowest: epoch {best + 1}")
     ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True, min_n_ticks=1))
     ax.set_xlim(min(ax.get_xlim()[0], 0.7), max(ax.get_xlim()[1], 1.3))
-    ax.set(xlabel="epoch", ylabel=plain(name))
-    ax.set_title(plain(name).replace("_", " "), loc="left")
-    if len(ax.get_lines()) > 1:
-        ax.legend(frameon=False, fontsize="small")
-    tidy(ax)
+    legend = "best" if len(ax.get_lines()) > 1 else None
+    finished(ax, plain(name).replace("_", " "), "epoch", plain(name), legend)

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._check import integer, unknown
 from ..scores import calibration, check_classes, check_numbers, confusion, metric
-from .style import BLUE, COLOURS, GREY, MARKS, ORANGE, axes_for, bin_edges, check_names, plain, tidy
+from .style import BLUE, COLOURS, GREY, MARKS, ORANGE, axes_for, bin_edges, check_names, finished, plain
 
 __all__ = ["confusion_matrix", "importance", "predicted", "reliability", "residuals"]
 
@@ -92,32 +92,17 @@ def reliability(y_true, prediction, bins: int = 10, ax=None):
     share = found.counts / found.counts.sum()
     middle = (found.edges[1:] + found.edges[:-1]) / 2
     full = found.counts > 0
-    ax.bar(
-        middle,
-        share,
-        np.diff(found.edges) * 0.94,
-        color=GREY,
-        alpha=0.3,
-        linewidth=0,
-        label="share of the rows, and how many",
-    )
+    width = np.diff(found.edges) * 0.94
+    ax.bar(middle, share, width, color=GREY, alpha=0.3, linewidth=0, label="share of the rows, and how many")
     if bins <= 20:
         for x, height, n in zip(middle[full], share[full], found.counts[full], strict=True):
             ax.text(x, height + 0.01, str(n), ha="center", va="bottom", fontsize="x-small", color=GREY)
     ax.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="as sure as right")
-    ax.plot(
-        found.confidence[full], found.accuracy[full], color=BLUE, marker="o", linewidth=1.4, label="share that is right"
-    )
-    ax.set(
-        xlim=(0, 1),
-        ylim=(0, 1.07),
-        xlabel="confidence: the largest probability",
-        ylabel="accuracy of the rows of a bin",
-    )
-    ax.set_title(f"Calibration, expected error {found.ece:.3f}", loc="left")
-    ax.legend(frameon=False, fontsize="small", loc="upper left")
-    tidy(ax)
-    return ax
+    right = found.confidence[full], found.accuracy[full]
+    ax.plot(*right, color=BLUE, marker="o", linewidth=1.4, label="share that is right")
+    ax.set(xlim=(0, 1), ylim=(0, 1.07))
+    names = "confidence: the largest probability", "accuracy of the rows of a bin"
+    return finished(ax, f"Calibration, expected error {found.ece:.3f}", *names, "upper left")
 
 
 def predicted(y_true, prediction, names=None, ax=None):
@@ -141,17 +126,12 @@ def predicted(y_true, prediction, names=None, ax=None):
     TypeError, ValueError
         The arrays or the names do not fit.
     """
-    y, p = check_numbers(y_true, prediction)
-    names = check_names("names", names, y.shape[1], "output")
+    y, p, names = _named_numbers(y_true, prediction, names)
     ax = axes_for(ax, (4.6, 4.4))
     low, high = min(y.min(), p.min()), max(y.max(), p.max())
     ax.plot([low, high], [low, high], color=GREY, linestyle="--", linewidth=1, label="as it should be")
     _points(ax, y, p, names)
-    ax.set(xlabel="true", ylabel="predicted")
-    ax.set_title(f"Predicted and true, R² {metric('r2', y, p):.4f}", loc="left")
-    ax.legend(frameon=False, fontsize="small", loc="upper left")
-    tidy(ax)
-    return ax
+    return finished(ax, f"Predicted and true, R² {metric('r2', y, p):.4f}", "true", "predicted", "upper left")
 
 
 def residuals(y_true, prediction, names=None, ax=None, *, kind: str = "histogram"):
@@ -174,8 +154,7 @@ def residuals(y_true, prediction, names=None, ax=None, *, kind: str = "histogram
     TypeError, ValueError
         The arrays or the names do not fit; another kind.
     """
-    y, p = check_numbers(y_true, prediction)
-    names = check_names("names", names, y.shape[1], "output")
+    y, p, names = _named_numbers(y_true, prediction, names)
     if kind not in ("histogram", "points"):
         raise unknown("kind", kind, ("histogram", "points"))
     error = p - y
@@ -183,25 +162,20 @@ def residuals(y_true, prediction, names=None, ax=None, *, kind: str = "histogram
     if kind == "points":
         ax.axhline(0, color=GREY, linestyle="--", linewidth=1)
         _points(ax, p, error, names)
-        ax.set(xlabel="predicted", ylabel="residual, predicted - true")
-        ax.set_title("Residuals", loc="left")
-    else:
-        edges = bin_edges(error.min(), error.max(), int(np.clip(np.sqrt(len(error)) * 1.5, 10, 60)))
-        for k, name in enumerate(names):
-            label = plain(name) if len(names) > 1 else "residuals"
-            ax.hist(error[:, k], edges, density=True, color=COLOURS[k % len(COLOURS)], alpha=0.55, label=label)
-        mean, deviation = error.mean(), error.std()
-        if len(names) == 1 and deviation > 0:
-            x = np.linspace(edges[0], edges[-1], 200)
-            density = np.exp(-(((x - mean) / deviation) ** 2) / 2) / (deviation * np.sqrt(2 * np.pi))
-            ax.plot(x, density, color=ORANGE, linewidth=1.4, label="normal density")
-        ax.axvline(0, color=GREY, linestyle="--", linewidth=1)
-        ax.set(xlabel="residual, predicted - true", ylabel="density")
-        ax.set_title(f"Residuals: mean {mean:.3g}, deviation {deviation:.3g}", loc="left")
-    if kind == "histogram" or len(names) > 1:
-        ax.legend(frameon=False, fontsize="small")
-    tidy(ax)
-    return ax
+        legend = "best" if len(names) > 1 else None
+        return finished(ax, "Residuals", "predicted", "residual, predicted - true", legend)
+    edges = bin_edges(error.min(), error.max(), int(np.clip(np.sqrt(len(error)) * 1.5, 10, 60)))
+    for k, name in enumerate(names):
+        label = plain(name) if len(names) > 1 else "residuals"
+        ax.hist(error[:, k], edges, density=True, color=COLOURS[k % len(COLOURS)], alpha=0.55, label=label)
+    mean, deviation = error.mean(), error.std()
+    if len(names) == 1 and deviation > 0:
+        x = np.linspace(edges[0], edges[-1], 200)
+        density = np.exp(-(((x - mean) / deviation) ** 2) / 2) / (deviation * np.sqrt(2 * np.pi))
+        ax.plot(x, density, color=ORANGE, linewidth=1.4, label="normal density")
+    ax.axvline(0, color=GREY, linestyle="--", linewidth=1)
+    title = f"Residuals: mean {mean:.3g}, deviation {deviation:.3g}"
+    return finished(ax, title, "residual, predicted - true", "density")
 
 
 def importance(importance, most: int = 20, ax=None):
@@ -235,10 +209,9 @@ def importance(importance, most: int = 20, ax=None):
     ax.set_yticks(range(len(shown)), [plain(row[0]) for row in shown])
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.axvline(0, color=GREY, linewidth=1)
-    ax.set_xlabel("increase of the loss when the column is shuffled")
     rest = f" (the first {len(shown)} of {len(rows)} columns)" if len(rows) > len(shown) else ""
-    ax.set_title(f"Permutation importance{rest}", loc="left")
-    tidy(ax)
+    across = "increase of the loss when the column is shuffled"
+    finished(ax, f"Permutation importance{rest}", across, legend=None)
     ax.grid(False, axis="y")
     return ax
 
@@ -259,6 +232,12 @@ def check_importance(importance) -> list[tuple[str, float, float]]:
             raise ValueError(f"importance[{k}] must have finite numbers and a deviation >= 0, got {entry!r}")
         rows.append(row)
     return rows
+
+
+def _named_numbers(y_true, prediction, names) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return targets and predictions [B, O], and a name for each of the O outputs."""
+    y, p = check_numbers(y_true, prediction)
+    return y, p, check_names("names", names, y.shape[1], "output")
 
 
 def _points(ax, x: np.ndarray, y: np.ndarray, names: list[str]) -> None:

@@ -13,9 +13,7 @@ import numpy as np
 __all__ = ["Place", "lay_out", "levels_of"]
 
 SWEEPS = 12
-BENT = (
-    0.1  # how much a box is drawn to an edge that passes, against a box: rather that edge is bent than a chain of boxes
-)
+BENT = 0.1  # the pull of a passing edge on a box, a box pulls with 1: rather that edge is bent than a chain of boxes
 
 
 class Place:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..summary import printable
+
 __all__ = [
     "BLUE", "COLOURS", "GREEN", "GREY", "MARKS", "ORANGE", "axes_for", "bin_edges", "check_names", "figure_for",
-    "module", "plain", "tidy",
+    "finished", "module", "plain", "tidy",
 ]  # fmt: skip
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#5A5A5A"
@@ -58,6 +60,19 @@ def bin_edges(low: float, high: float, bins: int) -> np.ndarray:
     return np.linspace(low, high, bins + 1)
 
 
+def finished(ax, title: str, across: str = "", up: str = "", legend: str | None = "best"):
+    """Return `ax` with a title, names of its axes, where they are told, and a legend there, or none."""
+    ax.set_title(title, loc="left")
+    if across:
+        ax.set_xlabel(across)
+    if up:
+        ax.set_ylabel(up)
+    if legend:
+        ax.legend(frameon=False, fontsize="small", loc=legend)
+    tidy(ax)
+    return ax
+
+
 def tidy(ax) -> None:
     """Take away the frame but for two sides, and draw a faint grid."""
     ax.grid(True, alpha=0.25, linewidth=0.6)
@@ -66,7 +81,7 @@ def tidy(ax) -> None:
 
 def plain(text, limit: int = 24) -> str:
     """Return a name as matplotlib shows it as it is: one line, no mathematics between dollars, cut to `limit`."""
-    shown = "".join(c if c.isprintable() else " " for c in str(text))  # surrogates and controls are not printable
+    shown = printable(text)
     shown = shown if len(shown) <= limit else shown[: limit - 1] + "…"
     return shown.replace("$", r"\$")
 

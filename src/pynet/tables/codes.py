@@ -9,6 +9,7 @@ import numpy as np
 from .. import _check
 from ..config import expect_keys, expect_list
 from .columns import Column
+from .table import moments
 
 __all__ = ["CODES", "PERIODS", "SCALINGS", "CategoryCode", "Code", "DateCode", "NumberCode", "learn"]
 
@@ -33,9 +34,8 @@ def learn(column: Column, scaling: str, missing: str, embed: int, knots: int | N
     if not some_missing and (there.values == there.values[0]).all():
         return f"all rows have the value {there.values[0]:.6g}"
     values = there.values
-    fill = float(np.median(values) if missing == "median" else values.mean())
-    deviation = float(values.std())
-    shift, scale = float(values.mean()), 1.0
+    shift, deviation = (float(v[0]) for v in moments(values[:, None]))
+    fill, scale = shift if missing == "mean" else 2.0 * float(np.median(values / 2.0)), 1.0  # no sum overflows
     if deviation > 1e-12 * abs(shift) and np.isfinite(1.0 / deviation):
         scale = 1.0 / deviation
     if column.kind == "date":
@@ -69,7 +69,7 @@ def _learn_category(there: Column, some_missing: bool, embed: int):
     kept = [k for k in np.argsort(-counts, kind="stable").tolist() if counts[k] >= RARE][:MAX_LEVELS]
     rest = int((counts > 0).sum()) - len(kept)
     if not kept:
-        return f"all {len(there)} values differ"
+        return f"all {len(there)} values differ, such as {there.levels[there.values[0]][:40]!r}"
     if len(kept) == 1 and not rest and not some_missing:
         return f"all rows have the value {there.levels[kept[0]]!r}"
     levels = sorted(there.levels[k] for k in kept)

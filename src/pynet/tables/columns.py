@@ -19,6 +19,8 @@ MISSING = ("", "?", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "NULL", "null", "N
 BOOLEANS = {"true": 1.0, "True": 1.0, "TRUE": 1.0, "false": 0.0, "False": 0.0, "FALSE": 0.0}
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?)?", re.ASCII)
 DAY = 86_400.0  # seconds
+UNITS = {"D": 1.0, "h": 24.0, "m": 1440.0, "s": DAY, "ms": DAY * 1e3, "us": DAY * 1e6}  # of a day, in datetime64
+EPOCH = 719_163  # 1970-01-01 as datetime.date counts days
 
 
 class Column:
@@ -232,12 +234,18 @@ def days_of(text: str) -> float | None:
     if not DATE.fullmatch(text):
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        return _days(datetime.fromisoformat(text))
     except ValueError:
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment.timestamp() / DAY
+
+
+def _days(moment) -> float:
+    """Return the days since 1970-01-01 (UTC) of a date, or of a datetime, which is in UTC where it does not say."""
+    from datetime import datetime
+
+    if not isinstance(moment, datetime):
+        return float(moment.toordinal() - EPOCH)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() / DAY
 
 
 def number_text(value: float) -> str:
@@ -271,13 +279,11 @@ def _of_texts(name: str, codes: np.ndarray, levels: list[str]) -> Column:
 
 def _of_days(name: str, moments: np.ndarray) -> Column:
     """Return dates from datetime64."""
-    absent = np.isnat(moments)
-    unit = np.datetime_data(moments.dtype)[0]
-    if unit in ("Y", "M", "W", "D"):
-        days = moments.astype("datetime64[D]").astype(np.int64).astype(np.float64)
-    else:
-        days = moments.astype("datetime64[us]").astype(np.int64) / (DAY * 1e6)
-    return Column(name, "date", np.where(absent, np.nan, days))
+    unit, count = np.datetime_data(moments.dtype)
+    if count != 1 or unit not in UNITS:  # years, weeks; nanoseconds and less
+        unit = "D" if unit in ("Y", "M", "W", "D") else "us"
+    days = moments.astype(f"datetime64[{unit}]").astype(np.int64) / UNITS[unit]
+    return Column(name, "date", np.where(np.isnat(moments), np.nan, days))
 
 
 def _of_objects(name: str, values: list) -> Column:
@@ -295,7 +301,11 @@ def _of_objects(name: str, values: list) -> Column:
 
     if all_are(bool, np.bool_, numbers.Real, decimal.Decimal):
         boolean = bool(kinds) and all_are(bool, np.bool_)
-        return _of_numbers(name, np.array([np.nan if gone else float(next(kept)) for gone in absent]), boolean)
+        try:
+            found = [np.nan if gone else float(next(kept)) for gone in absent]
+        except OverflowError:
+            raise ValueError(f"column {name!r} holds a number that is too large for float64") from None
+        return _of_numbers(name, np.array(found), boolean)
     if all_are(np.datetime64):
         return _of_days(name, np.array([np.datetime64("NaT") if gone else next(kept) for gone in absent]))
     if all_are(str):
@@ -303,17 +313,16 @@ def _of_objects(name: str, values: list) -> Column:
         codes = [-1 if gone else place.setdefault(next(kept), len(place)) for gone in absent]
         return _of_texts(name, np.array(codes, np.int32), list(place))
     if all_are(datetime.date):  # datetime is one
-        days = [np.nan if gone else days_of(next(kept).isoformat()) for gone in absent]
-        return Column(name, "date", np.array(days, np.float64))
+        return Column(name, "date", np.array([np.nan if gone else _days(next(kept)) for gone in absent], np.float64))
     shown = " and ".join(sorted(kind.__name__ for kind in kinds)[:4])
     raise TypeError(f"column {name!r} holds {shown}, expected numbers, texts or dates; convert it, or leave it out")
 
 
 def _is_absent(value) -> bool:
     """Is it None, NaN, or what pandas has for these?"""
-    return (
-        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
-    )
+    if isinstance(value, (float, np.floating)):
+        return bool(value != value)
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _of_array(name: str, column) -> Column:
@@ -355,7 +364,7 @@ def _of_pandas(name: str, series) -> Column:
 def _of_polars(name: str, series) -> Column:
     kind = str(series.dtype)
     if series.dtype.is_numeric() and not kind.startswith("Decimal"):
-        return _of_numbers(name, series.to_numpy())
+        return _of_numbers(name, series.cast(float).to_numpy())  # NumPy has no integers of 128 bits
     return _of_objects(name, series.to_list())
 
 
@@ -363,4 +372,6 @@ def _of_arrow(name: str, column) -> Column:
     kind = str(column.type)
     if kind.startswith(("int", "uint", "float", "double", "halffloat")):
         return _of_numbers(name, column.to_numpy())
+    if kind.startswith(("timestamp", "date")):
+        return _of_days(name, column.to_numpy())
     return _of_objects(name, column.to_pylist())

@@ -31,7 +31,8 @@ def read_frame(path, kinds: dict[str, str] | None = None, names=None, needed: st
     ----------
     path : str or os.PathLike
         .csv, .tsv, .txt: UTF-8, cells separated by comma, semicolon or tab, texts quoted where they need it.  The first
-        line names the columns; if it is all numbers, they are called column_1, column_2 ...
+        line names the columns; those without a name, all of them if the line is all numbers, are called column_1,
+        column_2 ... by their place.
         .parquet: needs pyarrow or polars.
     kinds : dict of name -> "number", "category" or "date", optional
         Of columns that must be of this kind.  Of all others of a CSV file: numbers if all cells are finite numbers
@@ -120,6 +121,7 @@ def csv_lines(path: str):
             if all(finite_number(cell) is not None for cell in names):
                 rows = itertools.chain([(line, cells)], rows)
                 names = [f"column_{k + 1}" for k in range(len(names))]
+            names = [name or f"column_{k + 1}" for k, name in enumerate(names)]
             if len(set(names)) != len(names):
                 twice = next(name for k, name in enumerate(names) if name in names[:k])
                 raise ValueError(f"{path}: two columns are called {twice!r}")
@@ -159,8 +161,9 @@ def _read(path: str, known: dict, guessed: dict, wanted, needed) -> Frame:
                     builders.append(BUILDERS[kind](path, name, name in known))
             for builder, column in zip(builders, cells, strict=True):
                 if builder.name == needed and any(cell in MISSING for cell in column):
-                    line = next(line for line, cell in zip(lines, column, strict=True) if cell in MISSING)
-                    raise ValueError(f"{path}, line {line}, column {needed!r}: the cell is empty, expected a value")
+                    line, cell = next((n, cell) for n, cell in zip(lines, column, strict=True) if cell in MISSING)
+                    what = f"{cell!r} means that there is none" if cell else "the cell is empty"
+                    raise ValueError(f"{path}, line {line}, column {needed!r}: {what}, expected a value")
                 builder.add(lines, column)
     if not builders:
         raise ValueError(f"{path}: no lines of cells below the column names {', '.join(names[:6])}")

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import _check
 from .columns import Frame
-from .table import Table, judged
+from .table import Table, judged, moments
 
 __all__ = ["permutation_importance"]
 
@@ -21,11 +21,11 @@ def permutation_importance(model, data: Table, n_repeats: int, random_state: int
     if n > max_rows:
         data = data.rows(np.linspace(0, n - 1, max_rows).round().astype(np.int64))
 
+    deviation = 0.0 if model.classes else float(moments(np.asarray(data.y).reshape(-1, 1))[1][0])
+
     def loss(frame: Frame) -> float:
         found = judged(model.outputs(frame), data, model.classes)
-        if model.classes:
-            return found["loss"]
-        return found["rmse"] ** 2 / max(float(np.var(np.asarray(data.y))), np.finfo(np.float64).tiny)
+        return found["loss"] if model.classes else (found["rmse"] / (deviation or 1.0)) ** 2
 
     usual = loss(data.X)
     rng = np.random.default_rng(random_state)

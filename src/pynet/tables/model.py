@@ -7,7 +7,9 @@ import numpy as np
 from .. import _check, datasets, optimizers
 from ..callbacks import EarlyStopping
 from ..files import TABLE as ENTRY
+from ..fit import listed
 from ..model import Model
+from ..philox import key_of
 from ..trainer import Trainer
 from . import shown
 from .codes import FILLS, MAX_KNOTS, SCALINGS
@@ -111,6 +113,8 @@ class TableModel:
         for name, value, known in (("task", task, TASKS), ("scaling", scaling, SCALINGS), ("missing", missing, FILLS)):
             if value not in known and not (name == "scaling" and value is None):
                 raise _check.unknown(name, value, known)
+        if hidden is not None and (isinstance(hidden, str) or not hasattr(hidden, "__iter__")):
+            raise TypeError(f"hidden must be a list of widths, got {type(hidden).__name__} {hidden!r}")
         self.task, self.missing = task, missing
         self.hidden = [
             _check.integer(f"hidden[{k}]", width, 1)
@@ -127,7 +131,7 @@ class TableModel:
         self.epochs = None if epochs is None else _check.integer("epochs", epochs, 1)
         self.patience = None if patience is None else _check.integer("patience", patience, 1)
         self.validation = _check.fraction("validation", validation)
-        self.dtype, self.random_state = _check.float_dtype(dtype).name, random_state
+        self.dtype, self.random_state = _check.float_dtype(dtype).name, key_of(random_state)
         self.backend, self.n_threads = backend, n_threads
         self._network: Model | None = None
         self._encoder: Encoder | None = None
@@ -170,11 +174,12 @@ class TableModel:
         FloatingPointError
             As Trainer.fit.
         """
+        callbacks = listed(callbacks)
         data = table_to_learn(table, target, kinds)
         n = len(data.X)
         rows, held = np.arange(n), np.arange(0)
         if validation_data is None and self.validation and n > 1:
-            rows, held = datasets.split_rows(n, self.validation, self.random_state + 1)
+            rows, held = datasets.split_rows(n, self.validation, (self.random_state + 1) % 2**64)
         before = {k: v for k, v in self.__dict__.items() if k in ("_network", "_encoder", "_scaling")}
         try:
             trainer = self.begin(data, rows)
@@ -188,13 +193,13 @@ class TableModel:
             chosen = data.rows(rows)
             trainer.fit(
                 self.encode(chosen.X), self.targets(chosen), epochs=epochs, batch_size=batch,
-                validation_data=validation, callbacks=[best, *callbacks] if validation else list(callbacks),
+                validation_data=validation, callbacks=[best, *callbacks] if validation else callbacks,
                 verbose=verbose,
             )  # fmt: skip
+            self.finish()
         except BaseException:
             self.__dict__.update(before)
             raise
-        self.finish()
         self.history = trainer.history.history
         return self
 
@@ -401,7 +406,7 @@ class TableModel:
         -------
         list of (name, mean, deviation)
             Increase of the loss: cross-entropy, or the squared error as a share of the target's variance (what R2
-            loses).  The largest first.
+            loses; of a constant target the squared error itself).  The largest first.
         """
         from .importance import permutation_importance
 

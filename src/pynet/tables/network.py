@@ -72,9 +72,9 @@ def check_task(task: str, data: Table) -> None:
         if n > MAX_TEXT_CLASSES or (texts and n > max(2, len(y) // 2)):
             raise ValueError(
                 f"target {name!r} has {n} different values in {len(y)} rows, too many for classes"
-                + (f" ({_odd_one(y)!r} is no number)" if texts else "")
+                + (f" ({odd!r} is no number)" if (odd := _odd_one(y) if texts else None) is not None else "")
             )
 
 
-def _odd_one(texts: np.ndarray) -> str:
-    return next(str(text) for text in texts if finite_number(str(text)) is None)
+def _odd_one(texts: np.ndarray) -> str | None:
+    return next((str(text) for text in texts if finite_number(str(text)) is None), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rich import model_html
 from ..rich import table as html_table
-from ..summary import summary_text
+from ..summary import printable, summary_text
 
 __all__ = ["html", "one_line", "text"]
 
@@ -18,9 +18,10 @@ def one_line(model) -> str:
 def text(model) -> str:
     """Return what becomes of each column, and the layers of the network."""
     encoder = model.encoder
-    width = max(len(name) for name in encoder.names)
-    lines = [f"{code.name:<{width}}  {code.told()}" for code in encoder.codes]
-    lines += [f"{name:<{width}}  left out: {why}" for name, why in encoder.left_out.items()]
+    told = {code.name: code.told() for code in encoder.codes}
+    told |= {name: f"left out: {why}" for name, why in encoder.left_out.items()}
+    width = max(map(len, told))
+    lines = [f"{printable(name):<{width}}  {what}" for name, what in told.items()]
     lines.append(
         f"{len(encoder.codes)} columns become {sum(encoder.widths)} numbers; target {model.target!r}, {_kind(model)}"
     )

@@ -25,10 +25,10 @@ def table_to_learn(table, target=None, kinds: dict[str, str] | None = None) -> T
     else:
         frame = Frame.of(table).guessed(kinds)
     frame = frame.as_kinds(kinds)
+    if not len(frame):
+        raise ValueError(f"{frame.where}the table has no rows" if frame.names else "the table has no columns")
     if target is not None and name is None:
         return _beside(frame, target)
-    if not frame.names:
-        raise ValueError("the table has no columns")
     return Table.of_frame(frame, frame.names[-1] if name is None else name)
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "class_name",
     "fold_target_scaling",
     "judged",
+    "moments",
     "scaled_target",
     "standardisation",
     "target_scaling",
@@ -114,7 +115,8 @@ def target_values(column: Column, where: str = "") -> np.ndarray:
         raise ValueError(f"{where}the target {column.name!r} holds dates, expected numbers or texts")
     if column.missing.any():
         row = int(np.flatnonzero(column.missing)[0])
-        raise ValueError(f"{where}row {row}: the target {column.name!r} is missing, expected a value in every row")
+        what = f"the target {column.name!r} is missing (empty, ?, NA, None ...), expected a value"
+        raise ValueError(f"{where}row {row}: {what}")
     if column.kind == "category":
         return column.texts().astype(str)
     return column.values.astype(bool) if column.boolean else column.values
@@ -149,22 +151,40 @@ def standardisation(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         The mean, and 1 / standard deviation; the scale of a constant column is 1.
     """
     X = np.asarray(X)
-    values = X.astype(np.float64, copy=False)
-    axis = None if X.dtype == np.uint8 else 0
-    shift = np.broadcast_to(values.mean(axis=axis), X.shape[1]).copy()
-    deviation = np.broadcast_to(values.std(axis=axis), X.shape[1])
-    constant = deviation <= 1e-12 * np.maximum(np.abs(shift), 1e-300)
+    pixels = X.dtype == np.uint8
+    shift, deviation = (np.broadcast_to(v, X.shape[1]).copy() for v in moments(X.reshape(-1, 1) if pixels else X))
+    constant = deviation <= np.maximum(1e-12 * np.abs(shift), 1e-300)
     return shift, 1.0 / np.where(constant, 1.0, deviation)
+
+
+def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation of each column [N, C], [C] each; of numbers of any size that float64 holds."""
+    values = np.asarray(values, np.float64)
+    power = np.frexp(np.abs(values).max(axis=0))[1]  # squares of numbers of this size would overflow, or vanish
+    small = np.ldexp(values, -power)
+    return np.ldexp(small.mean(axis=0), power), np.ldexp(small.std(axis=0), power)
 
 
 # ---- targets that are quantities -------------------------------------------------------------------------------------
 
 
-def target_scaling(y: np.ndarray) -> dict[str, list[float]]:
-    """Return mean and deviation of each column of a target [N] or [N, O], as {"shift": [O], "scale": [O]}."""
+def target_scaling(y: np.ndarray, dtype) -> dict[str, list[float]]:
+    """Return mean and deviation of each column of a target [N] or [N, O], as {"shift": [O], "scale": [O]}.
+
+    Raises
+    ------
+    ValueError
+        A network of this dtype cannot answer with such numbers.
+    """
     y = y.reshape(len(y), -1).astype(np.float64)
-    deviation = y.std(axis=0)
-    return {"shift": y.mean(axis=0).tolist(), "scale": np.where(deviation > 0.0, deviation, 1.0).tolist()}
+    limits, largest = np.finfo(dtype), np.abs(y).max()
+    shift, deviation = moments(y)
+    if largest > limits.max / 4:  # answers go beyond
+        raise ValueError(f"the target holds {largest:.4g}, too large a number for {limits.dtype}")
+    small = deviation[(deviation > 0) & (deviation < limits.tiny)]
+    if len(small):
+        raise ValueError(f"the target has a deviation of {small[0]:.4g}, too small a number for {limits.dtype}")
+    return {"shift": shift.tolist(), "scale": np.where(deviation > 0.0, deviation, 1.0).tolist()}
 
 
 def scaled_target(y: np.ndarray, scaling: dict[str, list[float]]) -> np.ndarray:
@@ -187,8 +207,8 @@ def judged(answer: np.ndarray, table: Table, classes: list[str] | None) -> dict[
     Returns
     -------
     dict
-        accuracy, loss (mean cross-entropy) and right (how many are); or rmse, mae and r2, which is nan where the target
-        is constant.
+        accuracy, loss (mean cross-entropy) and right (how many are); or rmse, mae and r2 (of a constant target 1 if all
+        answers are exact, else 0).
     """
     if classes:
         y = table.labels(classes)[0]

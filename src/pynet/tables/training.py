@@ -39,7 +39,7 @@ def begun(model, data: Table, rows: np.ndarray, settings: dict) -> tuple[Trainer
         network.metadata["class_kind"] = class_kind(np.asarray(data.y))
     scaling = None
     if task == "numbers":
-        scaling = network.metadata["target_scaling"] = target_scaling(np.asarray(data.y)[rows])
+        scaling = network.metadata["target_scaling"] = target_scaling(np.asarray(data.y)[rows], model.dtype)
     trainer = Trainer(
         network, loss=loss, optimizer=_optimizer(model, len(rows)), metrics=["accuracy" if classes else "r2"],
         backend=model.backend, n_threads=model.n_threads, random_state=model.random_state,

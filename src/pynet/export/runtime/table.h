@@ -3,43 +3,55 @@
 /* 1 where there is no number: NaN, and infinite ones */
 static int net_is_missing(double x) { return !((x - x) == 0.0); }
 
-/* the order of two texts, byte by byte: < 0, 0 or > 0 */
-static int net_order(const char *a, const char *b) {
-    while ((*a != '\0') && (*a == *b)) {
-        a++;
-        b++;
+/* 1 for a blank, as far as it is ASCII */
+static int net_is_blank(char c) { return ((c >= '\t') && (c <= '\r')) || ((c >= '\034') && (c <= ' ')); }
+
+/* the order of a text and the first n bytes of another: < 0, 0 or > 0 */
+static int net_order(const char *a, const char *b, size_t n) {
+    size_t i = 0U;
+    while ((i < n) && (a[i] != '\0') && (a[i] == b[i])) {
+        i++;
     }
-    return (int)(unsigned char)*a - (int)(unsigned char)*b;
+    return (int)(unsigned char)a[i] - ((i < n) ? (int)(unsigned char)b[i] : 0);
 }
 
-/* where a text stands among n that rise; n if it is none of them */
-static uint32_t net_level(const char *text, const char *const *levels, uint32_t n) {
+/* where a text of so many bytes stands among n that rise; n if it is none of them */
+static uint32_t net_level(const char *text, size_t bytes, const char *const *levels, uint32_t n) {
     uint32_t low = 0U;
     uint32_t high = n;
     while (low < high) {
         const uint32_t middle = low + ((high - low) / 2U);
-        if (net_order(levels[middle], text) < 0) {
+        if (net_order(levels[middle], text, bytes) < 0) {
             low = middle + 1U;
         } else {
             high = middle;
         }
     }
-    return ((low < n) && (net_order(levels[low], text) == 0)) ? low : n;
+    return ((low < n) && (net_order(levels[low], text, bytes) == 0)) ? low : n;
 }
 
-/* 1 where there is no text: NULL, and the texts that mean it */
-static int net_is_no_text(const char *text) {
-    return (text == NULL) || (net_level(text, net_no_texts, NET_NO_TEXTS) < NET_NO_TEXTS);
-}
-
-/* y = 0 but for a 1 at the place of the text; places of what is missing or unknown: n where there is none */
+/* y = 0 but for a 1 at the place of the text, around which blanks do not count; places of what is missing (NULL, and
+ * the texts that mean it) or unknown: n where there is none */
 static void net_one_hot(const char *text, const char *const *levels, uint32_t n_levels, uint32_t missing,
                         uint32_t unknown, net_real *y, uint32_t n) {
     uint32_t place = missing;
     uint32_t i;
-    if (!net_is_no_text(text)) {
-        place = net_level(text, levels, n_levels);
-        place = (place < n_levels) ? place : unknown;
+    if (text != NULL) {
+        const char *from = text;
+        size_t bytes = 0U;
+        while (net_is_blank(*from)) {
+            from++;
+        }
+        while (from[bytes] != '\0') {
+            bytes++;
+        }
+        while ((bytes > 0U) && net_is_blank(from[bytes - 1U])) {
+            bytes--;
+        }
+        if (net_level(from, bytes, net_no_texts, NET_NO_TEXTS) == NET_NO_TEXTS) {
+            place = net_level(from, bytes, levels, n_levels);
+            place = (place < n_levels) ? place : unknown;
+        }
     }
     for (i = 0U; i < n; i++) {
         y[i] = (i == place) ? NET_R(1.0) : NET_R(0.0);
