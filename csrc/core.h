@@ -36,7 +36,7 @@ typedef float real;
 
 typedef struct pn_entry {
     char list[11], name[21]; /* not pointers, which the loader would have to set */
-    int id, extra; /* optimizers: slots; activations: 'X', 'Y' */
+    int id, extra;           /* optimizers: slots; activations: 'X', 'Y' */
 } pn_entry;
 extern const pn_entry pn_roll[]; /* ends with an empty list */
 
@@ -117,9 +117,9 @@ static inline int pn_step(const pn_sparse *w, int64_t e) {
 enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles][I][R] */
 
 /* ---- kernels --------------------------------------------------------------------------------- *
- * KERNEL(name, (arguments)), TRAINS of those that only training needs, SOLVES those of pn_lm and pn_obs too.  Ranges are [m0,m1) rows and [p0,p1) panels of
- * 16 columns; work is divided only among outputs, so a result does not depend on how.  Kernels never fail, allocate or
- * print.      */
+ * KERNEL(name, (arguments)), TRAINS of those that only training needs, SOLVES those of pn_lm and pn_obs too.  Ranges
+ * are [m0,m1) rows and [p0,p1) panels of 16 columns; work is divided only among outputs, so a result does not depend on
+ * how.  Kernels never fail, allocate or print.      */
 /* clang-format off */
 #define PN_KERNELS(KERNEL, TRAINS, SOLVES)                                                                             \
     /* y_bo = x_bi w_io + b_o, then act; z keeps the sum where it is not NULL; `then` may be NULL */                   \
@@ -313,7 +313,8 @@ pn_status pn_run_f64(pn_machine *m, const pn_job *job, int64_t first, int64_t co
 enum {
     PN_PREDICTING = PN_FORWARD | PN_OUTPUT,
     PN_TRAINING = PN_PREDICTING | PN_LOSS | PN_METRIC | PN_BACKWARD | PN_UPDATE | PN_BARE,
-    PN_STAGES = PN_TRAINS(PN_DTYPE) ? PN_TRAINING : PN_PREDICTING /* of this dtype, so that code for others is left out */
+    PN_STAGES =
+        PN_TRAINS(PN_DTYPE) ? PN_TRAINING : PN_PREDICTING /* of this dtype, so that code for others is left out */
 };
 double pn_now(void); /* seconds, monotonic */
 

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* PN_BUILT_ISAS is a list ISA(scalar, scalar)ISA(avx2, avx2)ISA(avx512, avx2)..., worst first, from the build: the second
- * is the one whose kernels of float64 serve it. */
+/* PN_BUILT_ISAS is a list ISA(scalar, scalar)ISA(avx2, avx2)ISA(avx512, avx2)..., worst first, from the build: the
+ * second is the one whose kernels of float64 serve it. */
 #define ISA(name, doubles) extern const struct pn_kernels pn_kernels_##name##_f32, pn_kernels_##doubles##_f64;
 PN_BUILT_ISAS
 #undef ISA
