@@ -180,6 +180,8 @@ def test_bad_verbose(verbose):
         (progress.value_text, 1e-7, "1.00e-07"),
         (progress.value_text, -123456.0, "-1.23e+05"),
         (progress.value_text, float("nan"), "nan"),
+        (lambda after: progress.change_text(after, 90), 25, "3.60 times smaller"),
+        (lambda after: progress.change_text(after, 90), 180, "2.00 times larger"),
         (progress.quantity, 12.34, "12.3"),
         (progress.quantity, 999.9, "1 k"),
         (progress.quantity, 1234567, "1.23 M"),

@@ -12,7 +12,7 @@ import pynet as pn
 
 from .cli_show import check_apart, describe, network_of, report, show
 from .cli_use import as_arrays, data_of, load, training_rows
-from .progress import quantity
+from .progress import change_text, quantity
 from .prune_hessian import default_loss
 
 __all__ = ["prune"]
@@ -48,7 +48,7 @@ def prune(options) -> None:
     size = os.path.getsize(output)
     show(
         "saved",
-        f"{output}: {quantity(size)}B instead of {quantity(bytes_before)}B, {bytes_before / size:.1f} times smaller",
+        f"{output}: {quantity(size)}B instead of {quantity(bytes_before)}B, {change_text(size, bytes_before)}",
     )
     compact = model.compact()
     if compact.nbytes >= dense.nbytes:

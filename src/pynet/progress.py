@@ -173,6 +173,11 @@ def quantity(value: float) -> str:
     return f"{value:.3g}"
 
 
+def change_text(after: float, before: float) -> str:
+    """Return how many times smaller or larger than `before`."""
+    return f"{before / after:.2f} times smaller" if after <= before else f"{after / before:.2f} times larger"
+
+
 def seconds_text(seconds: float) -> str:
     """Return a duration: "2.1 ms", "3.4 s", "1:02:03"."""
     if seconds < 1.0:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .arrays import as_array, as_inputs
 from .model import Model
+from .progress import change_text
 from .quantize_calibrate import float_machine
 
 __all__ = ["QuantizationReport", "report"]
@@ -66,8 +67,8 @@ class QuantizationReport:
                 lines.append(f"  accuracy {o.accuracy:.2%}, of the float network {o.float_accuracy:.2%}")
         width = max(map(len, self.layers), default=0)
         lines += [f"{name.ljust(width)}  {snr:6.1f} dB" for name, snr in self.layers.items()]
-        ratio = self.float_bytes / max(self.flash, 1)
-        lines.append(f"{self.flash} bytes of constants, {ratio:.2f} times smaller than {self.float_bytes}")
+        change = change_text(max(self.flash, 1), self.float_bytes)
+        lines.append(f"{self.flash} bytes of constants, {change} than {self.float_bytes}")
         return "\n".join(lines)
 
 
