@@ -1,6 +1,6 @@
 """What a step on several ranks of one machine costs, beside the allreduce of its gradient.
 
-mpiexec -n 2 python benchmarks/mpi.py [--json FILE] [--rounds 20] [--nets "784-128-10 @32" ...]
+mpiexec -n 2 python benchmarks/mpi.py [--json FILE] [--rounds 20] [--seconds 40] [--nets "784-128-10 @32" ...]
 
 In turns, in the same processes, one thread a rank:
 
@@ -20,8 +20,9 @@ buffers as warm as a computed gradient is.  And once, on a net of some 1.4 us a 
     own    = extra - wait - place             what of it is neither waiting nor the allreduce
     theirs = by hand - apart - wait - place   the same of the loop: caches after an exchange, which nobody can help
 
-Figures are the mean of the middle half of a turn's steps, of those only in which no rank lost its core to another
-process; then the median over rounds, and over ranks the mean.
+Figures are the mean of the middle half of a turn's steps, of those only in which no rank lost its core to other
+processes for more than 1 %; then the median over rounds, and over ranks the mean.  Rounds in which a turn has no such
+steps do not count, and are made up for while `seconds` (a net) last.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import sys
 import time
 
@@ -68,7 +68,7 @@ class Stamped:
     """A communicator, COMM unless another is given, that notes when each allreduce begins and ends."""
 
     def __init__(self, comm=COMM):
-        self.comm, self.begins, self.ends, self.lost = comm, [], [], []
+        self.comm, self.begins, self.ends, self.worked = comm, [], [], []
 
     def __getattr__(self, name):
         return getattr(self.comm, name)
@@ -77,19 +77,19 @@ class Stamped:
         self.begins.append(time.perf_counter())
         self.comm.Allreduce(sent, buffer)
         self.ends.append(time.perf_counter())
-        self.lost.append(resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw)  # the core, so often until now
+        self.worked.append(time.process_time())
 
     def steps(self) -> dict[str, float] | None:
         """Return seconds of a step: all of it, waiting, in the allreduce; None if nearly all were disturbed."""
-        begins, ends, lost = (np.array(COMM.allgather(s)) for s in (self.begins, self.ends, self.lost))
+        begins, ends, worked = (np.array(COMM.allgather(s)) for s in (self.begins, self.ends, self.worked))
         last = begins.max(0)
         table = {"total": np.diff(ends), "wait": last - begins, "allreduce": ends - last}
         means = {name: a.mean(0)[-len(ends[0]) + 1 :] for name, a in table.items()}
-        calm = (np.diff(lost) == 0).all(0)
-        if calm.sum() < 3:
+        calm = np.flatnonzero((np.diff(ends) - np.diff(worked) < 1e-6 + 0.01 * np.diff(ends)).all(0))
+        if len(calm) < 2:
             return None
-        total = means["total"]
-        calm &= (total >= np.quantile(total[calm], 0.25)) & (total <= np.quantile(total[calm], 0.75))
+        calm = calm[np.argsort(means["total"][calm])]
+        calm = calm[len(calm) // 4 : len(calm) - len(calm) // 4]
         return {name: float(a[calm].mean()) for name, a in means.items()}
 
 
@@ -160,14 +160,15 @@ def repeat(steps: int, buffer) -> Stamped:
     return comm
 
 
-def measure(net: Net, rounds: int, around: float) -> dict:
+def measure(net: Net, rounds: int, seconds: float, around: float) -> dict:
     """Return one row of the table, in seconds."""
     steps = int(min(max(1.5e8 / (6 * net.batch * net.weights), 8), 500))
     X, y = net.data(steps * COMM.size)
     together, apart, by_hand = trainer(net), trainer(net), ByHand(net, X, y)
     buffer = exchanged(len(together._reduced), np.float32)
     found: dict[str, list[float]] = {}
-    for _ in range(rounds):
+    until = time.perf_counter() + seconds
+    while COMM.bcast(len(found.get("step", ())) < rounds and time.perf_counter() < until):
         step, alone = Stamped(), Stamped(Silent())
         fit(together, X, y, net.batch * COMM.size, comm=step)
         fit(apart, X, y, net.batch * COMM.size, comm=alone)
@@ -183,6 +184,7 @@ def measure(net: Net, rounds: int, around: float) -> dict:
             "alone": alone["total"], "step": step["total"], "hot": hot["wait"] + hot["allreduce"], "place": place,
             "wait": step["wait"], "inside": step["allreduce"], "extra": extra, "own": extra - step["wait"] - place,
             "by hand": hand["total"], "apart": hand_apart["total"], "theirs": hand_extra - hand["wait"] - place,
+            "by hand, wait": hand["wait"],
             "extra / hot": extra / (hot["wait"] + hot["allreduce"]) - 1,
             "own / place": (extra - step["wait"]) / place - 1,
             "beyond by hand / place": (extra - hand_extra) / place,
@@ -198,6 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json")
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=40)
     parser.add_argument("--nets", nargs="+", choices=NETS, default=NETS)
     chosen = parser.parse_args()
     if len(set(COMM.allgather(platform.node()))) > 1:
@@ -209,13 +212,25 @@ def main() -> None:
     for net in STEPS:
         if f"{net.name} @{net.batch}" not in chosen.nets:
             continue
-        row = measure(net, chosen.rounds, own)
+        row = measure(net, chosen.rounds, chosen.seconds, own)
         rows.append(row)
         if COMM.rank > 0:
             continue
         head = f"{net.name:>20s} @{net.batch:<4d}{row['bytes'] / 1e6:7.3f} MB, {row['calm rounds']} calm rounds"
         if row["calm rounds"]:
-            columns = ("alone", "step", "extra", "hot", "place", "wait", "own", "theirs")
+            columns = (
+                "alone",
+                "step",
+                "apart",
+                "by hand",
+                "extra",
+                "hot",
+                "place",
+                "wait",
+                "by hand, wait",
+                "own",
+                "theirs",
+            )
             figures = "  ".join(f"{name} {row[name] * 1e6:.1f}" for name in columns)
             shares = "  ".join(f"{name} {value:+.1%}" for name, value in row.items() if " / " in name)
             head += f":\n    {figures}\n    {shares}"

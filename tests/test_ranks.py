@@ -362,8 +362,8 @@ def test_what_is_exchanged_may_lie_in_huge_pages_from_the_first_to_the_last_byte
 
 def test_a_fit_on_ranks_moves_the_gradient_once_and_goes_on():
     def train(comm):
-        made = trainer()
-        fit(made, 1)  # a machine is known whose gradient stands elsewhere
+        made = trainer(n_threads=1)
+        fit(made, 1, shards=2)  # now a machine is known that would do, but its gradient stands elsewhere
         fit(made, 1, comm=comm)
         first = made._reduced
         fit(made, 1, comm=comm)

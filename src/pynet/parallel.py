@@ -119,7 +119,10 @@ class Ranks:
         self._quiet = bytes(self._tail)
 
     def reduce(self, part: int, status: str) -> tuple[str, bool]:
-        """Be the `reduce` of a job: see plan.Job.  It takes a microsecond beside the exchange itself, every step."""
+        """Be the `reduce` of a job: see plan.Job.  It takes a microsecond beside the exchange itself, every step.
+
+        One exchange, after all of the way down: overlap, pieces and more than that were slower; see docs/mpi.md.
+        """
         try:
             if status != "ok":
                 self._tail[FLAGS[status]] = 1.0
