@@ -1,16 +1,28 @@
-"""What a step on several ranks costs beyond the step of a rank's rows and the allreduce of the gradient.
+"""What a step on several ranks of one machine costs, beside the allreduce of its gradient.
 
-mpiexec -n 2 python benchmarks/mpi.py [--json FILE] [--rounds 40] [--nets "784-128-10 @32" ...]
+mpiexec -n 2 python benchmarks/mpi.py [--json FILE] [--rounds 20] [--seconds 40] [--nets "784-128-10 @32" ...]
 
-In turns, in the same processes: all ranks train together (step); every rank does the same with a communicator that
-exchanges nothing (alone); the same buffer is reduced as often, with nothing between (allreduce).  And once, on a net of
-some 1.4 us a step, what the machine and Python do around each exchange: alone - plain, a fit without ranks.
+In turns, in the same processes, one thread a rank:
 
-    overhead = (step - alone - allreduce) + (alone - plain)
+step       `fit` on all ranks
+alone      the same with a communicator that exchanges nothing: all ranks compute at once, each its rows
+hot        the allreduce right after itself, with nothing between
+barred     a loop written by hand: the same machine computes the gradient, COMM.Barrier, COMM.Allreduce, the update
+by hand    that loop without the barrier
+apart      that loop without the allreduce either
 
-One thread a rank.  Ranks wait for each other, so whatever else the machine does shows: the figures are of what was
-hardly disturbed, the 5 % quantile of the times between the ends of two exchanges (plain: the least mean of a round).
-They are rank 0's.
+Every allreduce is timed from when the last rank comes to it, and what the others wait for that rank by itself; the
+clock is the machine's.  `place` is the allreduce of `barred`: where it stands in a step, behind a barrier, with its
+buffers as warm as a computed gradient is.  And once, on a net of some 1.4 us a step, what the machine and Python do
+`around` each exchange: a fit with a communicator that does nothing - a fit without ranks.  Then
+
+    extra  = step - alone + around            what having ranks costs, all told
+    own    = extra - wait - place             what of it is neither waiting nor the allreduce
+    theirs = by hand - apart - wait - place   the same of the loop: caches after an exchange, which nobody can help
+
+Figures are the mean of the middle half of a turn's steps, of those only in which no rank lost its core to other
+processes for more than 1 %; then the median over rounds, and over ranks the mean.  Rounds in which a turn has no such
+steps do not count, and are made up for while `seconds` (a net) last.
 """
 
 from __future__ import annotations
@@ -18,6 +30,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import sys
 import time
 
@@ -30,48 +43,64 @@ from mpi4py import MPI
 from with_pynet import model
 
 import pynet as pn
+from pynet import _core
+from pynet.parallel import exchanged
+from pynet.trainer import SCORE
 
 COMM = MPI.COMM_WORLD
 NETS = ("64-64-64-10 @32", "784-128-10 @32", "784-128-10 @128", "784-512-256-10 @128", "1024-1024-1024-1024 @256")
 
 
-class Stamped:
-    """The communicator, which notes when an allreduce ends."""
-
-    def __init__(self):
-        self.ends = []
+class Silent:
+    """The communicator without any exchange in steps: a rank by itself, with its part of the batches."""
 
     def __getattr__(self, name):
         return getattr(COMM, name)
-
-    def Allreduce(self, sent, buffer):
-        COMM.Allreduce(sent, buffer)
-        self.ends.append(time.perf_counter())
-
-
-class Idle(Stamped):
-    """The same without any exchange: a rank by itself, with its part of the batches."""
 
     def allgather(self, thing):
         return [thing] * COMM.size
 
     def Allreduce(self, sent, buffer):
+        pass
+
+
+class Stamped:
+    """A communicator, COMM unless another is given, that notes when each allreduce begins and ends."""
+
+    def __init__(self, comm=COMM):
+        self.comm, self.begins, self.ends, self.worked = comm, [], [], []
+
+    def __getattr__(self, name):
+        return getattr(self.comm, name)
+
+    def Allreduce(self, sent, buffer):
+        self.begins.append(time.perf_counter())
+        self.comm.Allreduce(sent, buffer)
         self.ends.append(time.perf_counter())
+        self.worked.append(time.process_time())
+
+    def steps(self) -> dict[str, float] | None:
+        """Return seconds of a step: all of it, waiting, in the allreduce; None if nearly all were disturbed."""
+        begins, ends, worked = (np.array(COMM.allgather(s)) for s in (self.begins, self.ends, self.worked))
+        last = begins.max(0)
+        table = {"total": np.diff(ends), "wait": last - begins, "allreduce": ends - last}
+        means = {name: a.mean(0)[-len(ends[0]) + 1 :] for name, a in table.items()}
+        calm = np.flatnonzero((np.diff(ends) - np.diff(worked) < 1e-6 + 0.01 * np.diff(ends)).all(0))
+        if len(calm) < 2:
+            return None
+        calm = calm[np.argsort(means["total"][calm])]
+        calm = calm[len(calm) // 4 : len(calm) - len(calm) // 4]
+        return {name: float(a[calm].mean()) for name, a in means.items()}
 
 
 class Clock(pn.Callback):
-    """Seconds of the epochs."""
+    """Seconds of the epoch."""
 
     def on_epoch_begin(self, trainer, epoch):
         self.begun = time.perf_counter()
 
     def on_epoch_end(self, trainer, epoch, logs):
         self.seconds = time.perf_counter() - self.begun
-
-
-def low(stamps: list[list[float]]) -> float:
-    """Return the 5 % quantile of the times between neighbours."""
-    return float(np.quantile(np.concatenate([np.diff(s) for s in stamps]), 0.05))
 
 
 def trainer(net: Net) -> pn.Trainer:
@@ -90,58 +119,122 @@ def around(rounds: int) -> float:
     """Return what every step has around its exchange, in seconds."""
     net = Net(SMALL, 1, "mse")
     X, y = net.data(COMM.size * 2000)
-    idle, apart, alone = Idle(), trainer(net), trainer(net)
-    plain = []
-    for _ in range(2 * rounds):  # of 3 ms
-        fit(apart, X, y, COMM.size, comm=idle)
-        plain.append(fit(alone, X[:2000], y[:2000], 1))
-    return low([idle.ends]) - min(plain)
+    apart, plain = trainer(net), trainer(net)
+    times = [  # of 3 ms
+        (fit(apart, X, y, COMM.size, comm=Silent()), fit(plain, X[:2000], y[:2000], 1)) for _ in range(4 * rounds)
+    ]
+    return float(np.subtract(*np.min(times, 0)))
 
 
-def measure(net: Net, rounds: int) -> dict:
-    """Return one row of the table."""
-    steps = int(min(max(3e8 / (6 * net.batch * net.weights), 8), 1000))
-    X, y = net.data(steps * COMM.size)
-    together, apart = trainer(net), trainer(net)
-    buffer = together._reduced.copy()
-    step, alone, allreduce = [], [], []
-    for _ in range(rounds):
-        for made, comm, stamps in ((together, Stamped(), step), (apart, Idle(), alone)):
-            fit(made, X, y, net.batch * COMM.size, comm=comm)
-            stamps.append(comm.ends)
-        comm = Stamped()
+class ByHand:
+    """The loop that whoever has the machine and mpi4py would write."""
+
+    def __init__(self, net: Net, X, y):
+        self.trainer = made = trainer(net)
+        made._reduce_in(exchanged)
+        inputs, targets, _, rows = made._prepare(X, y)
+        plan, self.machine = made._machine("train", made.heads.resolve(targets), net.batch)
+        batch = net.batch * COMM.size
+        self.steps = rows // batch
+        self.gradient = made._job(plan, inputs, targets, None, rows, batch, SCORE | _core.BACKWARD)
+        self.gradient.parts = COMM.size, COMM.rank, COMM.rank + 1
+        self.update = made._job(plan, inputs, targets, None, net.batch, net.batch, _core.UPDATE)
+        self.update.rate = np.array([1e-4])
+
+    def run(self, comm: Stamped, barrier: bool = False) -> Stamped:
         COMM.Barrier()
-        for _ in range(steps):
-            comm.Allreduce(MPI.IN_PLACE, buffer)
-        allreduce.append(comm.ends)
-    times = {"step": low(step), "alone": low(alone), "allreduce": low(allreduce)}
-    return {"net": net.name, "batch of a rank": net.batch, "bytes": buffer.nbytes, "steps": steps * rounds, **times}
+        for k in range(self.steps):
+            self.machine.run(self.gradient, k, 1)
+            if barrier:
+                COMM.Barrier()
+            comm.Allreduce(MPI.IN_PLACE, self.trainer._reduced)
+            self.machine.run(self.update, 0, 1)
+        return comm
+
+
+def repeat(steps: int, buffer) -> Stamped:
+    comm = Stamped()
+    COMM.Barrier()
+    for _ in range(steps):
+        comm.Allreduce(MPI.IN_PLACE, buffer)
+    return comm
+
+
+def measure(net: Net, rounds: int, seconds: float, around: float) -> dict:
+    """Return one row of the table, in seconds."""
+    steps = int(min(max(1.5e8 / (6 * net.batch * net.weights), 8), 500))
+    X, y = net.data(steps * COMM.size)
+    together, apart, by_hand = trainer(net), trainer(net), ByHand(net, X, y)
+    buffer = exchanged(len(together._reduced), np.float32)
+    found: dict[str, list[float]] = {}
+    until = time.perf_counter() + seconds
+    while COMM.bcast(len(found.get("step", ())) < rounds and time.perf_counter() < until):
+        step, alone = Stamped(), Stamped(Silent())
+        fit(together, X, y, net.batch * COMM.size, comm=step)
+        fit(apart, X, y, net.batch * COMM.size, comm=alone)
+        loops = by_hand.run(Stamped(), barrier=True), by_hand.run(Stamped()), by_hand.run(Stamped(Silent()))
+        turns = [turn.steps() for turn in (step, alone, repeat(steps, buffer), *loops)]
+        if None in turns:
+            continue
+        step, alone, hot, barred, hand, hand_apart = turns
+        extra = step["total"] - alone["total"] + around
+        hand_extra = hand["total"] - hand_apart["total"]
+        place = barred["allreduce"]
+        row = {
+            "alone": alone["total"], "step": step["total"], "hot": hot["wait"] + hot["allreduce"], "place": place,
+            "wait": step["wait"], "inside": step["allreduce"], "extra": extra, "own": extra - step["wait"] - place,
+            "by hand": hand["total"], "apart": hand_apart["total"], "theirs": hand_extra - hand["wait"] - place,
+            "by hand, wait": hand["wait"],
+            "extra / hot": extra / (hot["wait"] + hot["allreduce"]) - 1,
+            "own / place": (extra - step["wait"]) / place - 1,
+            "beyond by hand / place": (extra - hand_extra) / place,
+        }  # fmt: skip
+        for name, value in row.items():
+            found.setdefault(name, []).append(value)
+    medians = {name: float(np.median(values)) for name, values in found.items()}
+    calm = len(found.get("step", ()))
+    return {"net": net.name, "batch of a rank": net.batch, "bytes": buffer.nbytes, "calm rounds": calm, **medians}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json")
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=40)
     parser.add_argument("--nets", nargs="+", choices=NETS, default=NETS)
     chosen = parser.parse_args()
-    own = around(chosen.rounds)
-    rows = []
+    if len(set(COMM.allgather(platform.node()))) > 1:
+        parser.error("ranks on several machines have no common clock")
+    own = COMM.bcast(around(chosen.rounds))
     if COMM.rank == 0:
-        print(f"around each exchange {own * 1e6:.2f} us", flush=True)
+        print(f"around each exchange {own * 1e6:.2f} us; all in us", flush=True)
+    rows = []
     for net in STEPS:
         if f"{net.name} @{net.batch}" not in chosen.nets:
             continue
-        row = measure(net, chosen.rounds)
-        row["overhead"] = row["step"] - row["alone"] - row["allreduce"] + own
+        row = measure(net, chosen.rounds, chosen.seconds, own)
         rows.append(row)
-        if COMM.rank == 0:
-            step, alone, allreduce, overhead = (row[k] * 1e6 for k in ("step", "alone", "allreduce", "overhead"))
-            print(
-                f"{net.name:22s} @{net.batch:<5d} {row['bytes'] / 1e6:7.3f} MB  alone {alone:9.1f} us  "
-                f"allreduce {allreduce:8.1f} us  step {step:9.1f} us  "
-                f"overhead {overhead:7.1f} us, {overhead / allreduce:+.1%} of the allreduce",
-                flush=True,
+        if COMM.rank > 0:
+            continue
+        head = f"{net.name:>20s} @{net.batch:<4d}{row['bytes'] / 1e6:7.3f} MB, {row['calm rounds']} calm rounds"
+        if row["calm rounds"]:
+            columns = (
+                "alone",
+                "step",
+                "apart",
+                "by hand",
+                "extra",
+                "hot",
+                "place",
+                "wait",
+                "by hand, wait",
+                "own",
+                "theirs",
             )
+            figures = "  ".join(f"{name} {row[name] * 1e6:.1f}" for name in columns)
+            shares = "  ".join(f"{name} {value:+.1%}" for name, value in row.items() if " / " in name)
+            head += f":\n    {figures}\n    {shares}"
+        print(head, flush=True)
     if chosen.json and COMM.rank == 0:
         library = MPI.Get_library_version().split(",")[0].split("\n")[0].strip()
         result = {"cpu": cpu_name(), "isa": pn.cpu_info()["isa"], "mpi": library, "ranks": COMM.size,

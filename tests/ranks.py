@@ -101,7 +101,7 @@ class Comm:
     def Allreduce(self, sent, buffer):
         assert sent is None
         self.calls.append("Allreduce")
-        buffer[:] = functools.reduce(np.add, self._exchange(buffer.copy()))
+        np.asarray(buffer)[:] = functools.reduce(np.add, self._exchange(np.array(buffer)))
 
     def Bcast(self, buffer, root):
         buffer[:] = self._exchange(buffer.copy())[root]

@@ -1,12 +1,15 @@
 """Training on several ranks, which are threads here: what they compute, agree on, refuse and tell each other."""
 
+import re
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ranks import BATCH, Comm, assert_close, assert_same_bits, data, fit, on_ranks, trainer
 
 import pynet as pn
+from pynet.parallel import HUGE, exchanged
 
 
 @pytest.mark.parametrize("backend", ["c", "numpy"])
@@ -325,3 +328,51 @@ def test_the_interface_of_the_threads_is_that_of_mpi4py():
     for name in ("Get_rank", "Get_size", "allgather", "Abort", "Allreduce", "Send", "Recv", "Bcast"):
         assert hasattr(MPI.Comm, name)
         assert hasattr(Comm, name)
+
+
+# ---- where the gradient stands ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [16, 9376, 524288 - 1008, 700_000])
+def test_what_is_exchanged_is_zeroed_aligned_and_whole(n, dtype):
+    array = exchanged(n, dtype)
+    assert (array.shape, array.dtype) == ((n,), np.dtype(dtype))
+    assert array.ctypes.data % 64 == 0
+    assert not array.any()
+    array[:] = np.arange(n)  # all of it can be written
+    assert np.array_equal(array, np.arange(n))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux says how memory is mapped")
+def test_what_is_exchanged_may_lie_in_huge_pages_from_the_first_to_the_last_byte():
+    array = exchanged(700_000, "float32")
+    first, last = array.ctypes.data, array.ctypes.data + array.nbytes - 1
+    flags = []
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            low, high = (int(end, 16) for end in line.split()[0].split("-"))
+        elif line.startswith("VmFlags:") and low <= first < high:
+            flags = line.split()
+            break
+    assert "hg" in flags  # the system was asked for huge pages
+    assert low <= first // HUGE * HUGE  # and they are whole
+    assert -(-last // HUGE) * HUGE <= high
+
+
+def test_a_fit_on_ranks_moves_the_gradient_once_and_goes_on():
+    def train(comm):
+        made = trainer(n_threads=1)
+        fit(made, 1, shards=2)  # now a machine is known that would do, but its gradient stands elsewhere
+        fit(made, 1, comm=comm)
+        first = made._reduced
+        fit(made, 1, comm=comm)
+        assert made._reduced is first
+        fit(made, 1)
+        return made
+
+    alone = trainer()
+    for _ in range(4):
+        fit(alone, 1)
+    for made in on_ranks(2, train):
+        assert_close(made, alone)

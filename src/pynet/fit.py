@@ -13,7 +13,7 @@ import numpy as np
 
 from . import _check, _core, philox
 from .arrays import read_at_random, rows_ahead
-from .parallel import check_parts
+from .parallel import check_parts, exchanged
 from .progress import Progress
 
 __all__ = ["Fit", "begin", "check_batches", "listed", "prepare"]
@@ -102,6 +102,8 @@ class Fit:
             "metrics": names + ([f"val_{n}" for n in names] if data["validation"] else []),
         }  # fmt: skip
         self.heads = heads
+        if self.ranks.size > 1 and not trainer._exchanges:
+            trainer._reduce_in(exchanged)
         self._make_machine()
         check_batches(self.plan, len(self.rows), self.size)
         if self.ranks.parts:

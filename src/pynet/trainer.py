@@ -15,7 +15,7 @@ from .external import SCORE, external_batch
 from .fit import Fit, begin, check_batches, prepare
 from .heads import Heads, check_weights
 from .history import History
-from .parallel import ALONE, TAIL, Ranks
+from .parallel import ALONE, TAIL, Ranks, exchanged
 from .plan import Job, build
 from .scoring import gradients, score_sums
 
@@ -88,12 +88,10 @@ class Trainer:
         self.epoch = self.step = 0
         self.stop_training = False
         self.fit_info: dict = {}
-        self._reduced = _core.aligned(model.weights.elems + TAIL, model.dtype)  # with a message between ranks behind it
-        self._grads = self._reduced[:-TAIL]
+        self._reduce_in(_core.aligned)
         self._scratch: Any = None  # gradients of machines that do not train
         self._slots = self._arenas(self.optimizer.n_slots)
         self._rule = self.optimizer.rule
-        self._cache: dict = {}  # purpose -> (key, plan, machine)
         self._fit: Fit | None = None  # the fit under way
         self._ranks = ALONE  # the processes that do it
         self._pending: dict | None = None  # the run that a resumed trainer has to finish
@@ -103,6 +101,13 @@ class Trainer:
 
     def _arenas(self, n: int) -> list:
         return [_core.aligned(self.model.weights.elems, self.model.dtype) for _ in range(n)]
+
+    def _reduce_in(self, make) -> None:
+        """Have the gradient in what make(elements, dtype) returns, with room for a message between ranks behind it."""
+        self._reduced = make(self.model.weights.elems + TAIL, self.model.dtype)
+        self._grads = self._reduced[:-TAIL]
+        self._cache: dict = {}  # of machines: purpose -> (key, plan, machine, rows)
+        self._exchanges = make is exchanged
 
     def _machine(self, purpose: str, heads: list, rows: int, input_gradients: bool = False, mode: str = ""):
         """Return (plan, machine) for batches of up to `rows`, made anew only when something has changed.
