@@ -238,8 +238,8 @@ typedef struct pn_kernels {
 /* ---- instruction sets (dispatch.c) ------------------------------------------------------------ */
 
 typedef struct pn_isa {
-    const char *name;
-    int (*usable)(void);
+    char name[8];
+    int needs;              /* of the CPU: dispatch.c */
     const void *kernels[2]; /* pn_kernels of f32 and f64 */
 } pn_isa;
 const pn_isa *pn_isa_find(const char *name); /* NULL: not built or not usable */

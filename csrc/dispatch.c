@@ -15,24 +15,20 @@ PN_BUILT_ISAS
 #define DOUBLES(name) &pn_kernels_##name##_f64
 #endif
 
-#define SOME_BUILDS __attribute__((unused)) /* those with such an instruction set */
-SOME_BUILDS static int always(void) { return 1; }
+enum { NEEDS_scalar, NEEDS_neon, NEEDS_avx2, NEEDS_avx512 }; /* NEON is part of the aarch64 baseline */
 
+static int has(int needs) {
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
-/* libgcc and compiler-rt ask cpuid once and XGETBV too: a CPU whose system does not save the registers says no. */
-SOME_BUILDS static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-SOME_BUILDS static int has_avx512(void) {
-    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-}
+    /* libgcc and compiler-rt ask cpuid once and XGETBV too: a CPU whose system does not save the registers says no. */
+    if (needs >= NEEDS_avx2 && !(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))) return 0;
+    if (needs == NEEDS_avx512)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 #endif
+    return needs >= NEEDS_scalar;
+}
 
-#define usable_scalar always
-#define usable_avx2   has_avx2
-#define usable_avx512 has_avx512
-#define usable_neon   always /* part of the aarch64 baseline */
-
-#define ISA(name, doubles) {#name, usable_##name, {&pn_kernels_##name##_f32, DOUBLES(doubles)}},
+#define ISA(name, doubles) {#name, NEEDS_##name, {&pn_kernels_##name##_f32, DOUBLES(doubles)}},
 static const pn_isa isas[] = {PN_BUILT_ISAS};
 #undef ISA
 enum { N_ISAS = sizeof isas / sizeof isas[0] };
@@ -41,7 +37,7 @@ const char *pn_isa_name(int index) { return index >= 0 && index < N_ISAS ? isas[
 
 const pn_isa *pn_isa_find(const char *name) {
     for (int i = 0; i < N_ISAS; i++)
-        if (strcmp(isas[i].name, name) == 0) return isas[i].usable() ? &isas[i] : NULL;
+        if (strcmp(isas[i].name, name) == 0) return has(isas[i].needs) ? &isas[i] : NULL;
     return NULL;
 }
 
@@ -59,6 +55,6 @@ pn_status pn_isa_default(const char **name) {
     }
     *name = NULL;
     for (int i = 0; i < N_ISAS; i++)
-        if (isas[i].usable()) *name = isas[i].name;
+        if (has(isas[i].needs)) *name = isas[i].name;
     return *name ? PN_OK : PN_NO_ISA; /* a build without "scalar", on a lesser CPU */
 }
