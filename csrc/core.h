@@ -129,9 +129,9 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
     /* dx_bi (+)= dz_bo w_io^T; wt holds w^T in panels along I; p0, p1 are panels of I.  An LSTM goes up with it. */   \
     KERNEL(dense_dx, (const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,       \
                       int64_t m1, int64_t O, int64_t p0, int64_t p1, int add))                                         \
-    /* dw_io (+)= x_bi^T dz_bo for inputs [i0,i1) and panels [p0,p1) of O */                                           \
+    /* dw_io (+)= x_bi^T dz_bo for inputs [i0,i1) and panels [p0,p1) of O; where O <= 4, rows of x are padded to 16 */   \
     SOLVES(dense_dw, (const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I,          \
-                      int64_t i0, int64_t i1, int64_t B, int64_t p0, int64_t p1, int add))                             \
+                      int64_t i0, int64_t i1, int64_t B, int64_t O, int64_t p0, int64_t p1, int add))                  \
     /* db_o (+)= column sums of dz_bo */                                                                               \
     TRAINS(column_sums, (const real *dz_bo, int64_t lddz, real *db_o, int64_t B, int64_t p0, int64_t p1, int add))     \
     /* wt_oi = w_io^T, both in panels; p0, p1 are panels of I */                                                       \

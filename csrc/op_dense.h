@@ -39,7 +39,7 @@ static void dw_task(void *argument, int i, int n) {
     int64_t in[2] = {0, width(r, op->x)}, p[2];
     cut(r, panels(r, op->y), i, n, in, p);
     r->k->dense_dw(value(r, op->x), ld(r, op->x), dvalue(r, op->y), ld(r, op->y), gradient(r, op->w), width(r, op->x),
-                   in[0], in[1], r->B, p[0], p[1], op->flags & PN_ADD_W);
+                   in[0], in[1], r->B, width(r, op->y), p[0], p[1], op->flags & PN_ADD_W);
 }
 
 static void db_task(void *argument, int i, int n) {

@@ -109,7 +109,7 @@ static void check_dense_dw(const kernels *k) {
         int64_t i0, i1, p0, p1;
         part(c / 4 % 4, I, &i0, &i1);
         part(c % 4, pad(O) / 16, &p0, &p1);
-        k->dense_dw(x, ldx, dz, lddz, dw->at, I, i0, i1, B, p0, p1, add);
+        k->dense_dw(x, ldx, dz, lddz, dw->at, I, i0, i1, B, O, p0, p1, add);
         for (int64_t i = i0; i < i1; i++)
             for (int64_t o = p0 * 16; o < p1 * 16; o++) {
                 const int64_t at = (o / 16 * I + i) * 16 + o % 16;
