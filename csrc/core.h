@@ -104,15 +104,20 @@ typedef struct pn_then {
     double rate;
 } pn_then;
 
-typedef struct pn_sparse { /* a pruned weight matrix: kernels/sparse.h */
-    const void *values;    /* [ends[O-1]], output by output */
-    const uint8_t *steps;  /* of each value, one byte or four bits */
-    const uint32_t *ends;  /* [O] values of the outputs up to this one */
-    int nibbles;
+typedef struct pn_sparse { /* a pruned weight matrix: kernels/sparse.h; in lanes: kernels/lanes.h */
+    const void *values;    /* [ends[O-1]], output by output; in lanes [16 ends[P-1]] */
+    const uint8_t *steps;  /* of each value, one byte or four bits; in lanes PN_LANES_BYTES of each step */
+    const uint32_t
+        *ends; /* [O] values of the outputs up to this one; in lanes [P] steps of the panels up to this one */
+    int nibbles, lanes;
 } pn_sparse;
+static inline int pn_in_lanes(const pn_op *op) { return op->p[2] == PN_LANES; } /* of a SPARSE op */
 static inline int pn_step(const pn_sparse *w, int64_t e) {
     return w->nibbles ? w->steps[e >> 1] >> (e & 1) * 4 & 15 : w->steps[e];
 }
+/* A step in lanes: of the inputs it sees the first, a multiple of 16, in two bytes; then a place of each output. */
+enum { PN_LANES_SIGHT = 32, PN_NO_PLACE = PN_LANES_SIGHT, PN_LANES_BYTES = 2 + PN_PANEL };
+static inline uint32_t pn_sight(const uint8_t *step) { return (uint32_t)(step[0] | step[1] << 8) * PN_PANEL; }
 enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles][I][R] */
 
 /* ---- kernels --------------------------------------------------------------------------------- *
