@@ -47,7 +47,7 @@ static void sparse_columns_task(void *argument, int i, int n) {
 static void sparse_forward(run *r, const pn_op *op) {
     const int64_t work = r->B * (int64_t)r->m->plan.params[op->w].cols, P = panels(r, op->y);
     if (pn_in_lanes(op)) {
-        divide(r, sparse_rows_task, work * 2, P);
+        divide(r, sparse_rows_task, work * 3, P);
     } else if (r->B == 1) {
         divide(r, sparse_rows_task, work * 16, P);
     } else {
