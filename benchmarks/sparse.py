@@ -77,8 +77,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         lib = library(folder)
     print(f"{cpu_name()}, {chosen.isa}, one thread: times as fast as dense; n: steps of four bits, l: lanes")
-    print(f"{'width':>6s} {'batch':>6s} {'dense':>10s}" + "".join(f"{share:8.0%}" for share in SHARES) 
-          + f"{'80% n':>8s}" + "".join(f"{share:6.0%} l" for share in SHARES) + "  90 %: the faster over SciPy, PyTorch")  # fmt: skip
+    heads = [f"{share:8.0%}" for share in SHARES] + [f"{'80% n':>8s}"] + [f"{share:6.0%} l" for share in SHARES]
+    more = "  90 %: the faster over SciPy, PyTorch"
+    print(f"{'width':>6s} {'batch':>6s} {'dense':>10s}" + "".join(heads) + more)
     cells = []
     for width in chosen.widths:
         for batch in chosen.batches:

@@ -75,7 +75,7 @@ typedef struct pn_op {
                     follows relu, or epsilon of a folded norm */
 } pn_op;
 
-enum { PN_LANES = 16 };
+enum { PN_LANES = 16 }; /* p[2] of a SPARSE op whose places are in lanes */
 
 /* pn_op.flags, all set by the planner and all about the way down */
 enum {

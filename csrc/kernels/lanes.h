@@ -39,7 +39,7 @@ PN_INLINE void lanes_block(const pn_sparse *w, const int M, const int ahead, con
     const uint8_t *step = w->steps + begin * PN_LANES_BYTES, *last = w->steps + end * PN_LANES_BYTES;
     for (; step < last; step += PN_LANES_BYTES, v += PN_PANEL) {
         const real *seen = x + pn_sight(step);
-        if (ahead) __builtin_prefetch(v + LANES_AHEAD * PN_PANEL);
+        if (ahead) __builtin_prefetch((const void *)((uintptr_t)v + LANES_AHEAD * PN_PANEL * sizeof(real)));
 #pragma GCC unroll 16
         for (int j = 0; j < PANEL_VECS; j++)
 #pragma GCC unroll 8
@@ -71,7 +71,8 @@ PN_INLINE void lanes_sums_of(const pn_sparse *w, const int ahead, const real *x,
         }
 }
 
-PN_INLINE void lanes_sums(const real *x, int64_t ldx, const pn_sparse *w, const real *b, real *y, int64_t ldy,
+/* A function of its own: inlined, it takes registers from what else sparse_rows does. */
+PN_SHARED void lanes_sums(const real *x, int64_t ldx, const pn_sparse *w, const real *b, real *y, int64_t ldy,
                           int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
     const int64_t steps = p1 > p0 ? w->ends[p1 - 1] - (p0 ? w->ends[p0 - 1] : 0) : 0;
     if (steps > LANES_MANY)
