@@ -16,6 +16,7 @@ typedef struct form {
     uint8_t *steps;
     uint32_t *ends;
 } form;
+static void drop(form *f) { free(f->values), free(f->steps), free(f->ends); }
 
 /* Each weight stays with probability `density`. */
 static void prune(form *f, int64_t I, int64_t O, double density, int nibbles) {
@@ -43,7 +44,43 @@ static void prune(form *f, int64_t I, int64_t O, double density, int nibbles) {
     f->w = (pn_sparse){f->values, f->steps, f->ends, nibbles};
 }
 
-/* way: 0 dense, 1 rows, 2 columns.  -1: no such ISA. */
+/* The same in lanes, made of a form with steps of eight bits: src/pynet/lanes.py. */
+static form in_lanes(const form *f, int64_t I, int64_t O) {
+    const int64_t P = pn_panels((uint32_t)O), most = (int64_t)f->ends[O - 1] + 1; /* each step takes a value */
+    const int64_t last = (int64_t)pn_pad((uint64_t)I) / PN_PANEL - PN_LANES_SIGHT / PN_PANEL;
+    form l = {.values = calloc((size_t)most * PN_PANEL, sizeof(float)), .steps = malloc((size_t)most * PN_LANES_BYTES)};
+    l.ends = malloc((size_t)P * sizeof *l.ends);
+    uint32_t s = 0;
+    for (int64_t q = 0; q < P; l.ends[q++] = s) {
+        int64_t e[PN_PANEL], i[PN_PANEL];
+        for (int64_t j = 0; j < PN_PANEL; j++) {
+            const int64_t o = q * PN_PANEL + j;
+            e[j] = o < O && o ? f->ends[o - 1] : 0;
+            i[j] = o < O && e[j] < f->ends[o] ? f->steps[e[j]] - 1 : I;
+        }
+        for (;; s++) {
+            int64_t least = I;
+            for (int64_t j = 0; j < PN_PANEL; j++) least = i[j] < least ? i[j] : least;
+            if (least == I) break;
+            const int64_t k = least / PN_PANEL < last ? least / PN_PANEL : last;
+            uint8_t *step = l.steps + (size_t)s * PN_LANES_BYTES;
+            step[0] = (uint8_t)(k & 255), step[1] = (uint8_t)(k >> 8);
+            for (int64_t j = 0; j < PN_PANEL; j++) {
+                const int64_t place = i[j] - k * PN_PANEL;
+                step[2 + j] = PN_NO_PLACE;
+                if (i[j] == I || place >= PN_LANES_SIGHT) continue;
+                step[2 + j] = (uint8_t)place, l.values[(size_t)s * PN_PANEL + (size_t)j] = f->values[e[j]++];
+                i[j] = e[j] < f->ends[q * PN_PANEL + j] ? i[j] + f->steps[e[j]] : I;
+            }
+        }
+    }
+    l.values = realloc(l.values, (size_t)s * PN_PANEL * sizeof(float)),
+    l.steps = realloc(l.steps, (size_t)s * PN_LANES_BYTES);
+    l.w = (pn_sparse){l.values, l.steps, l.ends, 0, 1};
+    return l;
+}
+
+/* way: 0 dense, 1 rows, 2 columns, 3 lanes.  -1: no such ISA. */
 __attribute__((visibility("default"))) double sparse_seconds(const char *name, int way, int64_t B, int64_t I, int64_t O,
                                                              double density, int nibbles, int64_t rounds) {
     const pn_isa *isa = pn_isa_find(name);
@@ -57,17 +94,21 @@ __attribute__((visibility("default"))) double sparse_seconds(const char *name, i
     const double p[4] = {0};
     form f = {0};
     if (way) prune(&f, I, O, density, nibbles);
+    if (way == 3) {
+        const form l = in_lanes(&f, I, O);
+        drop(&f), f = l;
+    }
     double seconds = -1;
     for (int64_t r = -1; r < rounds; r++) {
         if (r == 0) seconds = pn_now();
         if (way == 0) k->dense_forward(x, ldx, w, b, y, ldy, NULL, 0, 0, B, I, 0, P, PN_ACT_relu, p, NULL);
-        if (way == 1) k->sparse_rows(x, ldx, &f.w, b, y, ldy, 0, B, O, 0, P, PN_ACT_relu, p);
+        if (way == 1 || way == 3) k->sparse_rows(x, ldx, &f.w, b, y, ldy, 0, B, O, 0, P, PN_ACT_relu, p);
         if (way == 2) {
             k->columns(x, ldx, x_tir, R, B, I, 0, tiles);
             k->sparse_columns(x_tir, R, &f.w, b, y, ldy, B, I, O, 0, tiles, 0, P, PN_ACT_relu, p);
         }
     }
     seconds = (pn_now() - seconds) / (double)rounds;
-    free(x), free(y), free(w), free(b), free(x_tir), free(f.values), free(f.steps), free(f.ends);
+    free(x), free(y), free(w), free(b), free(x_tir), drop(&f);
     return seconds;
 }

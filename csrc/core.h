@@ -105,15 +105,19 @@ typedef struct pn_then {
     double rate;
 } pn_then;
 
-typedef struct pn_sparse { /* a pruned weight matrix: kernels/sparse.h */
-    const void *values;    /* [ends[O-1]], output by output */
-    const uint8_t *steps;  /* of each value, one byte or four bits */
-    const uint32_t *ends;  /* [O] values of the outputs up to this one */
-    int nibbles;
+typedef struct pn_sparse { /* a pruned weight matrix: kernels/sparse.h; in lanes: kernels/lanes.h */
+    const void *values;    /* [ends[O-1]], output by output; in lanes [16 ends[P-1]] */
+    const uint8_t *steps;  /* of each value, one byte or four bits; in lanes PN_LANES_BYTES of each step */
+    const uint32_t *ends;  /* [O] values of the outputs up to this one; in lanes [P] steps up to this panel */
+    int nibbles, lanes;
 } pn_sparse;
+static inline int pn_in_lanes(const pn_op *op) { return op->p[2] == PN_LANES; } /* of a SPARSE op */
 static inline int pn_step(const pn_sparse *w, int64_t e) {
     return w->nibbles ? w->steps[e >> 1] >> (e & 1) * 4 & 15 : w->steps[e];
 }
+/* A step in lanes: of the inputs it sees the first, a multiple of 16, in two bytes; then a place of each output. */
+enum { PN_LANES_SIGHT = 32, PN_NO_PLACE = PN_LANES_SIGHT, PN_LANES_BYTES = 2 + PN_PANEL };
+static inline uint32_t pn_sight(const uint8_t *step) { return (uint32_t)(step[0] | step[1] << 8) * PN_PANEL; }
 enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles][I][R] */
 
 /* ---- kernels --------------------------------------------------------------------------------- *
@@ -136,8 +140,8 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
     TRAINS(column_sums, (const real *dz_bo, int64_t lddz, real *db_o, int64_t B, int64_t p0, int64_t p1, int add))     \
     /* wt_oi = w_io^T, both in panels; p0, p1 are panels of I */                                                       \
     TRAINS(transpose, (const real *w_io, real *wt_oi, int64_t I, int64_t O, int64_t p0, int64_t p1))                   \
-    /* y_bo = x_bi w_io + b_o, then act, of a pruned w: one row after the other; or from columns of x_bi, tiles of R   \
-       rows: 16 or 32 */                                                                                               \
+    /* y_bo = x_bi w_io + b_o, then act, of a pruned w: one row after the other, in lanes some at once; or, in steps,  \
+       from columns of x_bi, tiles of R rows: 16 or 32 */                                                              \
     KERNEL(sparse_rows, (const real *x_bi, int64_t ldx, const pn_sparse *w, const real *b_o, real *y_bo, int64_t ldy,  \
                          int64_t m0, int64_t m1, int64_t O, int64_t p0, int64_t p1, int act, const double *p))         \
     KERNEL(columns, (const real *x_bi, int64_t ldx, real *x_tir, int64_t R, int64_t B, int64_t I, int64_t t0,          \

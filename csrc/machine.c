@@ -124,7 +124,7 @@ static pn_status lay_out(pn_machine *m, carver *c, const pn_plan *plan, int64_t 
     uint64_t widest[2] = {0, 0}; /* x and y of SPARSE ops */
     for (uint32_t i = 0; i < plan->n_ops; i++) {
         const pn_op *op = &plan->ops[i];
-        if (op->kind != PN_OP_sparse) continue;
+        if (op->kind != PN_OP_sparse || (pn_in_lanes(op) && !m->training)) continue;
         const uint32_t I = plan->values[op->x].width, O = plan->values[op->y].width;
         widest[0] = I > widest[0] ? I : widest[0], widest[1] = O > widest[1] ? O : widest[1];
     }

@@ -72,14 +72,14 @@ static const char *fill_plain(const filling *f, const pn_tensor *t) {
 
 /* The parts of a pruned matrix [I, O]: see src/pynet/compact.py. */
 typedef struct parts {
-    const pn_tensor *values, *counts, *steps, *nibbles, *bits;
+    const pn_tensor *values, *counts, *steps, *nibbles, *bits, *lanes;
 } parts;
 
 static parts find_parts(const filling *f) {
     const pn_container *c = f->c;
     return (parts){pn_container_find(c, f->kernel, ".values"), pn_container_find(c, f->kernel, ".counts"),
-                   pn_container_find(c, f->kernel, ".steps"), pn_container_find(c, f->kernel, ".nibbles"),
-                   pn_container_find(c, f->kernel, ".bits")};
+                   pn_container_find(c, f->kernel, ".steps"),  pn_container_find(c, f->kernel, ".nibbles"),
+                   pn_container_find(c, f->kernel, ".bits"),   pn_container_find(c, f->kernel, ".lanes")};
 }
 
 static const char *fill_from_bits(const filling *f, const parts *q) {
@@ -117,7 +117,7 @@ static const char *fill_from_steps(const filling *f, const parts *q) {
 static const char *fill(const filling *f, uint32_t expected, uint64_t *left) {
     const pn_tensor *own = pn_container_find(f->c, f->name, ""), *whole = pn_container_find(f->c, f->kernel, "");
     const parts q = find_parts(f);
-    const pn_tensor *all[] = {whole, q.values, q.counts, q.steps, q.nibbles, q.bits};
+    const pn_tensor *all[] = {whole, q.values, q.counts, q.steps, q.nibbles, q.bits, q.lanes};
     uint32_t crc = 0;
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
         if (!all[k]) continue;
@@ -137,7 +137,7 @@ static const char *fill(const filling *f, uint32_t expected, uint64_t *left) {
 /* ---- places of sparse ops ------------------------------------------------------------------------------------- */
 
 static const pn_tensor *places_of(const pn_container *c, const pn_op *op, pn_text name) {
-    return pn_container_find(c, kernel_of(name), op->p[2] == 4 ? ".nibbles" : ".steps");
+    return pn_container_find(c, kernel_of(name), pn_in_lanes(op) ? ".lanes" : op->p[2] == 4 ? ".nibbles" : ".steps");
 }
 
 /* How many places and ends there will be. */
@@ -149,8 +149,9 @@ static const char *count_places(pn_model *m, const pn_container *c) {
         if (op->w >= plan->n_params || op->y >= plan->n_values) return "a sparse op is out of range";
         const pn_tensor *places = places_of(c, op, m->sources[op->w].name);
         const pn_tensor *counts = pn_container_find(c, kernel_of(m->sources[op->w].name), ".counts");
+        const uint32_t O = plan->values[op->y].width;
         if (!places || !counts || !pn_text_is(places->dtype, "U8") || !pn_text_is(counts->dtype, "U32") ||
-            counts->count != plan->values[op->y].width)
+            counts->count != (pn_in_lanes(op) ? pn_panels(O) : O))
             return "the places of a sparse op are missing or do not fit";
         const uint64_t ends = op->slot + counts->count, to = op->at + places->count;
         if (ends > UINT32_MAX) return "a sparse op is out of range";

@@ -2,7 +2,8 @@
 
 static pn_sparse sparse_of(const run *r) {
     const pn_op *op = r->op;
-    return (pn_sparse){weight(r, op->w), r->m->plan.places + op->at, r->m->plan.ends + op->slot, op->p[2] == 4};
+    return (pn_sparse){weight(r, op->w), r->m->plan.places + op->at, r->m->plan.ends + op->slot, op->p[2] == 4,
+                       pn_in_lanes(op)};
 }
 
 /* Rows side by side: as many as a batch fills. */
@@ -45,7 +46,9 @@ static void sparse_columns_task(void *argument, int i, int n) {
 
 static void sparse_forward(run *r, const pn_op *op) {
     const int64_t work = r->B * (int64_t)r->m->plan.params[op->w].cols, P = panels(r, op->y);
-    if (r->B == 1) {
+    if (pn_in_lanes(op)) {
+        divide(r, sparse_rows_task, work * 3, P);
+    } else if (r->B == 1) {
         divide(r, sparse_rows_task, work * 16, P);
     } else {
         divide(r, x_columns_task, r->B * width(r, op->x) * 8, tiles(r));

@@ -234,25 +234,72 @@ static int places_were_read(const walk *w) {
     return 0;
 }
 
+/* The first of `n` ends, NULL if they are not there or descend. */
+static const uint32_t *ends_of(const walk *w, uint32_t n) {
+    const pn_op *op = w->op;
+    const pn_plan *plan = w->plan;
+    if (op->slot > plan->n_ends || n > plan->n_ends - op->slot) {
+        refuse(w->f, "op %u: ends %u..%llu, but there are %u", w->i, op->slot, (unsigned long long)op->slot + n,
+               plan->n_ends);
+        return NULL;
+    }
+    const uint32_t *ends = plan->ends + op->slot;
+    for (uint32_t o = 1; o < n; o++)
+        if (ends[o] < ends[o - 1]) {
+            refuse(w->f, "op %u: ends of outputs %u and %u descend", w->i, o - 1, o);
+            return NULL;
+        }
+    return ends;
+}
+
+/* Whether a sparse op has n values, and so many bytes that say where they belong. */
+static int places_ok(const walk *w, uint64_t n, uint64_t bytes) {
+    const pn_op *op = w->op;
+    const pn_plan *plan = w->plan;
+    if (n < 1) return refuse(w->f, "op %u: no values", w->i);
+    if (n > MAX_WIDTH)
+        return refuse(w->f, "op %u: %llu values, the most is %d", w->i, (unsigned long long)n, MAX_WIDTH);
+    if (!param_ok(w, "w", op->w, 1, (uint32_t)n)) return 0;
+    if (op->at > plan->n_places || bytes > plan->n_places - op->at)
+        return refuse(w->f, "op %u: places %u..%llu, but there are %llu", w->i, op->at,
+                      (unsigned long long)op->at + bytes, (unsigned long long)plan->n_places);
+    return 1;
+}
+
+static int lanes_ok(const walk *w) {
+    const pn_op *op = w->op;
+    const uint32_t I = w->plan->values[op->x].width, O = w->plan->values[op->y].width, P = pn_panels(O);
+    const uint32_t *ends = ends_of(w, P);
+    if (!ends || !places_ok(w, (uint64_t)ends[P - 1] * PN_PANEL, (uint64_t)ends[P - 1] * PN_LANES_BYTES)) return 0;
+    const uint8_t *step = w->plan->places + op->at;
+    for (uint32_t q = 0, s = 0; q < P; q++)
+        for (; s < ends[q]; s++, step += PN_LANES_BYTES) {
+            const uint32_t first = pn_sight(step);
+            if (first + PN_LANES_SIGHT > pn_pad(I))
+                return refuse(w->f, "op %u: step %u lies outside of %u inputs", w->i, s, I);
+            for (uint32_t o = 0; o < PN_PANEL; o++) {
+                const uint8_t place = step[2 + o];
+                if (place != PN_NO_PLACE && (place > PN_NO_PLACE || first + place >= I || q * PN_PANEL + o >= O))
+                    return refuse(w->f, "op %u: step %u has a place outside of %u inputs and %u outputs", w->i, s, I,
+                                  O);
+            }
+        }
+    return 1;
+}
+
 static int sparse_ok(const walk *w) {
     const pn_op *op = w->op;
     const pn_plan *plan = w->plan;
     const uint32_t I = plan->values[op->x].width, O = plan->values[op->y].width;
-    if (op->p[2] != 8 && op->p[2] != 4) return refuse(w->f, "op %u: steps of %g bits, expected 8 or 4", w->i, op->p[2]);
+    if (op->p[2] != 8 && op->p[2] != 4 && !pn_in_lanes(op))
+        return refuse(w->f, "op %u: steps of %g bits, expected 8 or 4", w->i, op->p[2]);
     if (op->b != PN_NONE && !param_ok(w, "b", op->b, 1, O)) return 0;
     if (places_were_read(w)) return 1;
-    if (op->slot > plan->n_ends || O > plan->n_ends - op->slot)
-        return refuse(w->f, "op %u: ends %u..%llu, but there are %u", w->i, op->slot, (unsigned long long)op->slot + O,
-                      plan->n_ends);
-    const uint32_t *ends = plan->ends + op->slot;
-    for (uint32_t o = 1; o < O; o++)
-        if (ends[o] < ends[o - 1]) return refuse(w->f, "op %u: ends of outputs %u and %u descend", w->i, o - 1, o);
-    const uint64_t n = ends[O - 1], bytes = op->p[2] == 8 ? n : n / 2 + n % 2;
-    if (n < 1 || !param_ok(w, "w", op->w, 1, (uint32_t)n)) return n < 1 ? refuse(w->f, "op %u: no values", w->i) : 0;
-    if (op->at > plan->n_places || bytes > plan->n_places - op->at)
-        return refuse(w->f, "op %u: places %u..%llu, but there are %llu", w->i, op->at,
-                      (unsigned long long)op->at + bytes, (unsigned long long)plan->n_places);
-    const pn_sparse s = {NULL, plan->places + op->at, ends, op->p[2] == 4};
+    if (pn_in_lanes(op)) return lanes_ok(w);
+    const uint32_t *ends = ends_of(w, O);
+    const uint64_t n = ends ? ends[O - 1] : 0;
+    if (!ends || !places_ok(w, n, op->p[2] == 8 ? n : n / 2 + n % 2)) return 0;
+    const pn_sparse s = {NULL, plan->places + op->at, ends, op->p[2] == 4, 0};
     for (uint32_t o = 0; o < O; o++) {
         uint64_t i = 0; /* one more than the input */
         if (s.nibbles && ends[o] % 2) return refuse(w->f, "op %u: output %u has an odd number of nibbles", w->i, o);

@@ -71,10 +71,12 @@ typedef struct pn_op {
                        SPARSE: first of its outputs in ends */
     uint32_t at;    /* CONCAT: first column in y; LOSS, METRIC: index of the first sum; LSTM: steps;
                        SPARSE: first of its bytes in places */
-    double p[3]; /* activation parameters; SPARSE: p[2] bits of a step, 8 or 4; LOSS: p[0] its parameter, p[1] weight of
-                    the head; norms: p[0] epsilon, p[1] momentum; DENSE: p[2] rate of a dropout that follows relu, or
-                    epsilon of a folded norm */
+    double p[3]; /* activation parameters; SPARSE: p[2] bits of a step, 8 or 4, or PN_LANES; LOSS: p[0] its parameter,
+                    p[1] weight of the head; norms: p[0] epsilon, p[1] momentum; DENSE: p[2] rate of a dropout that
+                    follows relu, or epsilon of a folded norm */
 } pn_op;
+
+enum { PN_LANES = 16 }; /* p[2] of a SPARSE op whose places are in lanes */
 
 /* pn_op.flags, all set by the planner and all about the way down */
 enum {
@@ -99,7 +101,10 @@ typedef struct pn_plan {
      * An op's values stand output by output, inputs ascending.  ends[o] of them belong to the outputs up to o.  Each
      * has a step in places, of eight bits or of four (the even one in the lower half): the distance from its input to
      * that of the next, the first of an output counted from input -1.  A longer distance has values 0 on the way; an
-     * output has an even number of steps of four bits, the last perhaps 0 with a value 0. */
+     * output has an even number of steps of four bits, the last perhaps 0 with a value 0.
+     * In lanes (PN_LANES) 16 outputs stand side by side and step together: ends[q] steps belong to the panels of 16
+     * outputs up to q, each has 16 values, and 18 bytes in places: k of two bytes, the lower first, and for each output
+     * j < 32, whose value then belongs to input 16 k + j; or 32, and the value is 0. */
     const uint8_t *places;
     const uint32_t *ends;
     uint64_t n_places;

@@ -34,10 +34,11 @@ def big(dtype):
     h = pn.InstanceNorm()(pn.GradientClip(pn.ClipNorm(0.5))(pn.Add()([a, b])))
     h = pn.Dropout(0.1)(pn.Activation(pn.activations.NoisyReLU(0.2))(pn.PReLU(shared=True)(pn.Activation("rrelu")(h))))
     h = pn.PythonLayer(np.abs, lambda x, y, dy: np.sign(x) * dy, WIDTH)(pn.Activation("noisy_relu")(h))
-    h = pn.Dense(WIDTH, "tanh", name="pruned")(pn.Dense(WIDTH, "tanh", name="compact")(h))
+    h = pn.Add()([pn.Dense(WIDTH, "tanh", name=name)(h) for name in ("compact", "lanes")])
+    h = pn.Dense(WIDTH, "tanh", name="pruned")(h)
     model = pn.Model([x, mask], pn.Dense(10, "softmax", name="main")(h), dtype=dtype)
-    pn.prune.magnitude(model, {"pruned": 0.5, "compact": 0.97})
-    return model.compact(["compact"])
+    pn.prune.magnitude(model, {"pruned": 0.5, "compact": 0.97, "lanes": 0.98})
+    return model.compact({"compact": "steps", "lanes": "lanes"})
 
 
 def narrow(dtype):
@@ -190,7 +191,17 @@ OTHERS = {"padded": padded, "padded_sequences": padded_sequences}
 
 @pytest.mark.parametrize("rule", ["adam", "momentum", "rprop"])
 @pytest.mark.parametrize(
-    "name", [*OTHERS, "wide_rows", "wide_sequences", "everything", "pruned", "compact", "compact_with_gaps"]
+    "name",
+    [
+        *OTHERS,
+        "wide_rows",
+        "wide_sequences",
+        "everything",
+        "pruned",
+        "compact",
+        "compact_with_gaps",
+        "compact_in_lanes",
+    ],
 )
 def test_padding_stays_zero(name, rule, dtype):
     """Batches of other sizes leave their numbers everywhere in memory."""

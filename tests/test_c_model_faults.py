@@ -33,6 +33,14 @@ def saved(tmp_path_factory):
     return model, texts, tensors
 
 
+def said(build, path, tensors, texts, row):
+    """Return what the example program says of a file with these tensors and texts, given a row of numbers."""
+    write(path, tensors, texts)
+    result = subprocess.run([str(build / "example_predict"), str(path)], input=row, capture_output=True, text=True)
+    assert (result.returncode == 0) == (result.stderr == "")
+    return result.stderr.strip().rpartition(f"{path.name}: ")[2]
+
+
 @pytest.fixture
 def told(saved, libpynet_build, tmp_path):
     """A function of changed tensors (None: gone) and a change of the plan's words: what C says of such a file."""
@@ -44,11 +52,7 @@ def told(saved, libpynet_build, tmp_path):
         if words:
             text = words(plan[:-8])
             plan = f"{text}{binascii.crc32(text.encode()):08x}"
-        write(tmp_path / "net.safetensors", changed, texts | {"pynet.plan": plan})
-        command = [str(libpynet_build / "example_predict"), str(tmp_path / "net.safetensors")]
-        result = subprocess.run(command, input="1 " * 300, capture_output=True, text=True)
-        assert (result.returncode == 0) == (result.stderr == "")
-        return result.stderr.strip().rpartition("net.safetensors: ")[2]
+        return said(libpynet_build, tmp_path / "net.safetensors", changed, texts | {"pynet.plan": plan}, "1 " * 300)
 
     assert told() == ""
     return told
@@ -138,6 +142,41 @@ def test_sparse_ops(told, saved, form):
         ({"values": value(values, 0, np.nan)}, "has NaN or infinite values"),
     ):
         assert text in told({f"{name}.{key}": array for key, array in changed.items()}), (changed.keys(), text)
+
+
+def test_lanes(libpynet_build, tmp_path):
+    """40 inputs: a step sees the first 32 of them, or the last 24; 5 outputs of 16."""
+    model = pn.Sequential([pn.Input(40), pn.Dense(5, name="d")])
+    pn.prune.magnitude(model, 0.8)
+    model = model.compact({"d": "lanes"})
+    path, name = tmp_path / "net.safetensors", "d.kernel"
+    files.save_model(model, path)
+    tensors, texts = read(path)
+    texts.pop("crc32", None)
+    values, counts, lanes = (tensors[f"{name}.{key}"] for key in ("values", "counts", "lanes"))
+    missing = "the places of a sparse op are missing or do not fit"
+    for changed, text in (
+        ({}, ""),
+        ({"lanes": None}, missing),
+        ({"counts": None}, missing),
+        ({"counts": np.repeat(counts, 5)}, missing),
+        ({"counts": counts.astype(np.float32)}, missing),
+        ({"lanes": lanes.astype(np.uint32)}, missing),
+        ({"lanes": lanes[:-1]}, "but there are"),
+        ({"lanes": np.full_like(lanes, 255)}, "step 0 lies outside of 40 inputs"),
+        ({"lanes": value(lanes, 0, 2)}, "step 0 lies outside of 40 inputs"),
+        ({"lanes": value(lanes, 2, 33)}, "step 0 has a place outside of 40 inputs and 5 outputs"),
+        ({"lanes": value(lanes, 7, 0)}, "step 0 has a place outside of 40 inputs and 5 outputs"),
+        ({"counts": counts + np.uint32(1)}, "has shape 1 x"),
+        ({"counts": counts + np.uint32(2**28)}, "values, the most is 16777216"),
+        ({"values": values[:-16]}, "has another type or shape than the plan says"),
+        ({"values": value(values, 0, np.nan)}, "has NaN or infinite values"),
+    ):
+        change = tensors | {f"{name}.{key}": array for key, array in changed.items()}
+        change = {key: array for key, array in change.items() if array is not None}
+        plan = {"pynet.plan": plan_text(model.plan, change)}
+        told = said(libpynet_build, path, change, texts | plan, "1 " * 40)
+        assert text in told and bool(text) == bool(told), (changed.keys(), told)  # noqa: PT018
 
 
 def test_plans(told, saved):

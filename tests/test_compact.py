@@ -10,6 +10,8 @@ from helpers import ISAS
 import pynet as pn
 from pynet import _core, compact
 from pynet.compact import Compact
+from pynet.compact_dense import FORMS, compact_names
+from pynet.lanes import Lanes
 from pynet.plan import build
 
 SHAPES = [(1, 1), (1, 7), (7, 1), (15, 16), (16, 17), (17, 3), (300, 5), (5, 300), (600, 2)]
@@ -65,6 +67,50 @@ def test_the_form_by_hand():
     assert (form.values.tolist(), form.places.tolist(), form.counts.tolist()) == ([5, 6, 7], [1, 2, 17], [2, 0, 1])
 
 
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[0] > 16] + [(32, 16), (49, 33)], ids=str)
+def test_lanes_say_all_of_a_matrix(shape, share):
+    matrix, mask = some(shape, share)
+    form = Lanes.of(matrix, mask)
+    form.check("w")
+    np.testing.assert_array_equal(form.matrix(), matrix)
+    np.testing.assert_array_equal(form.mask(), mask)
+    assert form.n == len(form.values) == 16 * int(form.counts.sum()) >= 16
+    assert form.places.nbytes == 18 * int(form.counts.sum())
+    assert form.left().sum() == mask.sum()
+    least = max(mask.sum(axis=0).max(), 1) if mask.any() else 1
+    assert least <= form.longest_sum() <= 16 * -(-shape[0] // 16) + 1
+
+
+def test_lanes_by_hand():
+    """Inputs 0 .. 47, so that a step sees 0 .. 31 or 16 .. 47; outputs 0: 1 and 33; 1: 47; 17: 20."""
+    matrix = np.zeros((47, 18), np.float32)
+    matrix[1, 0], matrix[33, 0], matrix[46, 1], matrix[20, 17] = 5, 6, 7, 8
+    form = Lanes.of(matrix, matrix != 0)
+    nowhere = [32] * 14
+    assert form.counts.tolist() == [2, 1]
+    assert form.places.reshape(-1, 18).tolist() == [
+        [0, 0, 1, 32, *nowhere],
+        [1, 0, 17, 30, *nowhere],
+        [1, 0, 32, 4, *nowhere],
+    ]
+    assert form.values.reshape(-1, 16)[:, :2].tolist() == [[5, 0], [6, 7], [0, 8]]
+    assert not form.values.reshape(-1, 16)[:, 2:].any()
+
+
+def test_lanes_far_away():
+    """Beyond 256 times 16 inputs the second byte counts."""
+    matrix = np.zeros((70_000, 1), np.float32)
+    matrix[[3, 66_000]] = 1
+    form = Lanes.of(matrix, matrix != 0)
+    assert form.places.reshape(-1, 18)[:, :3].tolist() == [[0, 0, 3], [66_000 // 16 % 256, 66_000 // 4096, 66_000 % 16]]
+    assert [Lanes.fits((rows, 1)) for rows in (16, 17, 1 << 20, (1 << 20) + 1)] == [False, True, True, False]
+    model = pn.Sequential([pn.Input(16), pn.Dense(4, name="c")])
+    pn.prune.magnitude(model, 0.5)
+    with pytest.raises(ValueError, match="layer 'c' has 16 inputs, expected 17 to 1048576 for lanes"):
+        model.compact({"c": "lanes"})
+
+
 @pytest.mark.parametrize(("share", "least"), [(0.2, 4.0), (0.1, 7.0), (0.05, 12.0)])
 def test_the_file_becomes_so_many_times_smaller(share, least, tmp_path):
     model = pn.Sequential([pn.Input(784), pn.Dense(300, "relu"), pn.Dense(100, "relu"), pn.Dense(10, "softmax")])
@@ -81,8 +127,8 @@ F, U, W = np.float32, np.uint8, np.uint32
 GOOD = {"values": np.ones(3, F), "counts": np.array([2, 0, 1], W), "steps": np.array([1, 2, 3], U)}
 HOSTILE = [
     ("no values", {"values": None}, "stands as 'w.counts', 'w.steps', expected values, counts and steps"),
-    ("steps and nibbles", {"nibbles": np.zeros(2, U)}, "expected values, counts and steps or nibbles"),
-    ("the whole besides", {"": np.zeros((4, 3), F)}, "expected values, counts and steps or nibbles"),
+    ("steps and nibbles", {"nibbles": np.zeros(2, U)}, "expected values, counts and steps or nibbles or lanes"),
+    ("the whole besides", {"": np.zeros((4, 3), F)}, "expected values, counts and steps or nibbles or lanes"),
     ("fewer values", {"values": np.ones(2, F)}, r"must have 3 elements, as its counts say, got float32 \[2\]"),
     ("values of integers", {"values": np.ones(3, np.int32)}, "'w.values' must have 3 elements"),
     ("values 2-D", {"values": np.ones((3, 1), F)}, "'w.values' must have 3 elements"),
@@ -99,6 +145,45 @@ HOSTILE = [
                                         "nibbles": np.array([16], U)}, "'w.nibbles' leads outside of the 4 inputs"),
     ("beyond the inputs", {"steps": np.array([1, 4, 3], U)}, "'w.steps' leads outside of the 4 inputs"),
 ]  # fmt: skip
+
+
+LANES = {"values": np.zeros(16, F), "counts": np.array([1], W), "lanes": np.full(18, 32, U)}  # of [20, 3]
+LANES["values"][:2], LANES["lanes"][:4] = 1, (0, 0, 19, 4)
+
+
+def lane(k, value, **more):
+    """The lanes above with another byte k."""
+    return {"lanes": np.where(np.arange(18) == k, value, LANES["lanes"]).astype(U)} | more
+
+
+HOSTILE_LANES = [
+    ("steps and lanes", {"steps": np.zeros(16, U)}, "expected values, counts and steps or nibbles or lanes"),
+    ("a count of each output", {"counts": np.array([1, 0, 0], W)},
+     r"must be uint32 \[1\] beside lanes, got uint32 \[3\]"),
+    ("counts signed", {"counts": np.array([1], np.int32)}, r"must be uint32 \[1\] beside lanes, got int32"),
+    ("one step more", {"counts": np.array([2], W)}, "'w.values' must have 32 elements"),
+    ("fewer values", {"values": np.ones(15, F)}, "'w.values' must have 16 elements"),
+    ("fewer lanes", {"lanes": np.ones(17, U)}, "'w.lanes' must have 18 elements"),
+    ("lanes of 16 bits", {"lanes": LANES["lanes"].astype(np.uint16)}, "'w.lanes' must have 18 elements"),
+    ("sees beyond the inputs", lane(0, 1), "'w.lanes' leads outside of the 20 inputs and 3 outputs"),
+    ("far beyond", lane(1, 255), "'w.lanes' leads outside"),
+    ("a place beyond the inputs", lane(2, 20), "'w.lanes' leads outside"),
+    ("no place", lane(2, 33), "'w.lanes' leads outside"),
+    ("an output beyond", lane(5, 3), "'w.lanes' leads outside"),
+    ("a value that belongs nowhere", lane(3, 32), "'w.values' has values other than 0 that belong nowhere"),
+    ("an input twice", {"counts": np.array([2], W), "values": np.tile(LANES["values"], 2),
+                        "lanes": np.tile(LANES["lanes"], 2)}, "'w.lanes' has inputs of an output that do not ascend"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "text"), [h[1:] for h in HOSTILE_LANES], ids=[h[0] for h in HOSTILE_LANES])
+def test_lanes_that_contradict_each_other_are_refused(change, text):
+    with pytest.raises(ValueError, match=text):
+        compact.decode("w", (20, 3), {f"w.{key}": value for key, value in (LANES | change).items()})
+    matrix, mask = compact.decode("w", (20, 3), {f"w.{key}": value for key, value in LANES.items()})
+    assert np.argwhere(mask).tolist() == np.argwhere(matrix).tolist() == [[4, 1], [19, 0]]
+    with pytest.raises(ValueError, match=r"'w.lanes' leads outside of the 1 inputs|must be uint32"):
+        compact.decode("w", (20,), {f"w.{key}": value for key, value in LANES.items()})
 
 
 @pytest.mark.parametrize(("change", "text"), [h[1:] for h in HOSTILE], ids=[h[0] for h in HOSTILE])
@@ -148,35 +233,46 @@ def test_values_and_bits_must_agree():
         compact.decode("w", (30, 20), tensors | {"w.bits": np.zeros(76, np.uint8)})
 
 
-def test_the_plan_is_checked_before_it_runs():
-    """What machines believe: no step leads outside, no end descends, no table is too short."""
+def one_pruned_layer(form):
+    """A model with 40 inputs and 5 outputs."""
     model = pn.Sequential([pn.Input(40), pn.Dense(5, name="d")])
     pn.prune.magnitude(model, 0.8)
-    model = model.compact(["d"])
-    (sparse,) = np.flatnonzero(model.plan.ops["kind"] == _core.OPS["sparse"])
-    assert model.plan.ops[sparse]["p"][2] in (4, 8)
+    return model.compact({"d": form})
 
-    def spoilt(**changes):
-        plan = build(model)
-        for name in ("places", "ends", "ops", "params"):
-            setattr(plan, name, getattr(plan, name).copy())
-        for name, value in changes.items():
-            if name in ("places", "ends"):
-                setattr(plan, name, value(getattr(plan, name)))
-            elif name == "cols":
-                plan.params["cols"][0] += value
-            else:
-                plan.ops[sparse][name] = value
-        return plan
 
-    def put(k, value):
-        def change(array):
-            array[k] = value
-            return array
+def sparse_op(plan):
+    (sparse,) = np.flatnonzero(plan.ops["kind"] == _core.OPS["sparse"])
+    return plan.ops[sparse]
 
-        return change
 
-    _core.check_plan(spoilt())
+def spoilt(model, **changes):
+    """Its plan, with other places, ends, parameters or entries of the sparse op."""
+    plan = build(model)
+    for name in ("places", "ends", "ops", "params"):
+        setattr(plan, name, getattr(plan, name).copy())
+    for name, value in changes.items():
+        if name in ("places", "ends"):
+            setattr(plan, name, value(getattr(plan, name)))
+        elif name == "cols":
+            plan.params["cols"][0] += value
+        else:
+            sparse_op(plan)[name] = value
+    return plan
+
+
+def put(k, value):
+    def change(array):
+        array[k] = value
+        return array
+
+    return change
+
+
+def test_the_plan_is_checked_before_it_runs():
+    """What machines believe: no step leads outside, no end descends, no table is too short."""
+    model = one_pruned_layer("steps")
+    assert sparse_op(model.plan)["p"][2] in (4, 8)
+    _core.check_plan(spoilt(model))
     for text, changes in {
         "lies outside of 40 inputs": {"places": put(0, 0xFF)},
         "value 0 lies outside": {"places": put(0, 0)},
@@ -192,7 +288,35 @@ def test_the_plan_is_checked_before_it_runs():
         "unknown activation 63": {"act": 63},
     }.items():
         with pytest.raises(ValueError, match=text):
-            _core.check_plan(spoilt(**changes))
+            _core.check_plan(spoilt(model, **changes))
+
+
+def test_a_plan_in_lanes_is_checked_before_it_runs():
+    """40 inputs are three times 16, so a step sees 0 .. 31 or 16 .. 47, of which 40 are there; 5 of 16 outputs are."""
+    model = one_pruned_layer("lanes")
+    places, steps = model.plan.places, int(model.plan.ends[0])
+    assert sparse_op(model.plan)["p"][2] == 16
+    assert (len(places), len(model.plan.ends)) == (18 * steps, 1)
+    assert places[18 * (steps - 1)] == 1  # the last step sees the last inputs
+    _core.check_plan(spoilt(model))
+    for text, changes in {
+        "step 0 lies outside of 40 inputs": {"places": put(0, 2)},
+        "step 1 lies outside of 40 inputs": {"places": put(19, 1)},
+        f"step {steps - 1} has a place outside of 40 inputs": {"places": put(18 * steps - 16, 24)},
+        "step 0 has a place outside": {"places": put(2, 33)},
+        "and 5 outputs": {"places": put(7, 0)},
+        "op 1: w ": {"ends": put(0, steps - 1)},
+        "values, the most is": {"ends": put(0, 1 << 21)},
+        "no values": {"ends": put(0, 0)},
+        "but there are 0": {"ends": lambda ends: ends[:0]},
+        "overlaps": {"cols": 1},
+        "places": {"places": lambda places: places[:-1]},
+        "places 7": {"at": 7},
+        "ends 4294967295": {"slot": 2**32 - 1},
+        "steps of 17 bits": {"p": (0, 0, 17)},
+    }.items():
+        with pytest.raises(ValueError, match=text):
+            _core.check_plan(spoilt(model, **changes))
 
 
 # ---- models ---------------------------------------------------------------------------------------------------------
@@ -209,13 +333,14 @@ def pruned_model(share, dtype="float32", seed=0):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.04, 0.2, 0.5, 1.0])
-def test_predictions_are_those_of_the_dense_form(share, isa, dtype):
+@pytest.mark.parametrize("form", FORMS)
+def test_predictions_are_those_of_the_dense_form(form, share, isa, dtype):
     """Bit for bit, whatever the batch: one row goes another way than several, and they go in tiles of 16 or 32."""
     model = pruned_model(share, dtype)
-    small = model.compact(["a", "b", "c"])
+    small = model.compact(dict.fromkeys("abc", form))
     X = np.random.default_rng(1).normal(size=(100, 70)).astype(dtype)
     with helpers.forced_isa(isa):
-        for n in (1, 2, 15, 16, 17, 31, 33, 64, 100):
+        for n in (1, 2, 7, 15, 16, 17, 31, 33, 64, 100):
             helpers.assert_same_bits(small.predict(X[:n]), model.predict(X[:n]))
         helpers.assert_same_bits(small.predict_one(X[3]), model.predict_one(X[3]))
     twin = small.predict(X, backend="numpy")
@@ -226,13 +351,14 @@ def test_no_instruction_set_was_left_out():
     assert set(ISAS) >= helpers.expected_isas()
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("backend", ["c", "numpy"])
-def test_training_is_that_of_the_dense_form(backend):
+def test_training_is_that_of_the_dense_form(backend, form):
     """Up to the order of sums over a batch; what is pruned stays away."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(90, 70)), rng.integers(0, 5, 90)
     found = []
-    for model in (pruned_model(0.15, "float64"), pruned_model(0.15, "float64").compact()):
+    for model in (pruned_model(0.15, "float64"), pruned_model(0.15, "float64").compact(dict.fromkeys("abc", form))):
         start = model.expand().parameters()
         trainer = pn.Trainer(
             model, "cross_entropy", pn.Adam(0.01, weight_decay=0.01), clip=pn.ClipNorm(0.5), backend=backend
@@ -248,17 +374,20 @@ def test_training_is_that_of_the_dense_form(backend):
         assert not found[1][1].parameters()[name][~mask].any()
 
 
-def test_expand_undoes_compact():
+@pytest.mark.parametrize("form", FORMS)
+def test_expand_undoes_compact(form):
     model = pruned_model(0.2)
-    small = model.compact()
+    small = model.compact(dict.fromkeys("abc", form))
     assert {type(layer).__name__ for layer in small.layers} == {"Input", "CompactDense"}
     assert list(small.parameters()) == ["a.kernel.values", "a.bias", "b.kernel.values", "c.kernel.values", "c.bias"]
     again = small.expand()
     helpers.assert_same_bits(again.arena + 0, model.arena + 0)  # of a weight that is left and 0, -0
     assert pn.prune.masks(again).keys() == pn.prune.masks(model).keys()
+    for name, mask in pn.prune.masks(model).items():
+        np.testing.assert_array_equal(pn.prune.masks(again)[name], mask)
     assert again.config() == model.config() == small.config()
     pn.prune.magnitude(again, 0.9)  # and can be pruned further
-    assert again.compact().nbytes < small.nbytes < model.nbytes
+    assert again.compact(dict.fromkeys("abc", form)).nbytes < small.nbytes < model.nbytes
 
 
 def test_what_becomes_no_smaller_stays_dense():
@@ -267,9 +396,10 @@ def test_what_becomes_no_smaller_stays_dense():
     helpers.assert_same_bits(model.compact().arena, model.arena)
 
 
-def test_weights_for_another_model(tmp_path):
+@pytest.mark.parametrize("form", FORMS)
+def test_weights_for_another_model(tmp_path, form):
     """From a file, and from a model in compact form: as they are in dense form."""
-    small = pruned_model(0.2, seed=1).compact()
+    small = pruned_model(0.2, seed=1).compact(dict.fromkeys("abc", form))
     small.save(tmp_path / "m")
     for source in (tmp_path / "m", small):
         other = pruned_model(1.0, seed=2)
@@ -280,8 +410,9 @@ def test_weights_for_another_model(tmp_path):
         assert pn.prune.masks(other) == {}
 
 
-def test_copies_and_checkpoints(tmp_path):
-    small = pruned_model(0.2).compact()
+@pytest.mark.parametrize("form", FORMS)
+def test_copies_and_checkpoints(tmp_path, form):
+    small = pruned_model(0.2).compact(dict.fromkeys("abc", form))
     other = copy.deepcopy(small)
     helpers.assert_same_bits(other.arena, small.arena)
     rng = np.random.default_rng(0)
@@ -290,6 +421,7 @@ def test_copies_and_checkpoints(tmp_path):
     trainer.fit(X, y, epochs=2, verbose=0)
     trainer.save_checkpoint(tmp_path / "c")
     resumed = pn.Trainer.resume(tmp_path / "c")
+    assert compact_names(resumed.model) == compact_names(other) == dict.fromkeys("abc", form)
     for t in (trainer, resumed):
         t.fit(X, y, epochs=2, verbose=0)
     helpers.assert_same_bits(resumed.model.arena, small.arena)
@@ -301,18 +433,25 @@ def test_only_layers_that_are_no_slower(monkeypatch):
     from pynet import compact_dense
 
     model, asked = pruned_model(0.2), []
+    gains = {"a": {"steps": {1: 2.0, 256: 1.1}, "lanes": {1: 1.5, 256: 1.6}},
+             "b": {"steps": {1: 0.9, 256: 4.0}, "lanes": {1: 1.0, 256: 1.2}},
+             "c": {"steps": {1: 0.9, 256: 1.2}, "lanes": {1: 9.0, 256: 0.9}}}  # fmt: skip
 
-    def no_slower(layer, matrix, mask, rows):
-        asked.append((layer.name, rows))
-        return layer.name == "a" or rows > 100
+    def gain(layer, matrix, mask, rows, form):
+        asked.append((layer.name, form, rows))
+        return gains[layer.name][form][rows]
 
-    assert compact_dense._no_slower(model.get_layer("a"), *(v["a.kernel"] for v in (model.parameters(),
-                                    pn.prune.masks(model))), 3) in (True, False)  # fmt: skip
-    monkeypatch.setattr(compact_dense, "_no_slower", no_slower)
+    for form in compact_dense.FORMS:
+        arrays = [values["a.kernel"] for values in (model.parameters(), pn.prune.masks(model))]
+        assert 0.001 < compact_dense._gain(model.get_layer("a"), *arrays, 3, form) < 1000
+    monkeypatch.setattr(compact_dense, "_gain", gain)
     small = model.compact(batch_sizes=[1, 256])
-    assert compact_dense.compact_names(small) == ["a"]
-    assert asked == [("a", 1), ("a", 256), ("b", 1), ("c", 1)]
-    assert compact_dense.compact_names(model.compact(batch_sizes=[256])) == ["a", "b", "c"]
+    assert compact_dense.compact_names(small) == {"a": "lanes", "b": "lanes"}
+    expected = [(layer, form, n) for layer in "abc" for form in ("steps", "lanes") for n in (1, 256)]
+    assert asked == expected[:-2]  # the 5 outputs of "c" would take 16 lanes: larger than dense
+    assert compact_dense.compact_names(model.compact(batch_sizes=[256])) == {"a": "lanes", "b": "steps", "c": "steps"}
+    assert compact_dense.compact_names(model.compact({"a": "steps", "c": "lanes"}, [256])) == {"a": "steps"}
+    assert compact_dense.compact_names(model.compact({"a": "steps", "c": "lanes"})) == {"a": "steps", "c": "lanes"}
     with pytest.raises(ValueError, match="batch_sizes must be >= 1, got 0"):
         model.compact(batch_sizes=[0])
 
@@ -320,6 +459,8 @@ def test_only_layers_that_are_no_slower(monkeypatch):
 REFUSED = [
     ("unknown", lambda m: m.compact(["aa"]), ValueError, "unknown pruned Dense layer .* 'aa', did you mean 'a'"),
     ("text", lambda m: m.compact("a"), TypeError, "layers must be a list of names, got 'a'"),
+    ("a form", lambda m: m.compact({"a": "lane"}), ValueError, "form of layer 'a' 'lane', did you mean 'lanes'"),
+    ("no form", lambda m: m.compact({"a": []}), ValueError, "unknown form of layer 'a'"),
     ("initialize", lambda m: m.compact().initialize(1), ValueError, "expand"),
     ("prune", lambda m: pn.prune.magnitude(m.compact(), 0.5), ValueError, "no layer to prune"),
 ]

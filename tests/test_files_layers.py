@@ -61,7 +61,17 @@ def test_the_same_bits_come_back(name, tmp_path, dtype):
 
 @pytest.mark.parametrize(
     "name",
-    ["batch_norm_half_frozen", "dropout_twice", "lstm_masked", "frozen_rows", "bounded", "rates", "pruned", "compact"],
+    [
+        "batch_norm_half_frozen",
+        "dropout_twice",
+        "lstm_masked",
+        "frozen_rows",
+        "bounded",
+        "rates",
+        "pruned",
+        "compact",
+        "compact_in_lanes",
+    ],
 )
 def test_checkpoints(name, tmp_path):
     trainer, X, y = trained(name)

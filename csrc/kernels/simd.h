@@ -6,6 +6,7 @@
  *   vabs vneg vcopysign(magnitude, sign) vlt vle veq vsel(mask,a,b) viota
  *   vpow2(n) = 2^n for integral n in the normal range;  vexponent, vmantissa: x = mantissa 2^exponent, in [1,2)
  *   vtranspose(r): VLEN vectors, rows of a square, become its columns
+ *   vpick(p, at): of the 32 numbers from p on, in each lane number at[lane] % 32, at bytes
  *   wide   64-bit lanes: wset wload wxor whigh(a) = a >> 32, wmul(a,b) = product of the low halves;
  *          wjoin(even, odd): their low halves, one for each lane of a vec (f64: of `even` alone)
  *
@@ -57,6 +58,12 @@ typedef __m512i ivec;
 #define SETBITS(x)      _mm512_set1_epi64((long long)(x))
 #define VCMP(a, b, how) _mm512_cmp_pd_mask(a, b, how)
 PN_INLINE vec viota(void) { return _mm512_set_pd(7, 6, 5, 4, 3, 2, 1, 0); }
+PN_INLINE vec vpick(const real *p, const uint8_t *at) {
+    const ivec i = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)at));
+    const vec low = _mm512_permutex2var_pd(_mm512_loadu_pd(p), i, _mm512_loadu_pd(p + 8));
+    const vec high = _mm512_permutex2var_pd(_mm512_loadu_pd(p + 16), i, _mm512_loadu_pd(p + 24));
+    return _mm512_mask_blend_pd(_mm512_test_epi64_mask(i, SETBITS(16)), low, high);
+}
 #else
 #define VLEN            16
 typedef __m512 vec;
@@ -70,6 +77,10 @@ typedef __m512i ivec;
 #define SETBITS(x)      _mm512_set1_epi32((int)(x))
 #define VCMP(a, b, how) _mm512_cmp_ps_mask(a, b, how)
 PN_INLINE vec viota(void) { return _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0); }
+PN_INLINE vec vpick(const real *p, const uint8_t *at) {
+    const ivec i = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)at));
+    return _mm512_permutex2var_ps(_mm512_loadu_ps(p), i, _mm512_loadu_ps(p + 16));
+}
 #endif
 #define IAND(a, b) _mm512_and_si512(a, b)
 #define IOR(a, b)  _mm512_or_si512(a, b)
@@ -105,6 +116,9 @@ typedef __m256i ivec;
 #define SHR(x, n)  _mm256_srli_epi64(x, n)
 #define SETBITS(x) _mm256_set1_epi64x((long long)(x))
 PN_INLINE vec viota(void) { return _mm256_set_pd(3, 2, 1, 0); }
+PN_INLINE vec vpick(const real *p, const uint8_t *at) {
+    return _mm256_set_pd(p[at[3] & 31], p[at[2] & 31], p[at[1] & 31], p[at[0] & 31]);
+}
 #else
 #define VLEN       8
 typedef __m256 vec;
@@ -117,6 +131,15 @@ typedef __m256i ivec;
 #define SHR(x, n)  _mm256_srli_epi32(x, n)
 #define SETBITS(x) _mm256_set1_epi32((int)(x))
 PN_INLINE vec viota(void) { return _mm256_set_ps(7, 6, 5, 4, 3, 2, 1, 0); }
+PN_INLINE vec vpick(const real *p, const uint8_t *at) { /* bits 3 and 4 of an index say which eight of the 32 */
+    const ivec i = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)at));
+    const vec bit3 = TO_REAL(SHL(i, 28)), bit4 = TO_REAL(SHL(i, 27));
+    const vec a = _mm256_permutevar8x32_ps(_mm256_loadu_ps(p), i);
+    const vec b = _mm256_permutevar8x32_ps(_mm256_loadu_ps(p + 8), i);
+    const vec c = _mm256_permutevar8x32_ps(_mm256_loadu_ps(p + 16), i);
+    const vec d = _mm256_permutevar8x32_ps(_mm256_loadu_ps(p + 24), i);
+    return _mm256_blendv_ps(_mm256_blendv_ps(a, b, bit3), _mm256_blendv_ps(c, d, bit3), bit4);
+}
 #endif
 #define IAND(a, b) _mm256_and_si256(a, b)
 #define IOR(a, b)  _mm256_or_si256(a, b)
@@ -155,6 +178,7 @@ typedef uint64x2_t ivec;
 #define IOR(a, b)  vorrq_u64(a, b)
 PN_INLINE vec vset(real x) { return vdupq_n_f64(x); }
 PN_INLINE vec viota(void) { return (vec){0, 1}; }
+PN_INLINE vec vpick(const real *p, const uint8_t *at) { return (vec){p[at[0] & 31], p[at[1] & 31]}; }
 #else
 #define VLEN       4
 typedef float32x4_t vec;
@@ -170,6 +194,9 @@ typedef uint32x4_t ivec;
 #define IOR(a, b)  vorrq_u32(a, b)
 PN_INLINE vec vset(real x) { return vdupq_n_f32(x); }
 PN_INLINE vec viota(void) { return (vec){0, 1, 2, 3}; }
+PN_INLINE vec vpick(const real *p, const uint8_t *at) {
+    return (vec){p[at[0] & 31], p[at[1] & 31], p[at[2] & 31], p[at[3] & 31]};
+}
 #endif
 PN_INLINE vec vload(const real *p) { return W(vld1)(p); }
 PN_INLINE void vstore(real *p, vec a) { W(vst1)(p, a); }
@@ -223,6 +250,7 @@ PN_INLINE real TO_REAL(bits b) {
 #define IOR(a, b)  ((a) | (b))
 PN_INLINE vec vset(real x) { return x; }
 PN_INLINE vec viota(void) { return 0; }
+PN_INLINE vec vpick(const real *p, const uint8_t *at) { return p[at[0] & 31]; }
 PN_INLINE vec vload(const real *p) { return *p; }
 PN_INLINE void vstore(real *p, vec a) { *p = a; }
 PN_INLINE vec vadd(vec a, vec b) { return a + b; }

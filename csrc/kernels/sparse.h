@@ -7,10 +7,12 @@
  * So a pruned layer gives the bits of its dense form, whichever of the ways below it takes:
  *
  *   one row      values meet single numbers, four outputs at a time, so that four sums wait at once
- *   more rows    x is transposed first, and each value meets 16 or 32 rows at once */
+ *   more rows    x is transposed first, and each value meets 16 or 32 rows at once
+ *   lanes        another form, for few rows: lanes.h */
 #ifndef PN_SPARSE_H
 #define PN_SPARSE_H
 #include "act.h"
+#include "lanes.h"
 
 #if defined(PN_ISA_scalar)
 #define real_fma(a, b, c) ((a) * (b) + (c))
@@ -103,7 +105,8 @@ PN_INLINE void finish_rows(real *y, int64_t ldy, int64_t rows, int64_t O, int64_
 static void sparse_rows(const real *x_bi, int64_t ldx, const pn_sparse *w, const real *b_o, real *y_bo, int64_t ldy,
                         int64_t m0, int64_t m1, int64_t O, int64_t p0, int64_t p1, int act, const double *p) {
     const int64_t o0 = p0 * PN_PANEL, o1 = p1 * PN_PANEL < O ? p1 * PN_PANEL : O;
-    for (int64_t m = m0; m < m1; m++)
+    if (w->lanes) lanes_sums(x_bi, ldx, w, b_o, y_bo, ldy, m0, m1, p0, p1);
+    for (int64_t m = m0; m < m1 && !w->lanes; m++)
         if (w->nibbles)
             one_row(w, 1, x_bi + m * ldx, b_o, y_bo + m * ldy, o0, o1);
         else
@@ -219,7 +222,9 @@ static void sparse_dx(const real *dz_tor, int64_t R, const pn_sparse *w, real *d
         const real *dz = dz_tor + t * O * R, *v = w->values;
         real *dx = dx_tir + t * I * R;
         for (int64_t k = 0; !add && k < I * R; k += VLEN) vstore(dx + k, vset(0));
-        for (int64_t o = 0, e = 0; o < O; o++) { /* dx[i] += v dz[o], outputs in order: as the dense form sums */
+        if (w->lanes) lanes_dx(dz, R, w, dx, O);
+        for (int64_t o = 0, e = 0; o < O && !w->lanes;
+             o++) { /* dx[i] += v dz[o], outputs in order: as the dense form sums */
             real *to = dx - R;
             for (; e < w->ends[o]; e++) {
                 to += pn_step(w, e) * R;
@@ -231,24 +236,38 @@ static void sparse_dx(const real *dz_tor, int64_t R, const pn_sparse *w, real *d
     }
 }
 
-/* Here the sum over the rows of a batch runs in 16 lanes, row b in lane b % 16: the same on every ISA, but not the one
- * chain of the dense form, for which x would have to be gathered element by element. */
+/* sum_b x_bi dz_bo.  Here the sum over the rows of a batch runs in 16 lanes, row b in lane b % 16: the same on every
+ * ISA, but not the one chain of the dense form, for which x would have to be gathered element by element. */
+PN_INLINE real dw_of(const real *x_tir, const real *dz_tor, int64_t R, int64_t B, int64_t I, int64_t O, int64_t i,
+                     int64_t o) {
+    lanes16 sum = lanes_set(0);
+    for (int64_t t = 0; t * R < B; t++)
+        for (int64_t k = 0; k < R; k += PN_PANEL)
+            for (int j = 0; j < PANEL_VECS; j++) {
+                const int64_t at = k + j * VLEN;
+                sum.v[j] = vfma(vload(x_tir + (t * I + i) * R + at), vload(dz_tor + (t * O + o) * R + at), sum.v[j]);
+            }
+    return lanes_sum(&sum);
+}
+
+PN_INLINE void put_dw(real *dv, int64_t e, real d, int add) { dv[e] = add ? dv[e] + d : d; }
+
 static void sparse_dw(const real *x_tir, const real *dz_tor, int64_t R, const pn_sparse *w, real *dv, int64_t B,
                       int64_t I, int64_t O, int64_t o0, int64_t o1, int add) {
-    for (int64_t o = o0; o < o1; o++) {
+    if (w->lanes && o1 == O) o1 = (int64_t)pn_pad((uint64_t)O); /* all values belong to somebody */
+    for (int64_t o = o0; w->lanes && o < o1; o++) {
+        const int64_t q = o / PN_PANEL, lane = o % PN_PANEL;
+        for (int64_t s = begin_of(w, q); s < w->ends[q]; s++) {
+            const uint8_t *step = w->steps + s * PN_LANES_BYTES, place = step[2 + lane];
+            const int64_t i = pn_sight(step) + place;
+            put_dw(dv, s * PN_PANEL + lane, place == PN_NO_PLACE ? 0 : dw_of(x_tir, dz_tor, R, B, I, O, i, o), add);
+        }
+    }
+    for (int64_t o = o0; o < o1 && !w->lanes; o++) {
         int64_t i = -1;
         for (int64_t e = begin_of(w, o); e < w->ends[o]; e++) {
             i += pn_step(w, e);
-            lanes16 sum = lanes_set(0);
-            for (int64_t t = 0; t * R < B; t++)
-                for (int64_t k = 0; k < R; k += PN_PANEL)
-                    for (int j = 0; j < PANEL_VECS; j++) {
-                        const int64_t at = k + j * VLEN;
-                        sum.v[j] =
-                            vfma(vload(x_tir + (t * I + i) * R + at), vload(dz_tor + (t * O + o) * R + at), sum.v[j]);
-                    }
-            const real d = lanes_sum(&sum);
-            dv[e] = add ? dv[e] + d : d;
+            put_dw(dv, e, dw_of(x_tir, dz_tor, R, B, I, O, i, o), add);
         }
     }
 }

@@ -15,36 +15,37 @@ In a file the pruned parameter "dense_1.kernel" stands in the shorter of two way
 memory, in the first, which libpynet takes as it is), as the tensors
 "dense_1.kernel.values" and "dense_1.kernel.counts" with "dense_1.kernel.steps" or "dense_1.kernel.nibbles"; or as
 "dense_1.kernel.values" (no others than those that are left) with "dense_1.kernel.bits", uint8 [ceil(I O / 8)]: bit
-k % 8 of byte k / 8 is 1 where weight k is left, k = o I + i.
+k % 8 of byte k / 8 is 1 where weight k is left, k = o I + i.  A layer which is in lanes in memory (lanes.py) has
+"dense_1.kernel.lanes" with values and counts of its own.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["SUFFIXES", "Compact", "decode", "encode"]
+from .compact_form import Form
+from .lanes import BYTES, PANEL, Lanes
 
-SUFFIXES = ("values", "counts", "steps", "nibbles", "bits")
+__all__ = ["SUFFIXES", "Compact", "decode", "encode", "form_of", "tensors"]
+
+SUFFIXES = ("values", "counts", "steps", "nibbles", "bits", "lanes")
 LONGEST = {"steps": 255, "nibbles": 15}
 
 
-class Compact:
+class Compact(Form):
     """A pruned matrix [I, O] in compact form.
 
     Attributes
     ----------
-    shape : (I, O)
-    values, counts : arrays [n], uint32 [O]
-    places : uint8 array
-        The steps; two in a byte if `nibbles`.
     nibbles : bool
+        Two steps in a byte.
     """
 
-    __slots__ = ("counts", "nibbles", "places", "shape", "values")
+    __slots__ = ("nibbles",)
 
     def __init__(self, shape, values, places, counts, nibbles: bool):
-        self.shape, self.values, self.places = shape, values, places
-        self.counts, self.nibbles = counts, nibbles
+        super().__init__(shape, values, places, counts)
+        self.nibbles = nibbles
 
     @classmethod
     def of(cls, matrix: np.ndarray, mask: np.ndarray) -> Compact:
@@ -79,8 +80,19 @@ class Compact:
         return cls((rows, cols), values, steps, counts, nibbles)
 
     @property
-    def nbytes(self) -> int:
-        return self.values.nbytes + self.places.nbytes + self.counts.nbytes
+    def part(self) -> str:  # type: ignore[override]
+        return "nibbles" if self.nibbles else "steps"
+
+    @property
+    def code(self) -> float:  # type: ignore[override]
+        return 4.0 if self.nibbles else 8.0
+
+    @property
+    def n(self) -> int:
+        return int(self.counts.sum(dtype=np.int64))
+
+    def left(self) -> np.ndarray:
+        return (self.values != 0) | np.signbit(self.values)
 
     @property
     def steps(self) -> np.ndarray:
@@ -90,30 +102,18 @@ class Compact:
         return np.stack([self.places & 15, self.places >> 4], axis=1).reshape(-1)[: int(self.counts.sum())]
 
     def where(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return input and output of each value."""
         ends = np.cumsum(self.counts, dtype=np.int64)
         total = np.cumsum(self.steps, dtype=np.int64)
         before = np.append(0, total)[ends - self.counts]
         return total - np.repeat(before, self.counts) - 1, np.repeat(np.arange(len(self.counts)), self.counts)
 
-    def matrix(self, values=None) -> np.ndarray:
-        """Return the matrix [I, O]; of other values, if given."""
-        values = self.values if values is None else values
-        result = np.zeros(self.shape, values.dtype)
-        i, o = self.where()
-        there = self.steps > 0
-        result[i[there], o[there]] = values[there]
-        return result
-
-    def mask(self) -> np.ndarray:
-        """Return the mask, True where a weight is left."""
-        return self.matrix((self.values != 0) | np.signbit(self.values))
+    def there(self) -> np.ndarray:
+        return self.steps > 0
 
     def check(self, name: str) -> None:
-        """Raise ValueError if the parts do not fit each other; then nothing reaches outside of the matrix."""
         rows, cols = self.shape
         n = int(self.counts.sum(dtype=np.int64)) if self.counts.shape == (cols,) else -1
-        place = "nibbles" if self.nibbles else "steps"
+        place = self.part
         length = n // 2 if self.nibbles else n
         if self.counts.dtype != np.uint32 or n < 0:
             got = f"{self.counts.dtype.name} {list(self.counts.shape)}"
@@ -130,6 +130,16 @@ class Compact:
                 raise ValueError(f"tensor '{name}.{place}' leads outside of the {rows} inputs")
 
 
+def form_of(plan, slot: int, at: int, code: float, shape: tuple[int, int], dtype) -> Form:
+    """Return the form of a sparse op with a matrix [I, O], read from a plan's tables; its values are 0."""
+    ends = plan.ends[slot : slot + (-(-shape[1] // PANEL) if code == Lanes.code else shape[1])]
+    counts, n = np.diff(ends, prepend=np.uint32(0)), int(ends[-1])
+    if code == Lanes.code:
+        return Lanes(shape, np.zeros(n * PANEL, dtype), plan.places[at : at + n * BYTES], counts)
+    nibbles = code == 4
+    return Compact(shape, np.zeros(n, dtype), plan.places[at : at + (-(-n // 2) if nibbles else n)], counts, nibbles)
+
+
 # ---- tensors of a file ----------------------------------------------------------------------------------------------
 
 
@@ -144,10 +154,10 @@ def encode(name: str, array: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarr
     return min(form, other, key=lambda tensors: sum(tensor.nbytes for tensor in tensors.values()))
 
 
-def tensors(name: str, form: Compact) -> dict[str, np.ndarray]:
-    """Return the tensors of a compact form."""
-    place = "nibbles" if form.nibbles else "steps"
-    return {f"{name}.values": form.values, f"{name}.counts": form.counts, f"{name}.{place}": form.places}
+def tensors(name: str, form: Form, values=None) -> dict[str, np.ndarray]:
+    """Return the tensors of a compact form; with other values, if given."""
+    values = form.values if values is None else values
+    return {f"{name}.values": values, f"{name}.counts": form.counts, f"{name}.{form.part}": form.places}
 
 
 def decode(name: str, shape: tuple[int, ...], tensors: dict) -> tuple[np.ndarray, np.ndarray] | None:
@@ -164,14 +174,15 @@ def decode(name: str, shape: tuple[int, ...], tensors: dict) -> tuple[np.ndarray
     if name in tensors or set(found) not in (
         {"values", "counts", "steps"},
         {"values", "counts", "nibbles"},
+        {"values", "counts", "lanes"},
         {"values", "bits"},
     ):
         there = ", ".join([repr(f"{name}.{kind}") for kind in found] + [repr(name)] * (name in tensors))
         raise ValueError(
-            f"pruned parameter {name!r} stands as {there}, expected values, counts and steps or nibbles, or values and "
-            "bits"
+            f"pruned parameter {name!r} stands as {there}, expected values, counts and steps or nibbles or lanes, or "
+            "values and bits"
         )
-    rows, cols = whole = shape if len(shape) == 2 else (1, *shape)
+    rows, cols = whole = (shape[0], shape[1]) if len(shape) == 2 else (1, shape[0])
     if "bits" in found:
         by_output = _from_bits(name, found["bits"], rows, cols)
         values, n = found["values"], int(by_output.sum())
@@ -181,8 +192,12 @@ def decode(name: str, shape: tuple[int, ...], tensors: dict) -> tuple[np.ndarray
         wide = np.zeros((cols, rows), values.dtype)
         wide[by_output] = values
         return wide.T.reshape(shape), by_output.T.reshape(shape)
-    places = found.get("steps", found.get("nibbles"))
-    form = Compact(whole, found["values"], places, found["counts"], "nibbles" in found)
+    form: Form
+    if "lanes" in found:
+        form = Lanes(whole, found["values"], found["lanes"], found["counts"])
+    else:
+        places = found.get("steps", found.get("nibbles"))
+        form = Compact(whole, found["values"], places, found["counts"], "nibbles" in found)
     form.check(name)
     return form.matrix().reshape(shape), form.mask().reshape(shape)
 

@@ -8,11 +8,14 @@ import numpy as np
 
 from . import _check
 from .compact import Compact, tensors
+from .compact_form import Form
+from .lanes import Lanes
 from .layer_base import Parameter
 from .layers import Dense
 
 __all__ = ["CompactDense", "compact", "compact_names", "expanded"]
 
+FORMS: dict[str, type[Form]] = {"steps": Compact, "lanes": Lanes}
 ROUNDS, SECONDS = 5, 0.002  # of a measurement: how often, how long
 
 
@@ -23,26 +26,25 @@ class CompactDense(Dense):
 
     Attributes
     ----------
-    form : Compact
+    form : Form
         Where the values belong; its own values are those the layer began with, gone as soon as a model holds them.
     """
 
     written_as = "Dense"  # in files, with the tensors of its form
 
-    def __init__(self, layer: Dense, name: str, matrix: np.ndarray, mask: np.ndarray, bias: np.ndarray | None):
+    def __init__(self, layer: Dense, name: str, form: Form, bias: np.ndarray | None):
         self.__dict__.update(layer.__dict__)
         self.name, self.home, self._output = name, None, None
-        self.form = Compact.of(matrix, mask)
+        self.form = form
         self.bias = bias
 
     def parameters(self):
-        n = int(self.form.counts.sum())
-        values = Parameter("kernel.values", (n,), self._draw_values, self.l1, self.l2)
+        values = Parameter("kernel.values", (self.form.n,), self._draw_values, self.l1, self.l2)
         bias = Parameter("bias", (self.units,), self._draw_bias)
         return [values, bias] if self.use_bias else [values]
 
     def _draw_values(self, dtype, key, stream):
-        return self._first(self.form.values).astype(dtype)
+        return self._first(self.form.values if len(self.form.values) else None).astype(dtype)
 
     def _draw_bias(self, dtype, key, stream):
         return self._first(self.bias).astype(dtype)
@@ -55,11 +57,11 @@ class CompactDense(Dense):
 
     def left(self) -> np.ndarray:
         """Return which of the first values are weights that are left; the others stand in long distances."""
-        return (self.form.values != 0) | np.signbit(self.form.values)
+        return self.form.left()
 
     def settle(self) -> None:
         """Forget the first values: a model holds them now, and which of them are left, as a mask."""
-        self.form.values = self.bias = None
+        self.form.values, self.bias = np.zeros(0, self.form.values.dtype), None
 
     def emit(self, planner, x):
         values, bias = planner.parameter(self, "kernel.values"), planner.parameter(self, "bias")
@@ -72,13 +74,13 @@ class CompactDense(Dense):
     def tensors(self, name: str, values: np.ndarray, left: np.ndarray | None) -> dict[str, np.ndarray]:
         """Return what a file holds of a kernel called `name`: this form, which libpynet uses as it is."""
         zero = (values == 0) & (True if left is None else left)
-        values = np.where(zero, -values.dtype.type(0), values)
-        return tensors(name, Compact(self.form.shape, values, self.form.places, self.form.counts, self.form.nibbles))
+        return tensors(name, self.form, np.where(zero, -values.dtype.type(0), values))
 
 
-def compact_names(model) -> list[str]:
-    """Return the names of the layers in compact form."""
-    return [model.names[layer] for layer in model.layers if isinstance(layer, CompactDense)]
+def compact_names(model) -> dict[str, str]:
+    """Return the names of the layers in compact form, and of the form: a key of FORMS."""
+    found = {model.names[layer]: layer.form for layer in model.layers if isinstance(layer, CompactDense)}
+    return {name: "lanes" if isinstance(form, Lanes) else "steps" for name, form in found.items()}
 
 
 def compact(model, names=None, batch_sizes=None):
@@ -98,13 +100,19 @@ def compact(model, names=None, batch_sizes=None):
     for name in names or ():
         if name not in pruned:
             raise _check.unknown("pruned Dense layer (without max_norm)", name, pruned)
+    asked = names if isinstance(names, dict) else {}
+    for name, form in asked.items():
+        if form not in list(FORMS):
+            raise _check.unknown(f"form of layer {name!r}", form, FORMS)
     twins = {}
     for name in pruned if names is None else dict.fromkeys(names):
-        kernel = f"{name}.kernel"
-        twin = CompactDense(pruned[name], name, own[kernel], masks[kernel], own.get(f"{name}.bias"))
-        smaller = names is not None or twin.form.nbytes < own[kernel].nbytes
-        if smaller and all(_no_slower(pruned[name], own[kernel], masks[kernel], n) for n in sizes):
-            twins[pruned[name]] = twin
+        matrix, mask = own[f"{name}.kernel"], masks[f"{name}.kernel"]
+        if asked.get(name) == "lanes" and not Lanes.fits(matrix.shape):
+            raise ValueError(f"layer {name!r} has {len(matrix)} inputs, expected 17 to 1048576 for lanes")
+        forms = [asked[name]] if name in asked else list(FORMS) if sizes else ["steps"]
+        form = _fastest(pruned[name], matrix, mask, sizes, forms, names is not None)
+        if form is not None:
+            twins[pruned[name]] = CompactDense(pruned[name], name, form, own.get(f"{name}.bias"))
     result, _ = wired_again(model, {}, twins=twins)
     between = {f"{twin.name}.kernel.values": twin.left() for twin in twins.values() if not twin.left().all()}
     if between:
@@ -114,8 +122,23 @@ def compact(model, names=None, batch_sizes=None):
     return result
 
 
-def _no_slower(layer: Dense, matrix: np.ndarray, mask: np.ndarray, rows: int) -> bool:
-    """Return whether a layer predicts so many rows in compact form at least as fast as in dense form."""
+def _fastest(layer: Dense, matrix, mask, sizes, names: list[str], even_larger: bool) -> Form | None:
+    """Return the form that gains most over the dense one, of those that lose with none of the sizes; None: no such."""
+    best, gain = None, -1.0
+    for name in names:
+        if not FORMS[name].fits(matrix.shape):
+            continue
+        form = FORMS[name].of(matrix, mask)
+        if not even_larger and form.nbytes >= matrix.nbytes:
+            continue
+        gains = [_gain(layer, matrix, mask, n, name) for n in sizes]
+        if min(gains, default=1.0) >= 1 and np.prod(gains) > gain:
+            best, gain = form, float(np.prod(gains))
+    return best
+
+
+def _gain(layer: Dense, matrix: np.ndarray, mask: np.ndarray, rows: int, form: str) -> float:
+    """Return how many times as fast as in dense form a layer predicts so many rows in a compact form."""
     from .layers import Input
     from .model import Sequential
 
@@ -125,7 +148,7 @@ def _no_slower(layer: Dense, matrix: np.ndarray, mask: np.ndarray, rows: int) ->
     dense.weights.set_masks({"layer.kernel": mask})
     X = np.random.default_rng(0).standard_normal((rows, len(matrix))).astype(matrix.dtype)
     calls, best = [], [np.inf, np.inf]
-    for model in (dense, compact(dense, ["layer"])):
+    for model in (dense, compact(dense, {"layer": form})):
         calls.append((lambda m=model: m.predict_one(X[0])) if rows == 1 else (lambda m=model: m.predict(X)))
         calls[-1]()
     for _ in range(ROUNDS):
@@ -135,7 +158,7 @@ def _no_slower(layer: Dense, matrix: np.ndarray, mask: np.ndarray, rows: int) ->
                 call()
                 n += 1
             best[k] = min(best[k], (time.perf_counter() - begun) / n)
-    return best[1] <= best[0]
+    return best[0] / best[1]
 
 
 def expanded(model):

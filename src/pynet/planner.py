@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 
 from . import _check, _core
-from .compact import Compact
+from .compact_form import Form
 from .plan import NONE, Plan, leading_dimension
 
 __all__ = ["Planner"]
@@ -30,7 +30,7 @@ class Op:
         self.x = self.x2 = self.y = self.z = self.w = self.b = self.w2 = NONE
         self.p: tuple[float, ...] = ()
         self.function = None  # of a python op
-        self.form: Compact | None = None  # of a sparse op
+        self.form: Form | None = None  # of a sparse op
         for field, value in fields.items():
             setattr(self, field, value)
 
@@ -309,7 +309,7 @@ class Planner:
         for op in self.ops:
             if op.form is not None:
                 k = forms.index(op.form)
-                op.at, op.slot, op.p = at[k], slot[k], (*op.p, 4.0 if op.form.nibbles else 8.0)
+                op.at, op.slot, op.p = at[k], slot[k], (*op.p, op.form.code)
         ends = _joined([np.cumsum(form.counts, dtype=np.uint32) for form in forms], np.uint32)
         places = _shared([form.places for form in forms])
         if places is None:

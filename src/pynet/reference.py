@@ -12,7 +12,8 @@ import time
 import numpy as np
 
 from . import _core, reference_norm, reference_ops, reference_updates
-from .compact import Compact
+from .compact import form_of
+from .compact_form import Form
 from .plan import Job, bits_of, pack, unpack
 from .reference_ops import DOWN, LABELLED, OP, UP, Op
 
@@ -80,13 +81,10 @@ class Machine:
         self.tracked = [op for op in self.ops if op.kind == OP["batch_norm"]]
         self.job: Job | None = None
 
-    def _form(self, op: Op) -> Compact:
+    def _form(self, op: Op) -> Form:
         """Return the form of a sparse op, read from the plan's tables."""
-        shape, nibbles = (self.widths[op.x], self.widths[op.y]), op.p[2] == 4
-        counts = np.diff(self.plan.ends[op.slot : op.slot + shape[1]], prepend=np.uint32(0))
-        n = int(counts.sum())
-        places = self.plan.places[op.at : op.at + (-(-n // 2) if nibbles else n)]
-        return Compact(shape, np.zeros(n, self.dtype), places, counts, nibbles)
+        shape = (self.widths[op.x], self.widths[op.y])
+        return form_of(self.plan, op.slot, op.at, op.p[2], shape, self.dtype)
 
     # ---- used by the ops -----------------------------------------------------------------------------------------
 

@@ -62,4 +62,4 @@ def restore(config: dict, arena: np.ndarray, metadata: dict, masks: dict | None 
         model.weights.set_masks(masks)
     model.metadata = metadata
     model._adopt()
-    return model.compact(list(names)) if names else model
+    return model.compact(names) if names else model

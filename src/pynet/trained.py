@@ -93,11 +93,12 @@ class Trained:
 
         Parameters
         ----------
-        layers : list of str, optional
-            Names of the layers; default: all pruned ones that become smaller and have no max_norm.
+        layers : list of str, or dict, optional
+            Names of the layers; default: all pruned ones that become smaller and have no max_norm.  A dict gives each
+            its form: "steps", the smaller one, for many rows, or "lanes", for few.
         batch_sizes : list of int, optional
             Only those layers that predict batches of each of these sizes no more slowly than in dense form, as measured
-            now, on this machine.
+            now, on this machine; each in the form that gains most.  Default: all, in steps.
 
         Returns
         -------
@@ -106,7 +107,8 @@ class Trained:
         Raises
         ------
         TypeError, ValueError
-            A layer is unknown, not pruned, no Dense, or has a max_norm; a batch size is no positive integer.
+            A layer is unknown, not pruned, no Dense, or has a max_norm; a form is unknown, or lanes are asked for and
+            there are fewer than 17 inputs; a batch size is no positive integer.
         """
         from .compact_dense import compact
 

@@ -6,16 +6,62 @@ typedef struct pruned {
     real *dense;  /* [I,O] in panels */
     int64_t n;    /* values, those in long gaps included */
     int32_t *at;  /* [n] input of each value */
-    uint8_t *gap; /* [n] whether it is a 0 on the way */
+    int32_t *of;  /* [n] its output */
+    uint8_t *gap; /* [n] whether it is a 0 on the way, or in a lane that takes nothing */
 } pruned;
 
+/* The next input from i on that output o has kept; I: none. */
+static int64_t next_of(const pruned *w, int64_t I, int64_t O, int64_t i, int64_t o) {
+    while (i < I && (o >= O || PANEL(w->dense, I, i, o) == 0)) i++;
+    return i;
+}
+
+/* What is left of w->dense, in lanes; now and then a step begins earlier than it has to, or takes nothing. */
+static void put_into_lanes(pruned *w, int64_t I, int64_t O) {
+    const int64_t P = pad(O) / 16, most = 2 * P * (I + 17), last = pad(I) / 16 - 2;
+    real *values = input(most * 16);
+    uint32_t *ends = keep((size_t)P * sizeof *ends);
+    uint8_t *places = keep((size_t)(most * PN_LANES_BYTES));
+    w->at = keep((size_t)(most * 16) * sizeof *w->at), w->of = keep((size_t)(most * 16) * sizeof *w->of);
+    w->gap = keep((size_t)(most * 16));
+    int64_t s = 0;
+    for (int64_t q = 0; q < P; q++) {
+        int64_t next[16], least = I;
+        for (int j = 0; j < 16; j++)
+            next[j] = next_of(w, I, O, 0, q * 16 + j), least = next[j] < least ? next[j] : least;
+        for (int idle = q == 0 || below(3) == 0; least < I || idle; idle = below(9) == 0 && !idle, s++) {
+            int64_t first = idle ? below((int)last + 1) : least / 16;
+            first -= first && below(3) == 0;
+            first = first < last ? first : last;
+            places[s * PN_LANES_BYTES] = (uint8_t)(first & 255), places[s * PN_LANES_BYTES + 1] = (uint8_t)(first >> 8);
+            least = I;
+            for (int j = 0; j < 16; j++) {
+                const int64_t e = s * 16 + j, o = q * 16 + j, place = next[j] - first * 16;
+                const int taken = !idle && next[j] < I && place < PN_LANES_SIGHT;
+                places[s * PN_LANES_BYTES + 2 + j] = taken ? (uint8_t)place : PN_NO_PLACE;
+                values[e] = taken ? PANEL(w->dense, I, next[j], o) : 0;
+                w->at[e] = taken ? (int32_t)next[j] : 0, w->of[e] = (int32_t)o, w->gap[e] = !taken;
+                if (taken) next[j] = next_of(w, I, O, next[j] + 1, o);
+                least = next[j] < least ? next[j] : least;
+            }
+        }
+        ends[q] = (uint32_t)s;
+    }
+    w->n = s * 16;
+    uint8_t *own = keep((size_t)(s * PN_LANES_BYTES)); /* no longer than it has to be */
+    real *tight = input(w->n);
+    memcpy(own, places, (size_t)(s * PN_LANES_BYTES)), memcpy(tight, values, (size_t)w->n * sizeof *tight);
+    w->form = (pn_sparse){tight, own, ends, 0, 1};
+}
+
 /* By turns nothing, little, a half and everything of an output is left; or nothing of all but one. */
-static pruned some_pruned(int64_t I, int64_t O, int c) {
+static pruned some_pruned(int64_t I, int64_t O, int c, int lanes) {
     pruned w = {.dense = panels_of(I, O, 0)};
     uint32_t *ends = keep((size_t)O * sizeof *ends);
     real *values = input((I + 1) * O);
     uint8_t *steps = keep((size_t)((I + 1) * O));
-    w.at = keep((size_t)((I + 1) * O) * sizeof *w.at), w.gap = keep((size_t)((I + 1) * O));
+    w.at = keep((size_t)((I + 1) * O) * sizeof *w.at), w.of = keep((size_t)((I + 1) * O) * sizeof *w.of);
+    w.gap = keep((size_t)((I + 1) * O));
     w.form.nibbles = c / 2 % 2;
     const int longest = w.form.nibbles ? 15 : 255;
     for (int64_t o = 0; o < O; o++) {
@@ -26,11 +72,11 @@ static pruned some_pruned(int64_t I, int64_t O, int c) {
             if (!left) PANEL(w.dense, I, i, o) = 0;
             if (!left && !gap) continue;
             values[w.n] = PANEL(w.dense, I, i, o), steps[w.n] = (uint8_t)(i - last), w.at[w.n] = (int32_t)i;
-            w.gap[w.n] = (uint8_t)gap;
+            w.of[w.n] = (int32_t)o, w.gap[w.n] = (uint8_t)gap;
             w.n++, last = i;
         }
         if (w.form.nibbles && w.n % 2) { /* a 0 that fills up */
-            values[w.n] = 0, steps[w.n] = 0, w.at[w.n] = (int32_t)last, w.gap[w.n] = 1;
+            values[w.n] = 0, steps[w.n] = 0, w.at[w.n] = (int32_t)last, w.of[w.n] = (int32_t)o, w.gap[w.n] = 1;
             w.n++;
         }
         ends[o] = (uint32_t)w.n;
@@ -44,6 +90,7 @@ static pruned some_pruned(int64_t I, int64_t O, int c) {
         else
             places[e] = steps[e];
     w.form.values = values, w.form.steps = places, w.form.ends = ends;
+    if (lanes && I > 16) put_into_lanes(&w, I, O);
     return w;
 }
 
@@ -72,14 +119,14 @@ static void check_columns(const kernels *k) {
 }
 
 /* Both ways up give the bits of the dense form. */
-static void sparse_forward(const kernels *k, int by_columns) {
+static void sparse_forward(const kernels *k, int by_columns, int lanes) {
     EACH_TRIPLE(B, I, O) {
-        AT("sparse %s B %d I %d O %d, case %d", by_columns ? "columns" : "rows", B, I, O, c);
+        AT("sparse %s B %d I %d O %d, case %d", by_columns ? "columns" : lanes ? "lanes" : "rows", B, I, O, c);
         int act = some_activation(c);
         if (act == PN_ACT_softmax) act = PN_ACT_identity;
         const int64_t ldx = lead(c, I), ldy = lead(c + 1, O), P = pad(O) / 16, R = some_tile(c);
         const real *x = matrix(B, I, ldx, -1, 1, NAN), *b = c % 2 ? matrix(1, O, pad(O), -1, 1, 0) : NULL;
-        const pruned w = some_pruned(I, O, c);
+        const pruned w = some_pruned(I, O, c, lanes);
         output *y = output_of(B * ldy);
         real *want = input(B * ldy);
         int64_t m0, m1, t0, t1, p0, p1;
@@ -98,16 +145,17 @@ static void sparse_forward(const kernels *k, int by_columns) {
         bits = finish(y, bits);
     }
 }
-static void check_sparse_rows(const kernels *k) { sparse_forward(k, 0); }
-static void check_sparse_columns(const kernels *k) { sparse_forward(k, 1); }
+static void check_sparse_rows(const kernels *k) { sparse_forward(k, 0, 0), sparse_forward(k, 0, 1); }
+static void check_sparse_columns(const kernels *k) { sparse_forward(k, 1, 0); }
 
-static void check_sparse_dx(const kernels *k) { /* the bits of the dense form */
+/* The bits of the dense form; in lanes sums have another order. */
+static void sparse_dx(const kernels *k, int lanes) {
     EACH_TRIPLE(B, I, O) {
         AT("sparse_dx B %d I %d O %d, case %d", B, I, O, c);
         const int64_t lddz = lead(c, O), lddx = lead(c + 1, I), R = some_tile(c), P = pad(I) / 16;
         const int add = c % 2;
         const real *dz = matrix(B, O, lddz, -1, 1, 0);
-        const pruned w = some_pruned(I, O, c);
+        const pruned w = some_pruned(I, O, c, lanes);
         real *wt = input(pad(I) * O), *want = input(B * lddx), *room = input(tiles_of(B, R) * R * I);
         k->transpose(w.dense, wt, I, O, 0, P);
         output *dx = output_of(B * lddx);
@@ -122,18 +170,23 @@ static void check_sparse_dx(const kernels *k) { /* the bits of the dense form */
         k->sparse_dx(dz_tor, R, &w.form, room, dx->at, lddx, B, I, O, t0, t1, add);
         k->dense_dx(dz, lddz, wt, want, lddx, 0, B, O, 0, P, add);
         for (int64_t m = t0 * R; m < t1 * R && m < B; m++)
-            for (int64_t i = 0; i < pad(I); i++) expect_bits(dx, m * lddx + i, want[m * lddx + i]);
+            for (int64_t i = 0; i < pad(I); i++)
+                if (w.form.lanes)
+                    expect(dx, m * lddx + i, (double)want[m * lddx + i], 2 * (O + 2) * EPS * (O + 1));
+                else
+                    expect_bits(dx, m * lddx + i, want[m * lddx + i]);
         bits = finish(dx, bits);
     }
 }
+static void check_sparse_dx(const kernels *k) { sparse_dx(k, 0), sparse_dx(k, 1); }
 
-static void check_sparse_dw(const kernels *k) {
+static void sparse_dw(const kernels *k, int lanes) {
     EACH_TRIPLE(B, I, O) {
         AT("sparse_dw B %d I %d O %d, case %d", B, I, O, c);
         const int64_t ldx = lead(c, I), lddz = lead(c + 1, O), R = some_tile(c);
         const int add = c % 2;
         const real *x = matrix(B, I, ldx, -1, 1, NAN), *dz = matrix(B, O, lddz, -1, 1, 0);
-        const pruned w = some_pruned(I, O, c);
+        const pruned w = some_pruned(I, O, c, lanes);
         output *dv = output_of(w.n);
         for (int64_t e = 0; add && e < w.n; e++) dv->at[e] = (real)uniform(-1, 1);
         ready(dv);
@@ -141,19 +194,22 @@ static void check_sparse_dw(const kernels *k) {
         part(c % 4, O, &o0, &o1);
         const real *x_tir = columns_of(k, x, ldx, R, B, I), *dz_tor = columns_of(k, dz, lddz, R, B, O);
         k->sparse_dw(x_tir, dz_tor, R, &w.form, dv->at, B, I, O, o0, o1, add);
-        for (int64_t o = o0; o < o1; o++)
-            for (int64_t e = o ? w.form.ends[o - 1] : 0; e < w.form.ends[o]; e++) {
-                double sum = add ? (double)was(dv, e) : 0, size = fabs(sum);
-                for (int64_t m = 0; m < B; m++) {
-                    const double product = (double)x[m * ldx + w.at[e]] * (double)dz[m * lddz + o];
-                    sum += product;
-                    size += fabs(product);
-                }
-                expect(dv, e, sum, 2 * (B + 2) * EPS * size);
+        for (int64_t e = 0; e < w.n; e++) {
+            const int64_t o = w.of[e];
+            double sum = add ? (double)was(dv, e) : 0, size = fabs(sum);
+            if (o < o0 || o >= (w.form.lanes && o1 == O ? pad(O) : o1)) continue;
+            for (int64_t m = 0; m < B && !(w.form.lanes && w.gap[e]); m++) {
+                const double product = (double)x[m * ldx + w.at[e]] * (double)dz[m * lddz + o];
+                sum += product;
+                size += fabs(product);
             }
+            expect(dv, e, sum, 2 * (B + 2) * EPS * size);
+        }
         bits = finish(dv, bits);
     }
 }
+
+static void check_sparse_dw(const kernels *k) { sparse_dw(k, 0), sparse_dw(k, 1); }
 
 static void check_clear_pruned(const kernels *k) {
     for (int c = 0; c < 40; c++, drop_all()) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..compact import Compact, form_of
 from ..reference_ops import OP, Op
 from .c_parts import Value
 
@@ -39,20 +40,21 @@ def _dense(program, op: Op) -> None:
 
 def _sparse(program, op: Op) -> None:
     """y = act(x w + b), of w what pruning has left"""
-    outputs, plan = program.widths[op.y], program.plan
-    values, nibbles = program.param(op.w)[0], op.p[2] == 4
-    n = len(values)
-    counts = np.diff(plan.ends[op.slot : op.slot + outputs], prepend=np.uint32(0)).astype(np.uint32)
-    places = plan.places[op.at : op.at + (-(-n // 2) if nibbles else n)]
-    program.macs += n
-    what = "two steps in a byte" if nibbles else "a step in a byte"
+    inputs, outputs = program.widths[op.x], program.widths[op.y]
+    values = program.param(op.w)[0]
+    form = form_of(program.plan, op.slot, op.at, op.p[2], (inputs, outputs), values.dtype)
+    form.values = values
+    if not isinstance(form, Compact):  # in lanes: they pay where a processor has wide vectors
+        form = Compact.of(form.matrix(), form.mask())
+    program.macs += form.n
+    what = "two steps in a byte" if form.nibbles else "a step in a byte"
     arguments = [
-        program.constant("values", f"{n} values of {program.widths[op.x]} x {outputs}", values),
-        program.constant("steps", what, places),
-        program.constant("counts", "values of each output", counts),
+        program.constant("values", f"{form.n} values of {inputs} x {outputs}", form.values),
+        program.constant("steps", what, form.places),
+        program.constant("counts", "values of each output", form.counts),
         program.constant("bias", str(outputs), program.bias(op, outputs)),
     ]
-    program.call(f"net_sparse_{'nibbles' if nibbles else 'bytes'}", Value(op.x), *arguments, Value(op.y), outputs)
+    program.call(f"net_sparse_{'nibbles' if form.nibbles else 'bytes'}", Value(op.x), *arguments, Value(op.y), outputs)
     program.activate(op, op.y)
 
 

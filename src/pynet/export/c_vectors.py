@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import _core
+from ..compact import form_of
 from ..plan import Job, Plan, pack, unpack
 from ..reference import Machine
 from ..reference_ops import OP
@@ -166,9 +167,9 @@ def _off(plan: Plan, exact: np.ndarray, u: float, rng) -> np.ndarray:
 
 def _most_terms(plan: Plan, op) -> float:
     """Return the square root of the most products that one output of a sparse op adds: how far a walk goes."""
-    outputs = int(plan.values[op["y"]]["width"])
-    counts = np.diff(plan.ends[op["slot"] : op["slot"] + outputs], prepend=np.uint32(0))
-    return float(np.sqrt(counts.max(initial=1)))
+    shape = int(plan.values[op["x"]]["width"]), int(plan.values[op["y"]]["width"])
+    form = form_of(plan, int(op["slot"]), int(op["at"]), op["p"][2], shape, plan.dtype)
+    return float(np.sqrt(form.longest_sum()))
 
 
 def _run(plan: Plan, arena: np.ndarray, rows) -> list[np.ndarray]:

@@ -1,0 +1,111 @@
+"""The compact form of a pruned matrix for few rows: outputs side by side.  The same in files, in memory, for kernels.
+
+The outputs of a matrix [I, O] stand in panels of 16, the last one filled up.  A panel is a row of steps; a step sees 32
+inputs, from a multiple of 16 on, and takes of each output the next weight that is left, if it is among those.  With S
+steps in all,
+
+    values   float [16 S]       of each step, one of each output
+    lanes    uint8 [18 S]       of each step k in two bytes, the lower first, and of each output j < 32: the value
+                                belongs to input 16 k + j; or 32, and the value is 0
+    counts   uint32 [O / 16]    steps of each panel
+
+That is 5.1 bytes a value, and as not all places are taken, some 7, 8 and 10 a weight with 80, 90 and 95 % pruned.  A
+processor picks 16 of 32 inputs at once (csrc/kernels/lanes.h).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .compact_form import Form
+
+__all__ = ["BYTES", "PANEL", "Lanes"]
+
+PANEL, SIGHT, NOWHERE, BYTES = 16, 32, 32, 18
+
+
+class Lanes(Form):
+    """A pruned matrix [I, O] in lanes."""
+
+    __slots__ = ()
+    part, code = "lanes", 16.0
+
+    @staticmethod
+    def fits(shape: tuple[int, int]) -> bool:
+        """Return whether a matrix is wide enough to be seen through 32 inputs, and not too wide."""
+        return SIGHT - PANEL < shape[0] <= PANEL << 16
+
+    @classmethod
+    def of(cls, matrix: np.ndarray, mask: np.ndarray) -> Lanes:
+        rows, cols = matrix.shape
+        panels = -(-cols // PANEL)
+        wide = np.zeros((panels * PANEL, rows), bool)
+        wide[:cols] = mask.T
+        o, i = np.nonzero(wide)
+        left = matrix.T[o, i]
+        ends = np.cumsum(wide.sum(axis=1))
+        at, ends = np.append(0, ends[:-1]).reshape(panels, PANEL), ends.reshape(panels, PANEL)
+        i, far = np.append(i, 0), rows + SIGHT  # what stands behind the last is not looked at
+        last = -(-rows // PANEL) - SIGHT // PANEL  # the last multiple of 16 from where all that is seen is there
+        steps: list = []
+        while True:  # a step of all panels
+            following = np.where(at < ends, i[at], far)
+            least = following.min(axis=1)
+            going = least < far
+            if not going.any() and steps:  # of a matrix of which nothing is left, one
+                break
+            first = np.minimum(np.where(going, least // PANEL, 0), last)
+            place = following - first[:, None] * PANEL
+            taken = place < SIGHT
+            steps.append((going, first, np.where(taken, place, NOWHERE), np.where(taken, at, len(left))))
+            at = at + taken
+        going, first, place, source = (np.stack(part, axis=1) for part in zip(*steps, strict=True))  # [panels, steps]
+        if not len(left):
+            going[0, 0] = True
+        places = np.empty((int(going.sum()), BYTES), np.uint8)
+        places[:, 0], places[:, 1], places[:, 2:] = first[going] & 255, first[going] >> 8, place[going]
+        values = np.append(left, np.zeros(1, matrix.dtype))[source[going]]
+        return cls((rows, cols), values.reshape(-1), places.reshape(-1), going.sum(axis=1).astype(np.uint32))
+
+    @property
+    def n(self) -> int:
+        return PANEL * int(self.counts.sum(dtype=np.int64))
+
+    def left(self) -> np.ndarray:
+        return self.places.reshape(-1, BYTES)[:, 2:].reshape(-1) < SIGHT
+
+    there = left
+
+    def where(self) -> tuple[np.ndarray, np.ndarray]:
+        steps = self.places.reshape(-1, BYTES).astype(np.int64)
+        first = PANEL * (steps[:, 0] | steps[:, 1] << 8)
+        i = first[:, None] + steps[:, 2:] % SIGHT
+        panel = np.repeat(np.arange(len(self.counts)), self.counts)
+        o = PANEL * panel[:, None] + np.arange(PANEL)
+        return i.reshape(-1), np.minimum(o, self.shape[1] - 1).reshape(-1)
+
+    def check(self, name: str) -> None:
+        rows, cols = self.shape
+        panels = -(-cols // PANEL)
+        if self.counts.shape != (panels,) or self.counts.dtype != np.uint32:
+            got = f"{self.counts.dtype.name} {list(self.counts.shape)}"
+            raise ValueError(f"tensor '{name}.counts' must be uint32 [{panels}] beside lanes, got {got}")
+        steps = int(self.counts.sum(dtype=np.int64))
+        for what, array, kind, size in (("values", self.values, "f", PANEL), ("lanes", self.places, "u", BYTES)):
+            wrong = array.dtype.kind != kind or (kind == "u" and array.dtype != np.uint8)
+            n, got = size * steps, f"{array.dtype.name} {list(array.shape)}"
+            if wrong or array.shape != (n,):
+                raise ValueError(f"tensor '{name}.{what}' must have {n} elements, as its counts say, got {got}")
+        i, o = self.where()
+        there = self.left()
+        place = self.places.reshape(-1, BYTES)[:, 2:].reshape(-1)
+        first = i - place % SIGHT
+        beyond = np.tile(np.arange(PANEL), steps) + PANEL * np.repeat(np.arange(panels), PANEL * self.counts) >= cols
+        outside = first + SIGHT > -(-rows // PANEL) * PANEL
+        if (outside | (place > NOWHERE) | (there & ((i >= rows) | beyond))).any():
+            raise ValueError(f"tensor '{name}.lanes' leads outside of the {rows} inputs and {cols} outputs")
+        if self.values[~there].any():
+            raise ValueError(f"tensor '{name}.values' has values other than 0 that belong nowhere")
+        order = np.lexsort((np.arange(len(i))[there], o[there]))
+        if (np.diff(i[there][order]) <= 0)[np.diff(o[there][order]) == 0].any():
+            raise ValueError(f"tensor '{name}.lanes' has inputs of an output that do not ascend")
