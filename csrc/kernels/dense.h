@@ -284,7 +284,7 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
         outer_product(x_bi, dz_bo, dw_io, I, i0, i1, p0, p1, add);
         return;
     }
-    if (O <= FEW_OUTPUTS) {
+    if (PN_TRAINS(PN_DTYPE) && O <= FEW_OUTPUTS) {
         if (p1 > p0) few_outputs(x_bi, ldx, dz_bo, lddz, dw_io, i0, i1, B, O, add);
         return;
     }

@@ -19,17 +19,17 @@
 #define PN_LANES_H
 #include "simd.h"
 
-/* Values are asked for so many steps ahead where there are many, 5 MB of them: up to 1.5 times as fast with 4096 x
- * 4096, 3 to 8 % slower with what a cache holds. */
+/* Values are asked for so many steps ahead: up to 1.5 times as fast with 4096 x 4096.  A single row, which waits for
+ * its loads, asks only where there are many, 5 MB of them: with what a cache holds it would be 3 to 8 % slower. */
 enum { LANES_AHEAD = 48, LANES_MANY = 1 << 16 };
-#define LANES_ROWS (VLEN == 16 ? 8 : VLEN > 1 ? 4 : 1) /* whose sums wait in registers at once, at most */
+#define LANES_ROWS (VLEN == 16 ? 8 : VLEN == 8 ? 4 : 1) /* whose sums wait in registers at once, at most */
 
 /* y for outputs of panel q and M rows */
 PN_INLINE void lanes_block(const pn_sparse *w, const int M, const int ahead, const real *x, int64_t ldx, const real *b,
                            real *y, int64_t ldy, int64_t q) {
     const int64_t begin = q ? w->ends[q - 1] : 0, end = w->ends[q];
     vec sum[8][PANEL_VECS];
-#pragma GCC unroll 16
+    UNROLL_VECS
     for (int j = 0; j < PANEL_VECS; j++) {
         const vec first = b ? vload(b + q * PN_PANEL + j * VLEN) : vset(0);
 #pragma GCC unroll 8
@@ -40,45 +40,39 @@ PN_INLINE void lanes_block(const pn_sparse *w, const int M, const int ahead, con
     for (; step < last; step += PN_LANES_BYTES, v += PN_PANEL) {
         const real *seen = x + pn_sight(step);
         if (ahead) __builtin_prefetch((const void *)((uintptr_t)v + LANES_AHEAD * PN_PANEL * sizeof(real)));
-#pragma GCC unroll 16
+        UNROLL_VECS
         for (int j = 0; j < PANEL_VECS; j++)
 #pragma GCC unroll 8
             for (int m = 0; m < M; m++)
                 sum[m][j] = vfma(vload(v + j * VLEN), vpick(seen + m * ldx, step + 2 + j * VLEN), sum[m][j]);
     }
-#pragma GCC unroll 16
+    UNROLL_VECS
     for (int j = 0; j < PANEL_VECS; j++)
 #pragma GCC unroll 8
         for (int m = 0; m < M; m++) vstore(y + m * ldy + q * PN_PANEL + j * VLEN, sum[m][j]);
 }
 
-/* Sums of rows [m0,m1) and panels [p0,p1), padding of y included.  A panel's values stay in the cache for all rows. */
-PN_INLINE void lanes_sums_of(const pn_sparse *w, const int ahead, const real *x, int64_t ldx, const real *b, real *y,
-                             int64_t ldy, int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
+/* Sums of rows [m0,m1) and panels [p0,p1), padding of y included.  A panel's values stay in the cache for all rows.
+ * A function of its own: inlined, it takes registers from what else sparse_rows does. */
+PN_SHARED void lanes_sums(const real *x, int64_t ldx, const pn_sparse *w, const real *b, real *y, int64_t ldy,
+                          int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
+    const int many = p1 > p0 && w->ends[p1 - 1] - (p0 ? w->ends[p0 - 1] : 0) > LANES_MANY;
     for (int64_t q = p0; q < p1; q++)
         for (int64_t m = m0, n; m < m1; m += n) {
             const real *from = x + m * ldx;
             real *to = y + m * ldy;
             n = m1 - m;
             if (LANES_ROWS >= 8 && n >= 8)
-                n = 8, lanes_block(w, 8, ahead, from, ldx, b, to, ldy, q);
+                n = 8, lanes_block(w, 8, 1, from, ldx, b, to, ldy, q);
             else if (LANES_ROWS >= 4 && n >= 4)
-                n = 4, lanes_block(w, 4, ahead, from, ldx, b, to, ldy, q);
+                n = 4, lanes_block(w, 4, 1, from, ldx, b, to, ldy, q);
             else if (LANES_ROWS >= 2 && n >= 2)
-                n = 2, lanes_block(w, 2, ahead, from, ldx, b, to, ldy, q);
+                n = 2, lanes_block(w, 2, 1, from, ldx, b, to, ldy, q);
+            else if (n = 1, many)
+                lanes_block(w, 1, 1, from, ldx, b, to, ldy, q);
             else
-                n = 1, lanes_block(w, 1, ahead, from, ldx, b, to, ldy, q);
+                lanes_block(w, 1, 0, from, ldx, b, to, ldy, q);
         }
-}
-
-/* A function of its own: inlined, it takes registers from what else sparse_rows does. */
-PN_SHARED void lanes_sums(const real *x, int64_t ldx, const pn_sparse *w, const real *b, real *y, int64_t ldy,
-                          int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
-    const int64_t steps = p1 > p0 ? w->ends[p1 - 1] - (p0 ? w->ends[p0 - 1] : 0) : 0;
-    if (steps > LANES_MANY)
-        lanes_sums_of(w, 1, x, ldx, b, y, ldy, m0, m1, p0, p1);
-    else
-        lanes_sums_of(w, 0, x, ldx, b, y, ldy, m0, m1, p0, p1);
 }
 
 /* ---- the way down: values one by one ----------------------------------------------------------------------------- */

@@ -155,13 +155,13 @@ PN_INLINE void random_loop(const int kind, const int down, const double *p, cons
     }
 }
 
-#define RANDOM(id, NAME)                                                                                               \
-    case id: random_loop(id, 0, p, at, x, ldx, NULL, 0, y, ldy, m0, m1, column, n, 0); break;
+/* Dropout is what is used: the others share a loop that asks for each vector which of them it is. */
 PN_SHARED void random_columns(int kind, const double *p, const pn_position *at, const real *x, int64_t ldx, real *y,
                               int64_t ldy, int64_t m0, int64_t m1, int64_t column, int64_t n) {
-    switch (kind) {
-#include "../ops.def"
-    }
+    if (kind == PN_RANDOM_dropout)
+        random_loop(PN_RANDOM_dropout, 0, p, at, x, ldx, NULL, 0, y, ldy, m0, m1, column, n, 0);
+    else
+        random_loop(kind, 0, p, at, x, ldx, NULL, 0, y, ldy, m0, m1, column, n, 0);
 }
 
 static void random_forward(int kind, const double *p, const pn_position *at, const real *x, int64_t ldx, real *y,
@@ -170,15 +170,14 @@ static void random_forward(int kind, const double *p, const pn_position *at, con
     random_columns(kind, p, at, x + column, ldx, y + column, ldy, m0, m1, column, (p1 - p0) * PN_PANEL);
 }
 
-#define RANDOM(id, NAME)                                                                                               \
-    case id: random_loop(id, 1, p, at, x + c, ldx, dy + c, lddy, dx + c, lddx, m0, m1, c, n, add); break;
 static void random_backward(int kind, const double *p, const pn_position *at, const real *x, int64_t ldx,
                             const real *dy, int64_t lddy, real *dx, int64_t lddx, int64_t m0, int64_t m1, int64_t p0,
                             int64_t p1, int add) {
     const int64_t c = p0 * PN_PANEL, n = (p1 - p0) * PN_PANEL;
-    switch (kind) {
-#include "../ops.def"
-    }
+    if (kind == PN_RANDOM_dropout)
+        random_loop(PN_RANDOM_dropout, 1, p, at, x + c, ldx, dy + c, lddy, dx + c, lddx, m0, m1, c, n, add);
+    else
+        random_loop(kind, 1, p, at, x + c, ldx, dy + c, lddy, dx + c, lddx, m0, m1, c, n, add);
 }
 
 /* relu, then dropout, seen from its output: dz = y > 0 ? dy scale : 0, in place */

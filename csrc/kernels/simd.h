@@ -344,6 +344,11 @@ PN_INLINE void vstore_head(real *p, vec a, int64_t n) { /* the first n lanes, no
     vstore(lane + 1, a);
     for (int64_t i = 0; i < n; i++) p[i] = lane[i + 1];
 }
+#if VLEN > 1
+#define UNROLL_VECS _Pragma("GCC unroll 64") /* so that an array of vectors is registers */
+#else
+#define UNROLL_VECS /* it would not fit: 16 and more */
+#endif
 /* r[i][j] becomes r[j][i]: lanes whose index has the bit `s` change places with lanes s before them, s rows below. */
 #if VLEN == 16
 #define LANES(F, s)                                                                                                    \

@@ -131,11 +131,11 @@ PN_INLINE const real *add_value(const pn_sparse *w, const int nibbles, const int
     const real *v = (const real *)w->values + e;
     const int64_t step = w->steps[nibbles ? e >> 1 : e];
     at += (nibbles ? step & 15 : step) * R;
-#pragma GCC unroll 64
+    UNROLL_VECS
     for (int k = 0; k < R / VLEN; k++) sum[k] = vfma(vset(v[0]), vload(at + k * VLEN), sum[k]);
     if (!nibbles) return at;
     at += (step >> 4) * R;
-#pragma GCC unroll 64
+    UNROLL_VECS
     for (int k = 0; k < R / VLEN; k++) sum[k] = vfma(vset(v[1]), vload(at + k * VLEN), sum[k]);
     return at;
 }
@@ -158,7 +158,7 @@ PN_INLINE void column_sums_of(const pn_sparse *w, const int nibbles, const int R
             begin[j] = begin_of(w, own);
             count[j] = w->ends[own] - begin[j];
             at[j] = x - R;
-#pragma GCC unroll 64
+            UNROLL_VECS
             for (int k = 0; k < nv; k++) sum[j][k] = vset(b ? b[own] : 0);
             if (count[j] < least) least = count[j];
         }
@@ -169,7 +169,7 @@ PN_INLINE void column_sums_of(const pn_sparse *w, const int nibbles, const int R
         for (int j = 0; j < at_once; j++) {
             for (int64_t e = least; e < count[j]; e += 1 + nibbles)
                 at[j] = add_value(w, nibbles, R, at[j], begin[j] + e, sum[j]);
-#pragma GCC unroll 64
+            UNROLL_VECS
             for (int k = 0; k < nv; k++)
                 if (j < n) vstore(y + (o - o0 + j) * R + k * VLEN, sum[j][k]);
         }
