@@ -8,7 +8,7 @@ import nets
 import numpy as np
 import pytest
 import table_cases
-from libpynet import ROOT, check_bits, flat, run, tool
+from libpynet import ROOT, build, check_bits, flat, run, tool
 
 import pynet as pn
 from pynet import _core
@@ -83,6 +83,17 @@ USABLE = [isa for isa, usable in _core.isas().items() if usable]
 def test_a_saved_net_predicts_the_same_bits_in_c(libpynet_build, tmp_path, name, dtype):
     for isa in USABLE:
         check_bits(SAVABLE[name](dtype, 1), tmp_path, isa, libpynet_build / "example_predict")
+
+
+def test_the_library_of_the_defaults_trains_float32_and_predicts_float64(tmp_path):
+    """The tests of C leave out what the build leaves out; float64 predicts by kernels of its own size, to the bit."""
+    build(tmp_path, "-DPYNET_TRAINED=f32")
+    chosen = "kernels|machine|second_order|obs|example"
+    output = run(tool("ctest"), "--test-dir", tmp_path, "-R", chosen, "--output-on-failure")
+    assert "100% tests passed" in output and "out of 5\n" in output
+    for net in SAVABLE.values():
+        for isa in USABLE:
+            check_bits(net("float64", 1), tmp_path, isa, tmp_path / "example_predict")
 
 
 @pytest.mark.parametrize("name", ["plain", "rich", "pruned"])
