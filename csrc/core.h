@@ -32,7 +32,7 @@ typedef float real;
 #endif
 #define PN_TRAINS(dtype) (PN_TRAINED >> (dtype) & 1)
 
-/* ---- roll-calls as data (plan.c), for names and for Python ----------------------------------- */
+/* ---- roll-calls as data (roll.c), for names and for Python ----------------------------------- */
 
 typedef struct pn_entry {
     char list[11], name[21]; /* not pointers, which the loader would have to set */
@@ -75,8 +75,8 @@ enum { PN_N_ACTS = 65 };
 enum { PN_MOST_PARTS = 1 << 20 }; /* of a batch */
 enum { PN_BLOCK = 16384 };        /* elements; sums over an arena are added block by block, whoever made them */
 
-int pn_activation_known(int id);
-int pn_op_predicts(int kind); /* whether a network that only predicts may have it */
+int pn_known(const char *list, int id); /* is there such a number in this list? */
+int pn_op_predicts(int kind);           /* whether a network that only predicts may have it */
 int pn_activation_needs_x(int id);
 int pn_optimizer_slots(int id); /* -1: unknown */
 

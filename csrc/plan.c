@@ -1,77 +1,10 @@
-/* plan.c: the roll-calls as data, and the one place where the numbers of a plan are believed or refused. */
+/* plan.c: the one place where the numbers of a plan are believed or refused. */
 #include "core.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-/* ---- roll-calls --------------------------------------------------------------------------------- */
-
-enum { Y = 'Y', X = 'X' };
-#define OP(id, NAME)               {"op", #NAME, id, 0},
-#define LOSS(id, NAME)             {"loss", #NAME, id, 0},
-#define METRIC(id, NAME)           {"metric", #NAME, id, 0},
-#define OPTIMIZER(id, NAME, slots) {"optimizer", #NAME, id, slots},
-#define CLIP(id, NAME)             {"clip", #NAME, id, 0},
-#define RANDOM(id, NAME)           {"random", #NAME, id, 0},
-const pn_entry pn_roll[] = {
-#include "ops.def"
-#define ACT(id, NAME, needs, forward, derivative) {"activation", #NAME, id, needs},
-#define ACT_ROW(id, NAME, needs)                  {"activation", #NAME, id, needs},
-#include "activations.def"
-    {"", "", 0, 0}};
-#undef ACT
-#undef ACT_ROW
-
-static const pn_entry *find(const char *list, int id) {
-    for (const pn_entry *e = pn_roll; *e->list; e++)
-        if (e->id == id && strcmp(e->list, list) == 0) return e;
-    return NULL;
-}
-
-int pn_activation_known(int id) { return find("activation", id) != NULL; }
-
-/* Asked in every step: looking it up in the roll-call was 5 % of the instructions of a step of 4-32-32-1 @1. */
-int pn_activation_needs_x(int id) {
-#define ACT(id, NAME, needs, forward, derivative) [id] = needs == X,
-#define ACT_ROW(id, NAME, needs)                  [id] = needs == X,
-    static const uint8_t table[PN_N_ACTS] = {
-#include "activations.def"
-    };
-#undef ACT
-#undef ACT_ROW
-    return table[id];
-}
-int pn_optimizer_slots(int id) { return find("optimizer", id) ? find("optimizer", id)->extra : -1; }
-
-int pn_op_predicts(int kind) {
-    switch (kind) {
-    case PN_OP_loss:
-    case PN_OP_metric:
-    case PN_OP_random:
-    case PN_OP_batch_norm: /* of the statistics of a batch */ return 0;
-    default: return 1;
-    }
-}
-
-const char *pn_version(void) { return PN_VERSION; }
-
-const char *pn_status_text(pn_status status) {
-    static const char *const text[] = {"ok",
-                                       "the plan is not valid",
-                                       "an argument is not valid",
-                                       "out of memory",
-                                       "no such instruction set on this CPU",
-                                       "the loss became NaN or infinite",
-                                       "a class label is out of range",
-                                       "the machine is running in another thread",
-                                       "the function of a python op failed, or there is none",
-                                       "the file cannot be read, is damaged, or is no model"};
-    return status >= PN_OK && status <= PN_BAD_FILE ? text[status] : "unknown status";
-}
-
-/* ---- the checker --------------------------------------------------------------------------------- */
 
 typedef struct fault {
     char *text;
@@ -195,7 +128,7 @@ static int norm_ok(const walk *w, uint32_t width, double epsilon) {
 static int random_ok(const walk *w) {
     const double *p = w->op->p;
     const int kind = w->op->act;
-    if (!find("random", kind)) return refuse(w->f, "op %u: unknown random %d", w->i, kind);
+    if (!pn_known("random", kind)) return refuse(w->f, "op %u: unknown random %d", w->i, kind);
     if (kind == PN_RANDOM_dropout && !(p[0] >= 0 && p[0] < 1))
         return refuse(w->f, "op %u: dropout rate %g, expected 0 <= rate < 1", w->i, p[0]);
     return same_width(w);
@@ -337,7 +270,7 @@ static int check_op(const walk *w) {
         return (op->w == PN_NONE || param_ok(w, "w", op->w, 1, v[op->y].width)) &&
                (op->b == PN_NONE || param_ok(w, "b", op->b, 1, v[op->y].width));
     case PN_OP_dense:
-        if (!pn_activation_known(op->act)) return refuse(w->f, "op %u: unknown activation %d", w->i, op->act);
+        if (!pn_known("activation", op->act)) return refuse(w->f, "op %u: unknown activation %d", w->i, op->act);
         if (!param_ok(w, "w", op->w, v[op->x].width, v[op->y].width)) return 0;
         if (op->b != PN_NONE && !param_ok(w, "b", op->b, 1, v[op->y].width)) return 0;
         if (op->w2 != PN_NONE) {
@@ -357,12 +290,12 @@ static int check_op(const walk *w) {
             return refuse(w->f, "op %u: z has width %u, expected %u", w->i, v[op->z].width, v[op->y].width);
         return 1;
     case PN_OP_sparse:
-        if (!pn_activation_known(op->act)) return refuse(w->f, "op %u: unknown activation %d", w->i, op->act);
+        if (!pn_known("activation", op->act)) return refuse(w->f, "op %u: unknown activation %d", w->i, op->act);
         if (!(op->flags & PN_NO_BACKWARD) && pn_activation_needs_x(op->act))
             return refuse(w->f, "op %u: activation %d has an op of its own", w->i, op->act);
         return sparse_ok(w);
     case PN_OP_activation:
-        if (!pn_activation_known(op->act)) return refuse(w->f, "op %u: unknown activation %d", w->i, op->act);
+        if (!pn_known("activation", op->act)) return refuse(w->f, "op %u: unknown activation %d", w->i, op->act);
         return same_width(w);
     case PN_OP_add:
         if (!value_ok(w, "x2", op->x2, 1)) return 0;
@@ -376,11 +309,11 @@ static int check_op(const walk *w) {
                           (unsigned long long)op->at + v[op->x].width, v[op->y].width);
         return 1;
     case PN_OP_loss:
-        if (!find("loss", op->act)) return refuse(w->f, "op %u: unknown loss %d", w->i, op->act);
+        if (!pn_known("loss", op->act)) return refuse(w->f, "op %u: unknown loss %d", w->i, op->act);
         if (op->flags & PN_ADD_X) return refuse(w->f, "op %u: two losses on value %u", w->i, op->x);
         return sums_ok(w, 2);
     case PN_OP_metric:
-        if (!find("metric", op->act)) return refuse(w->f, "op %u: unknown metric %d", w->i, op->act);
+        if (!pn_known("metric", op->act)) return refuse(w->f, "op %u: unknown metric %d", w->i, op->act);
         if ((op->act == PN_METRIC_top_k_index || op->act == PN_METRIC_top_k_dense) &&
             !(op->p[0] >= 1 && op->p[0] <= v[op->x].width))
             return refuse(w->f, "op %u: k = %g, expected 1..%u", w->i, op->p[0], v[op->x].width);
@@ -404,7 +337,7 @@ static int check_op(const walk *w) {
                    ? param_ok(w, "w", op->w, 1, 1)
                    : param_ok(w, "w", op->w, 1, v[op->y].width);
     case PN_OP_gradient_clip:
-        if (!find("clip", op->act)) return refuse(w->f, "op %u: unknown clip %d", w->i, op->act);
+        if (!pn_known("clip", op->act)) return refuse(w->f, "op %u: unknown clip %d", w->i, op->act);
         if (op->act != PN_CLIP_sign && !(op->p[0] > 0))
             return refuse(w->f, "op %u: c %g, expected > 0", w->i, op->p[0]);
         return same_width(w);

@@ -6,7 +6,7 @@ static const double act_parameters[3] = {0.25, 0, 0};
 
 static int some_activation(int c) { /* in turn, softmax among them */
     for (int id = c % PN_N_ACTS;; id = (id + 1) % PN_N_ACTS)
-        if (pn_activation_known(id)) return id;
+        if (pn_known("activation", id)) return id;
 }
 
 static double inside(double x, double y) { return fabs(x) <= 1 ? y : 0; }
@@ -69,7 +69,7 @@ static real *points(int64_t rows, int64_t ld) {
 static void check_act_forward(const kernels *k) {
     static const double kinks[] = {0, -0.0, 1, -1, 3, -3, 1e-6, -1e-6, 90, -90, 700, -700};
     for (int act = 0; act < PN_N_ACTS; act++)
-        for (int c = 0; c < 8 && act != PN_ACT_softmax && pn_activation_known(act); c++, drop_all()) {
+        for (int c = 0; c < 8 && act != PN_ACT_softmax && pn_known("activation", act); c++, drop_all()) {
             AT("act_forward of activation %d, case %d", act, c);
             const int64_t B = shapes[c], ldx = 48, ldy = 64, P = 3;
             real *x = points(B, ldx);
@@ -90,7 +90,7 @@ static void check_act_forward(const kernels *k) {
 
 static void check_act_backward(const kernels *k) {
     for (int act = 0; act < PN_N_ACTS; act++)
-        for (int c = 0; c < 12 && act != PN_ACT_softmax && pn_activation_known(act); c++, drop_all()) {
+        for (int c = 0; c < 12 && act != PN_ACT_softmax && pn_known("activation", act); c++, drop_all()) {
             AT("act_backward of activation %d, case %d", act, c);
             const int in_place = c % 3 == 1, add = c % 3 == 2;
             const int64_t B = shapes[c % 8], ldx = 48, ldv = 64, lddx = 80;
