@@ -4,6 +4,7 @@ Where Debian's cross compilers and qemu-user are installed; tests/c/run.sh runs 
 
 import dataclasses
 import shutil
+import sys
 
 import c_cases
 import c_programs
@@ -93,3 +94,11 @@ def test_integer_networks_have_the_same_bits(processor, tmp_path):
     flags = [*c_programs.C, *c_programs.WARNINGS, "-O2", "-static"]
     c_programs.run(processor.compiler, *flags, "-o", tmp_path / "all", tmp_path / "all.c", "-lm")
     c_programs.run(processor.script(tmp_path / "all"))
+
+
+def test_a_bare_board_gives_the_same_answers_in_the_memory_that_was_said():
+    for program in ("arm-none-eabi-gcc", "qemu-system-arm"):
+        if not shutil.which(program):
+            pytest.skip(f"there is no {program}: for developers who have Debian's compiler and emulator of boards")
+    printed = libpynet.run(sys.executable, libpynet.ROOT / "tests/cortex_m/run.py")
+    assert printed.count("rows right") == 2 and printed.count("1.000 of what footprint() said") == 4
