@@ -101,4 +101,5 @@ def test_a_bare_board_gives_the_same_answers_in_the_memory_that_was_said():
         if not shutil.which(program):
             pytest.skip(f"there is no {program}: for developers who have Debian's compiler and emulator of boards")
     printed = libpynet.run(sys.executable, libpynet.ROOT / "tests/cortex_m/run.py")
-    assert printed.count("rows right") == 2 and printed.count("1.000 of what footprint() said") == 4
+    assert printed.count("rows right") == 2
+    assert printed.count("1.000 of what footprint() said") == 4
