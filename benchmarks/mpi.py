@@ -22,7 +22,8 @@ buffers as warm as a computed gradient is.  And once, on a net of some 1.4 us a 
 
 Figures are the mean of the middle half of a turn's steps, of those only in which no rank lost its core to other
 processes for more than 1 %; then the median over rounds, and over ranks the mean.  Rounds in which a turn has no such
-steps do not count, and are made up for while `seconds` (a net) last.
+steps do not count, and are made up for while `seconds` (a net) last; behind a share stands the standard error of that
+median.  A tenth of a large net's allreduce is less than the noise of one of its steps: give it some 200 rounds.
 """
 
 from __future__ import annotations
@@ -160,9 +161,15 @@ def repeat(steps: int, buffer) -> Stamped:
     return comm
 
 
+def error_of_median(values: list[float], times: int = 1000) -> float:
+    """Return the standard error of the median, by bootstrap (Efron 1979)."""
+    drawn = np.random.default_rng(0).choice(values, (times, len(values)))
+    return float(np.median(drawn, 1).std())
+
+
 def measure(net: Net, rounds: int, seconds: float, around: float) -> dict:
     """Return one row of the table, in seconds."""
-    steps = int(min(max(1.5e8 / (6 * net.batch * net.weights), 8), 500))
+    steps = int(min(max(1.2e10 / (6 * net.batch * net.weights), 8), 500))
     X, y = net.data(steps * COMM.size)
     together, apart, by_hand = trainer(net), trainer(net), ByHand(net, X, y)
     buffer = exchanged(len(together._reduced), np.float32)
@@ -192,8 +199,10 @@ def measure(net: Net, rounds: int, seconds: float, around: float) -> dict:
         for name, value in row.items():
             found.setdefault(name, []).append(value)
     medians = {name: float(np.median(values)) for name, values in found.items()}
+    errors = {name: error_of_median(values) for name, values in found.items() if " / " in name}
     calm = len(found.get("step", ()))
-    return {"net": net.name, "batch of a rank": net.batch, "bytes": buffer.nbytes, "calm rounds": calm, **medians}
+    return {"net": net.name, "batch of a rank": net.batch, "bytes": buffer.nbytes, "calm rounds": calm, **medians,
+            "standard errors": errors}  # fmt: skip
 
 
 def main() -> None:
@@ -232,7 +241,8 @@ def main() -> None:
                 "theirs",
             )
             figures = "  ".join(f"{name} {row[name] * 1e6:.1f}" for name in columns)
-            shares = "  ".join(f"{name} {value:+.1%}" for name, value in row.items() if " / " in name)
+            errors = row["standard errors"]
+            shares = "  ".join(f"{name} {row[name]:+.1%} +- {errors[name]:.1%}" for name in errors)
             head += f":\n    {figures}\n    {shares}"
         print(head, flush=True)
     if chosen.json and COMM.rank == 0:

@@ -246,6 +246,10 @@ typedef struct pn_isa {
     int needs;              /* of the CPU: dispatch.c */
     const void *kernels[2]; /* pn_kernels of f32 and f64 */
 } pn_isa;
+extern const union pn_zeros { /* what a sum without a bias begins with */
+    float of_f32[PN_PANEL];
+    double of_f64[PN_PANEL];
+} pn_zeros;
 const pn_isa *pn_isa_find(const char *name); /* NULL: not built or not usable */
 int pn_dtype_built(pn_dtype dtype);
 

@@ -33,6 +33,8 @@ static const pn_isa isas[] = {PN_BUILT_ISAS};
 #undef ISA
 enum { N_ISAS = sizeof isas / sizeof isas[0] };
 
+const union pn_zeros pn_zeros;
+
 const char *pn_isa_name(int index) { return index >= 0 && index < N_ISAS ? isas[index].name : NULL; }
 
 const pn_isa *pn_isa_find(const char *name) {

@@ -36,7 +36,6 @@ enum { NOTHING, NEXT_B, NEXT_C };
  */
 enum { GROUP = TILE_ROWS > 8 ? 4 : TILE_ROWS };
 enum { ROW_VECS = 8 }; /* vectors of the tile of a single row */
-static const real zeros[PN_PANEL];
 
 PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *o) {
     vec acc[TILE_ROWS][ROW_VECS];
@@ -142,7 +141,7 @@ static void product(operands *o, int64_t m0, int64_t m1, int64_t p0, int64_t p1,
     const int64_t blocks = (m1 - m0 + TILE_ROWS - 1) / TILE_ROWS;
     const real *const a = o->a, *const b = o->b;
     real *const c = o->c;
-    if (!o->start) o->start = zeros, o->ss = 0, o->sp = 0;
+    if (!o->start) o->start = pn_zeros.PN_SUFFIX(of), o->ss = 0, o->sp = 0;
     const real *const start = o->start;
     const pn_then *more = then ? then->then : NULL;
     o->step = (uintptr_t)o->sb * sizeof(real) / (uintptr_t)blocks;

@@ -8,11 +8,15 @@
  * So one instruction picks the inputs of 16 values from what is in registers, where sparse.h loads each alone, and the
  * bits are the same: each sum goes over its inputs in order, and products with 0 change none (of finite x).
  *
- * Zen 4, AVX-512, 256 and 1024 wide, one row, times as fast as the steps of sparse.h: 3.5 at 80 %, 2.9 at 90 %, 2.5 at
- * 95 %: 4.5 cycles a step, of which the loads take 4.  Refused:
- *   packed values and places, spread by a mask (vexpandps): a fifth fewer bytes, but 12 cycles a step; two panels at
- *   once made it 17
+ * Zen 4, AVX-512, one row: 3.9 cycles a step with all in the first-level cache, 4.4 from the second, 4.7 from the
+ * third.  Spreading the places, the pick, the product and two loads take 2.8, and 82 bytes from the second-level cache
+ * as long.  The window of 32 inputs slides in registers, with one load of x a step instead of two: 10 to 30 % faster.
+ * A single row gains that only with two panels at a time, because a sum waits 4 cycles for its last product.
+ *
+ * Refused:
+ *   packed values and places, spread by a mask (vexpandps): a fifth fewer bytes, but 12 cycles a step
  *   64 inputs in sight: 12 to 24 % fewer steps, and each takes 1.4 times as long; faster only beyond the caches
+ *   a sight that may begin at any input: 8 to 10 % fewer steps, but nothing slides
  *   one input of a panel a step, a mask saying whose weights are left: as many steps whatever is pruned, four times as
  *   many at 80 % as here */
 #ifndef PN_LANES_H
@@ -22,34 +26,73 @@
 /* Values are asked for so many steps ahead: up to 1.5 times as fast with 4096 x 4096.  A single row, which waits for
  * its loads, asks only where there are many, 5 MB of them: with what a cache holds it would be 3 to 8 % slower. */
 enum { LANES_AHEAD = 48, LANES_MANY = 1 << 16 };
+#ifdef SIGHT_IN_REGISTERS
+enum { LANES_PANELS = 2 }; /* that a single row meets at once */
+#else
+enum { LANES_PANELS = 1 };
+typedef const real *sight;
+PN_INLINE sight vsee(const real *p) { return p; }
+PN_INLINE sight vslide(sight s, const real *p, uint32_t on) { return (void)s, (void)on, p; }
+#endif
 #define LANES_ROWS (VLEN == 16 ? 8 : VLEN == 8 ? 4 : 1) /* whose sums wait in registers at once, at most */
 
-/* y for outputs of panel q and M rows */
-PN_INLINE void lanes_block(const pn_sparse *w, const int M, const int ahead, const real *x, int64_t ldx, const real *b,
-                           real *y, int64_t ldy, int64_t q) {
-    const int64_t begin = q ? w->ends[q - 1] : 0, end = w->ends[q];
+/* Where a panel is, and its sums of up to eight rows. */
+typedef struct lanes_panel {
+    const real *v;
+    const uint8_t *step;
+    int64_t output, steps; /* its first one; of them all */
+    uint32_t block;        /* of 16 inputs, the first that is seen */
+    sight seen[8];
     vec sum[8][PANEL_VECS];
-    UNROLL_VECS
-    for (int j = 0; j < PANEL_VECS; j++) {
-        const vec first = b ? vload(b + q * PN_PANEL + j * VLEN) : vset(0);
+} lanes_panel;
+
+PN_INLINE void lanes_step(lanes_panel *a, const int M, const int ahead, const real *x, int64_t ldx) {
+    const uint32_t block = pn_sight(a->step) / PN_PANEL, on = block - a->block;
+    const real *from = x + (size_t)block * PN_PANEL;
+    if (__builtin_expect(on > 1, 0))
 #pragma GCC unroll 8
-        for (int m = 0; m < M; m++) sum[m][j] = first;
-    }
-    const real *v = (const real *)w->values + begin * PN_PANEL;
-    const uint8_t *step = w->steps + begin * PN_LANES_BYTES, *last = w->steps + end * PN_LANES_BYTES;
-    for (; step < last; step += PN_LANES_BYTES, v += PN_PANEL) {
-        const real *seen = x + pn_sight(step);
-        if (ahead) __builtin_prefetch((const void *)((uintptr_t)v + LANES_AHEAD * PN_PANEL * sizeof(real)));
-        UNROLL_VECS
-        for (int j = 0; j < PANEL_VECS; j++)
+        for (int m = 0; m < M; m++) a->seen[m] = vsee(from + m * ldx);
+    else
 #pragma GCC unroll 8
-            for (int m = 0; m < M; m++)
-                sum[m][j] = vfma(vload(v + j * VLEN), vpick(seen + m * ldx, step + 2 + j * VLEN), sum[m][j]);
-    }
+        for (int m = 0; m < M; m++) a->seen[m] = vslide(a->seen[m], from + m * ldx, on);
+    if (ahead) __builtin_prefetch((const void *)((uintptr_t)a->v + LANES_AHEAD * PN_PANEL * sizeof(real)));
     UNROLL_VECS
     for (int j = 0; j < PANEL_VECS; j++)
 #pragma GCC unroll 8
-        for (int m = 0; m < M; m++) vstore(y + m * ldy + q * PN_PANEL + j * VLEN, sum[m][j]);
+        for (int m = 0; m < M; m++)
+            a->sum[m][j] = vfma(vload(a->v + j * VLEN), vpick(a->seen[m], a->step + 2 + j * VLEN), a->sum[m][j]);
+    a->block = block, a->step += PN_LANES_BYTES, a->v += PN_PANEL;
+}
+
+PN_INLINE int64_t lanes_begin(const pn_sparse *w, int64_t q) { return q ? w->ends[q - 1] : 0; }
+
+/* y for outputs of Q panels from q on and M rows.  Of two panels the longer one comes first: it ends by itself. */
+PN_INLINE void lanes_block(const pn_sparse *w, const int Q, const int M, const int ahead, const real *x, int64_t ldx,
+                           const real *b, real *y, int64_t ldy, int64_t q) {
+    lanes_panel a[2];
+    const int64_t second = Q == 2 && w->ends[q + 1] - w->ends[q] > w->ends[q] - lanes_begin(w, q);
+#pragma GCC unroll 2
+    for (int k = 0; k < Q; k++) {
+        const int64_t at = q + (k ^ second), begin = lanes_begin(w, at);
+        a[k].output = at * PN_PANEL, a[k].steps = w->ends[at] - begin, a[k].block = 0;
+        a[k].v = (const real *)w->values + begin * PN_PANEL, a[k].step = w->steps + begin * PN_LANES_BYTES;
+#pragma GCC unroll 8
+        for (int m = 0; m < M; m++) a[k].seen[m] = vsee(x + m * ldx);
+        UNROLL_VECS
+        for (int j = 0; j < PANEL_VECS; j++) {
+            const vec first = b ? vload(b + a[k].output + j * VLEN) : vset(0);
+#pragma GCC unroll 8
+            for (int m = 0; m < M; m++) a[k].sum[m][j] = first;
+        }
+    }
+    int64_t s = 0;
+    for (; Q == 2 && s < a[1].steps; s++) lanes_step(&a[0], M, ahead, x, ldx), lanes_step(&a[1], M, ahead, x, ldx);
+    for (; s < a[0].steps; s++) lanes_step(&a[0], M, ahead, x, ldx);
+#pragma GCC unroll 2
+    for (int k = 0; k < Q; k++) UNROLL_VECS
+    for (int j = 0; j < PANEL_VECS; j++)
+#pragma GCC unroll 8
+        for (int m = 0; m < M; m++) vstore(y + m * ldy + a[k].output + j * VLEN, a[k].sum[m][j]);
 }
 
 /* Sums of rows [m0,m1) and panels [p0,p1), padding of y included.  A panel's values stay in the cache for all rows.
@@ -57,21 +100,25 @@ PN_INLINE void lanes_block(const pn_sparse *w, const int M, const int ahead, con
 PN_SHARED void lanes_sums(const real *x, int64_t ldx, const pn_sparse *w, const real *b, real *y, int64_t ldy,
                           int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
     const int many = p1 > p0 && w->ends[p1 - 1] - (p0 ? w->ends[p0 - 1] : 0) > LANES_MANY;
-    for (int64_t q = p0; q < p1; q++)
+    int64_t q = p0;
+    for (; LANES_PANELS == 2 && m1 - m0 == 1 && q + 2 <= p1; q += 2)
+        if (many)
+            lanes_block(w, 2, 1, 1, x + m0 * ldx, ldx, b, y + m0 * ldy, ldy, q);
+        else
+            lanes_block(w, 2, 1, 0, x + m0 * ldx, ldx, b, y + m0 * ldy, ldy, q);
+    for (; q < p1; q++)
         for (int64_t m = m0, n; m < m1; m += n) {
             const real *from = x + m * ldx;
             real *to = y + m * ldy;
             n = m1 - m;
             if (LANES_ROWS >= 8 && n >= 8)
-                n = 8, lanes_block(w, 8, 1, from, ldx, b, to, ldy, q);
+                n = 8, lanes_block(w, 1, 8, 1, from, ldx, b, to, ldy, q);
             else if (LANES_ROWS >= 4 && n >= 4)
-                n = 4, lanes_block(w, 4, 1, from, ldx, b, to, ldy, q);
+                n = 4, lanes_block(w, 1, 4, 1, from, ldx, b, to, ldy, q);
             else if (LANES_ROWS >= 2 && n >= 2)
-                n = 2, lanes_block(w, 2, 1, from, ldx, b, to, ldy, q);
-            else if (n = 1, many)
-                lanes_block(w, 1, 1, from, ldx, b, to, ldy, q);
+                n = 2, lanes_block(w, 1, 2, 1, from, ldx, b, to, ldy, q);
             else
-                lanes_block(w, 1, 0, from, ldx, b, to, ldy, q);
+                n = 1, lanes_block(w, 1, 1, 0, from, ldx, b, to, ldy, q);
         }
 }
 

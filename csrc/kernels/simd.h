@@ -6,7 +6,9 @@
  *   vabs vneg vcopysign(magnitude, sign) vlt vle veq vsel(mask,a,b) viota
  *   vpow2(n) = 2^n for integral n in the normal range;  vexponent, vmantissa: x = mantissa 2^exponent, in [1,2)
  *   vtranspose(r): VLEN vectors, rows of a square, become its columns
- *   vpick(p, at): of the 32 numbers from p on, in each lane number at[lane] % 32, at bytes
+ *   vpick(sight, at): of the 32 numbers in sight, in each lane number at[lane] % 32, at bytes
+ *   sight  32 numbers: their address, or the numbers in registers (SIGHT_IN_REGISTERS): vsee(p) those from p on,
+ *          vslide(s, p, on) those from p on, which is 16 `on` further than what s sees, `on` 0 or 1
  *   wide   64-bit lanes: wset wload wxor whigh(a) = a >> 32, wmul(a,b) = product of the low halves;
  *          wjoin(even, odd): their low halves, one for each lane of a vec (f64: of `even` alone)
  *
@@ -77,10 +79,18 @@ typedef __m512i ivec;
 #define SETBITS(x)      _mm512_set1_epi32((int)(x))
 #define VCMP(a, b, how) _mm512_cmp_ps_mask(a, b, how)
 PN_INLINE vec viota(void) { return _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0); }
-PN_INLINE vec vpick(const real *p, const uint8_t *at) {
-    const ivec i = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)at));
-    return _mm512_permutex2var_ps(_mm512_loadu_ps(p), i, _mm512_loadu_ps(p + 16));
+typedef struct sight {
+    vec low, high;
+} sight;
+PN_INLINE sight vsee(const real *p) { return (sight){_mm512_loadu_ps(p), _mm512_loadu_ps(p + 16)}; }
+PN_INLINE sight vslide(sight s, const real *p, uint32_t on) {
+    return (sight){_mm512_mask_blend_ps((__mmask16)-on, s.low, s.high), _mm512_loadu_ps(p + 16)};
 }
+PN_INLINE vec vpick(sight s, const uint8_t *at) {
+    const ivec i = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)at));
+    return _mm512_permutex2var_ps(s.low, i, s.high);
+}
+#define SIGHT_IN_REGISTERS
 #endif
 #define IAND(a, b) _mm512_and_si512(a, b)
 #define IOR(a, b)  _mm512_or_si512(a, b)

@@ -183,32 +183,26 @@ PN_INLINE void turn_back(const real *from, int64_t R, real *y, int64_t ldy, int6
             transpose_square(from + i * R + m, R, I - i, y + m * ldy + i, ldy, rows - m);
 }
 
-/* The panel q of R rows: sums, and their activation, in a square that is turned then. */
-PN_INLINE void column_panel(const pn_sparse *w, const int nibbles, const int R, const real *x, const real *b, real *y,
-                            int64_t ldy, int64_t rows, int64_t O, int64_t q, act_loop *act, const double *p) {
-    real turned[PN_PANEL * PN_SPARSE_TILE];
-    const int64_t o0 = q * PN_PANEL, o1 = o0 + PN_PANEL < O ? o0 + PN_PANEL : O;
-    column_sums_of(w, nibbles, R, x, b, turned, o0, o1);
-    for (int64_t o = (o1 - o0) * R; o < (int64_t)PN_PANEL * R; o += VLEN) vstore(turned + o, vset(0));
-    if (act) act(p, turned, R, turned, R, PN_PANEL, R);
-    turn_back(turned, R, y + o0, ldy, rows, PN_PANEL);
-}
-
+/* The sums of panels [p0,p1) and R rows, and their activation, in a square that is turned then. */
 static void sparse_columns(const real *x_tir, int64_t R, const pn_sparse *w, const real *b_o, real *y_bo, int64_t ldy,
                            int64_t B, int64_t I, int64_t O, int64_t t0, int64_t t1, int64_t p0, int64_t p1, int act,
                            const double *p) {
+    real turned[PN_PANEL * PN_SPARSE_TILE];
     act_loop *loop = act_of(act);
     for (int64_t t = t0; t < t1; t++) {
         const real *x = x_tir + t * I * R;
         const int64_t rows = B - t * R < R ? B - t * R : R;
-        real *y = y_bo + t * R * ldy;
         for (int64_t q = p0; q < p1; q++) {
+            const int64_t o0 = q * PN_PANEL, o1 = o0 + PN_PANEL < O ? o0 + PN_PANEL : O;
             switch (R + (w->nibbles != 0)) {
-            case 16: column_panel(w, 0, 16, x, b_o, y, ldy, rows, O, q, loop, p); break;
-            case 17: column_panel(w, 1, 16, x, b_o, y, ldy, rows, O, q, loop, p); break;
-            case 32: column_panel(w, 0, 32, x, b_o, y, ldy, rows, O, q, loop, p); break;
-            default: column_panel(w, 1, 32, x, b_o, y, ldy, rows, O, q, loop, p); break;
+            case 16: column_sums_of(w, 0, 16, x, b_o, turned, o0, o1); break;
+            case 17: column_sums_of(w, 1, 16, x, b_o, turned, o0, o1); break;
+            case 32: column_sums_of(w, 0, 32, x, b_o, turned, o0, o1); break;
+            default: column_sums_of(w, 1, 32, x, b_o, turned, o0, o1); break;
             }
+            for (int64_t o = (o1 - o0) * R; o < (int64_t)PN_PANEL * R; o += VLEN) vstore(turned + o, vset(0));
+            if (loop) loop(p, turned, R, turned, R, PN_PANEL, R);
+            turn_back(turned, R, y_bo + t * R * ldy + o0, ldy, rows, PN_PANEL);
         }
     }
 }
