@@ -2,9 +2,10 @@
 
 python benchmarks/experiments/pruning_blocks.py --data FOLDER
 
-784-256, then twelve blocks y = x + W2 relu(W1 x) of 256 units, W2 beginning at 0, 10 outputs; Adam, 10 epochs, the
-rate falling along half a cosine.  The blocks are ranked on 5000 training images that the net was not trained on, and
-taken out one by one; then one more epoch.
+784-128, then twelve blocks y = x + W2 relu(W1 x) with 128 units outside and 2048 within, W2 beginning at 0, 10 outputs;
+Adam, 10 epochs, the rate falling along half a cosine.  The blocks are ranked on 5000 training images that the net was
+not trained on, and taken out one by one; then one more epoch.  What stays, the first layer and the last, is 1.6 % of
+the work.
 (Veit, Wilber, Belongie 2016, arXiv:1605.06431: blocks of a trained residual net can be taken out.)
 """
 
@@ -17,7 +18,7 @@ import common
 
 import pynet as pn
 
-BLOCKS, UNITS, EPOCHS, BATCH, HELD = 12, 256, 10, 128, 5000
+BLOCKS, UNITS, WITHIN, EPOCHS, BATCH, HELD = 12, 128, 2048, 10, 128, 5000
 ZEROS = pn.initializers.Constant(0, allow_symmetric=True)  # a block begins as nothing and grows as far as it is needed
 
 
@@ -30,16 +31,15 @@ def train(model, X, y, epochs: int, rate: float, seed: int) -> None:
 def network(X, seed: int) -> pn.Sequential:
     layers = [common.pixels(X), pn.Dense(UNITS, "relu")]
     for k in range(BLOCKS):
-        layers.append(
-            pn.Residual([pn.Dense(UNITS, "relu"), pn.Dense(UNITS, kernel_initializer=ZEROS)], name=f"block_{k + 1}")
-        )
+        inner = [pn.Dense(WITHIN, "relu"), pn.Dense(UNITS, kernel_initializer=ZEROS)]
+        layers.append(pn.Residual(inner, name=f"block_{k + 1}"))
     return pn.Sequential([*layers, pn.Dense(10, "softmax")], random_state=seed)
 
 
-def times(models: list, X) -> list[float]:
+def times(models: list, X, repeats: int) -> list[float]:
     """Return the median seconds of a prediction of these rows by each, by turns."""
     took: list[list[float]] = [[] for _ in models]
-    for _ in range(30):
+    for _ in range(repeats):
         for model, own in zip(models, took, strict=True):
             begun = time.perf_counter()
             model.predict(X)
@@ -56,9 +56,11 @@ def run(data, seed: int, epochs: int) -> dict:
     smaller = pn.prune.residual_blocks(model, X_val, y_val, remove=BLOCKS // 2)
     cut = common.error(smaller.model, X_test, y_test)
     train(smaller.model, X, y, 1, 1e-3, seed)
-    before, after = times([model, smaller.model], X_test)
+    before, after = times([model, smaller.model], X_test, 20)
+    one_before, one_after = times([model, smaller.model], X_test[:1], 500)
     return {"whole": common.error(model, X_test, y_test), "cut": cut, "removed": smaller.removed,
-            "tuned": common.error(smaller.model, X_test, y_test), "times_as_fast": before / after}  # fmt: skip
+            "tuned": common.error(smaller.model, X_test, y_test), "times_as_fast": before / after,
+            "one_row": one_before / one_after}  # fmt: skip
 
 
 def draw(runs: list):
@@ -81,16 +83,17 @@ def main(argv=None) -> None:
     data = common.mnist(chosen)
     runs = common.over_seeds(chosen, "blocks", lambda seed: run(data, seed, 2 if chosen.quick else EPOCHS))
     rows = [
-        ["12 blocks", common.mean_sd([r["whole"] for r in runs]), "1"],
-        ["6 taken out", common.mean_sd([r["cut"] for r in runs]), ""],
+        ["12 blocks", common.mean_sd([r["whole"] for r in runs]), "1", "1"],
+        ["6 taken out", common.mean_sd([r["cut"] for r in runs]), "", ""],
         [
             "and one epoch",
             common.mean_sd([r["tuned"] for r in runs]),
             common.mean_sd([r["times_as_fast"] for r in runs]),
+            common.mean_sd([r["one_row"] for r in runs]),
         ],
     ]
-    print(common.table(["net", "test error %", "predictions times as fast"], rows))
-    settings = {"blocks": BLOCKS, "units": UNITS, "epochs": EPOCHS, "batch": BATCH, "held_out": HELD}
+    print(common.table(["net", "test error %", "10 000 predictions times as fast", "one"], rows))
+    settings = {"blocks": BLOCKS, "units": UNITS, "within": WITHIN, "epochs": EPOCHS, "batch": BATCH, "held_out": HELD}
     common.save(chosen, "pruning_blocks", settings, {"runs": runs}, lambda: draw(runs))
 
 

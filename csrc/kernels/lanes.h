@@ -30,9 +30,6 @@ enum { LANES_AHEAD = 48, LANES_MANY = 1 << 16 };
 enum { LANES_PANELS = 2 }; /* that a single row meets at once */
 #else
 enum { LANES_PANELS = 1 };
-typedef const real *sight;
-PN_INLINE sight vsee(const real *p) { return p; }
-PN_INLINE sight vslide(sight s, const real *p, uint32_t on) { return (void)s, (void)on, p; }
 #endif
 #define LANES_ROWS (VLEN == 16 ? 8 : VLEN == 8 ? 4 : 1) /* whose sums wait in registers at once, at most */
 

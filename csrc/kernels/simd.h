@@ -1,4 +1,4 @@
-/* simd.h: the vocabulary in which every kernel is written; the only file that includes an intrinsics header.
+/* simd.h: the vocabulary in which every kernel is written; only the files behind it include an intrinsics header.
  *
  *   vec    VLEN lanes of `real`;  mask: what a comparison returns
  *   vset vload vstore vadd vsub vmul vdiv vsqrt vfma(a,b,c)=ab+c vfnma(a,b,c)=c-ab
@@ -42,264 +42,12 @@ typedef uint64_t bits;
 typedef uint32_t bits;
 #endif
 
-/* ---- AVX-512 ------------------------------------------------------------------------------------- */
-#if defined(PN_ISA_avx512)
-#include <immintrin.h>
-#define TILE_ROWS 14
-#define TILE_VECS 2
-#if defined(PN_DTYPE_f64)
-#define VLEN 8
-typedef __m512d vec;
-typedef __mmask8 mask;
-typedef __m512i ivec;
-#define W(op)           _mm512_##op##_pd
-#define TO_BITS(x)      _mm512_castpd_si512(x)
-#define TO_REAL(x)      _mm512_castsi512_pd(x)
-#define SHL(x, n)       _mm512_slli_epi64(x, n)
-#define SHR(x, n)       _mm512_srli_epi64(x, n)
-#define SETBITS(x)      _mm512_set1_epi64((long long)(x))
-#define VCMP(a, b, how) _mm512_cmp_pd_mask(a, b, how)
-PN_INLINE vec viota(void) { return _mm512_set_pd(7, 6, 5, 4, 3, 2, 1, 0); }
-PN_INLINE vec vpick(const real *p, const uint8_t *at) {
-    const ivec i = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)at));
-    const vec low = _mm512_permutex2var_pd(_mm512_loadu_pd(p), i, _mm512_loadu_pd(p + 8));
-    const vec high = _mm512_permutex2var_pd(_mm512_loadu_pd(p + 16), i, _mm512_loadu_pd(p + 24));
-    return _mm512_mask_blend_pd(_mm512_test_epi64_mask(i, SETBITS(16)), low, high);
-}
-#else
-#define VLEN            16
-typedef __m512 vec;
-typedef __mmask16 mask;
-typedef __m512i ivec;
-#define W(op)           _mm512_##op##_ps
-#define TO_BITS(x)      _mm512_castps_si512(x)
-#define TO_REAL(x)      _mm512_castsi512_ps(x)
-#define SHL(x, n)       _mm512_slli_epi32(x, n)
-#define SHR(x, n)       _mm512_srli_epi32(x, n)
-#define SETBITS(x)      _mm512_set1_epi32((int)(x))
-#define VCMP(a, b, how) _mm512_cmp_ps_mask(a, b, how)
-PN_INLINE vec viota(void) { return _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0); }
-typedef struct sight {
-    vec low, high;
-} sight;
-PN_INLINE sight vsee(const real *p) { return (sight){_mm512_loadu_ps(p), _mm512_loadu_ps(p + 16)}; }
-PN_INLINE sight vslide(sight s, const real *p, uint32_t on) {
-    return (sight){_mm512_mask_blend_ps((__mmask16)-on, s.low, s.high), _mm512_loadu_ps(p + 16)};
-}
-PN_INLINE vec vpick(sight s, const uint8_t *at) {
-    const ivec i = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)at));
-    return _mm512_permutex2var_ps(s.low, i, s.high);
-}
-#define SIGHT_IN_REGISTERS
-#endif
-#define IAND(a, b) _mm512_and_si512(a, b)
-#define IOR(a, b)  _mm512_or_si512(a, b)
-PN_INLINE mask vlt(vec a, vec b) { return VCMP(a, b, _CMP_LT_OQ); }
-PN_INLINE mask vle(vec a, vec b) { return VCMP(a, b, _CMP_LE_OQ); }
-PN_INLINE mask veq(vec a, vec b) { return VCMP(a, b, _CMP_EQ_OQ); }
-PN_INLINE vec vsel(mask m, vec a, vec b) { return W(mask_blend)(m, b, a); }
-typedef __m512i wide;
-PN_INLINE wide wset(uint64_t x) { return _mm512_set1_epi64((long long)x); }
-PN_INLINE wide wload(const uint64_t *p) { return _mm512_loadu_si512(p); }
-PN_INLINE wide wxor(wide a, wide b) { return _mm512_xor_si512(a, b); }
-PN_INLINE wide whigh(wide a) { return _mm512_srli_epi64(a, 32); }
-PN_INLINE wide wmul(wide a, wide b) { return _mm512_mul_epu32(a, b); }
-#if !defined(PN_DTYPE_f64)
-PN_INLINE ivec wjoin(wide even, wide odd) { return _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32)); }
-#endif
-#define X86_WORDS
-
-/* ---- AVX2 + FMA ---------------------------------------------------------------------------------- */
-#elif defined(PN_ISA_avx2)
-#include <immintrin.h>
-#define TILE_ROWS 6
-#define TILE_VECS 2
-#if defined(PN_DTYPE_f64)
-#define VLEN       4
-typedef __m256d vec;
-typedef __m256d mask;
-typedef __m256i ivec;
-#define W(op)      _mm256_##op##_pd
-#define TO_BITS(x) _mm256_castpd_si256(x)
-#define TO_REAL(x) _mm256_castsi256_pd(x)
-#define SHL(x, n)  _mm256_slli_epi64(x, n)
-#define SHR(x, n)  _mm256_srli_epi64(x, n)
-#define SETBITS(x) _mm256_set1_epi64x((long long)(x))
-PN_INLINE vec viota(void) { return _mm256_set_pd(3, 2, 1, 0); }
-PN_INLINE vec vpick(const real *p, const uint8_t *at) {
-    return _mm256_set_pd(p[at[3] & 31], p[at[2] & 31], p[at[1] & 31], p[at[0] & 31]);
-}
-#else
-#define VLEN       8
-typedef __m256 vec;
-typedef __m256 mask;
-typedef __m256i ivec;
-#define W(op)      _mm256_##op##_ps
-#define TO_BITS(x) _mm256_castps_si256(x)
-#define TO_REAL(x) _mm256_castsi256_ps(x)
-#define SHL(x, n)  _mm256_slli_epi32(x, n)
-#define SHR(x, n)  _mm256_srli_epi32(x, n)
-#define SETBITS(x) _mm256_set1_epi32((int)(x))
-PN_INLINE vec viota(void) { return _mm256_set_ps(7, 6, 5, 4, 3, 2, 1, 0); }
-PN_INLINE vec vpick(const real *p, const uint8_t *at) { /* bits 3 and 4 of an index say which eight of the 32 */
-    const ivec i = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)at));
-    const vec bit3 = TO_REAL(SHL(i, 28)), bit4 = TO_REAL(SHL(i, 27));
-    const vec a = _mm256_permutevar8x32_ps(_mm256_loadu_ps(p), i);
-    const vec b = _mm256_permutevar8x32_ps(_mm256_loadu_ps(p + 8), i);
-    const vec c = _mm256_permutevar8x32_ps(_mm256_loadu_ps(p + 16), i);
-    const vec d = _mm256_permutevar8x32_ps(_mm256_loadu_ps(p + 24), i);
-    return _mm256_blendv_ps(_mm256_blendv_ps(a, b, bit3), _mm256_blendv_ps(c, d, bit3), bit4);
-}
-#endif
-#define IAND(a, b) _mm256_and_si256(a, b)
-#define IOR(a, b)  _mm256_or_si256(a, b)
-PN_INLINE mask vlt(vec a, vec b) { return W(cmp)(a, b, _CMP_LT_OQ); }
-PN_INLINE mask vle(vec a, vec b) { return W(cmp)(a, b, _CMP_LE_OQ); }
-PN_INLINE mask veq(vec a, vec b) { return W(cmp)(a, b, _CMP_EQ_OQ); }
-PN_INLINE vec vsel(mask m, vec a, vec b) { return W(blendv)(b, a, m); }
-typedef __m256i wide;
-PN_INLINE wide wset(uint64_t x) { return _mm256_set1_epi64x((long long)x); }
-PN_INLINE wide wload(const uint64_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
-PN_INLINE wide wxor(wide a, wide b) { return _mm256_xor_si256(a, b); }
-PN_INLINE wide whigh(wide a) { return _mm256_srli_epi64(a, 32); }
-PN_INLINE wide wmul(wide a, wide b) { return _mm256_mul_epu32(a, b); }
-#if !defined(PN_DTYPE_f64)
-PN_INLINE ivec wjoin(wide even, wide odd) { return _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa); }
-#endif
-#define X86_WORDS
-
-/* ---- NEON (aarch64) ------------------------------------------------------------------------------ */
+#if defined(PN_ISA_avx512) || defined(PN_ISA_avx2)
+#include "simd_x86.h"
 #elif defined(PN_ISA_neon)
-#include <arm_neon.h>
-#define TILE_ROWS 6
-#define TILE_VECS 4
-#if defined(PN_DTYPE_f64)
-#define VLEN       2
-typedef float64x2_t vec;
-typedef uint64x2_t mask;
-typedef uint64x2_t ivec;
-#define W(op)      op##q_f64
-#define TO_BITS(x) vreinterpretq_u64_f64(x)
-#define TO_REAL(x) vreinterpretq_f64_u64(x)
-#define SHL(x, n)  vshlq_n_u64(x, n)
-#define SHR(x, n)  vshrq_n_u64(x, n)
-#define SETBITS(x) vdupq_n_u64(x)
-#define IAND(a, b) vandq_u64(a, b)
-#define IOR(a, b)  vorrq_u64(a, b)
-PN_INLINE vec vset(real x) { return vdupq_n_f64(x); }
-PN_INLINE vec viota(void) { return (vec){0, 1}; }
-PN_INLINE vec vpick(const real *p, const uint8_t *at) { return (vec){p[at[0] & 31], p[at[1] & 31]}; }
+#include "simd_neon.h"
 #else
-#define VLEN       4
-typedef float32x4_t vec;
-typedef uint32x4_t mask;
-typedef uint32x4_t ivec;
-#define W(op)      op##q_f32
-#define TO_BITS(x) vreinterpretq_u32_f32(x)
-#define TO_REAL(x) vreinterpretq_f32_u32(x)
-#define SHL(x, n)  vshlq_n_u32(x, n)
-#define SHR(x, n)  vshrq_n_u32(x, n)
-#define SETBITS(x) vdupq_n_u32(x)
-#define IAND(a, b) vandq_u32(a, b)
-#define IOR(a, b)  vorrq_u32(a, b)
-PN_INLINE vec vset(real x) { return vdupq_n_f32(x); }
-PN_INLINE vec viota(void) { return (vec){0, 1, 2, 3}; }
-PN_INLINE vec vpick(const real *p, const uint8_t *at) {
-    return (vec){p[at[0] & 31], p[at[1] & 31], p[at[2] & 31], p[at[3] & 31]};
-}
-#endif
-PN_INLINE vec vload(const real *p) { return W(vld1)(p); }
-PN_INLINE void vstore(real *p, vec a) { W(vst1)(p, a); }
-PN_INLINE vec vadd(vec a, vec b) { return W(vadd)(a, b); }
-PN_INLINE vec vsub(vec a, vec b) { return W(vsub)(a, b); }
-PN_INLINE vec vmul(vec a, vec b) { return W(vmul)(a, b); }
-PN_INLINE vec vdiv(vec a, vec b) { return W(vdiv)(a, b); }
-PN_INLINE vec vsqrt(vec a) { return W(vsqrt)(a); }
-PN_INLINE vec vfma(vec a, vec b, vec c) { return W(vfma)(c, a, b); }
-PN_INLINE vec vfnma(vec a, vec b, vec c) { return W(vfms)(c, a, b); }
-PN_INLINE mask vlt(vec a, vec b) { return W(vclt)(a, b); }
-PN_INLINE mask vle(vec a, vec b) { return W(vcle)(a, b); }
-PN_INLINE mask veq(vec a, vec b) { return W(vceq)(a, b); }
-PN_INLINE vec vsel(mask m, vec a, vec b) { return W(vbsl)(m, a, b); }
-PN_INLINE vec vmax(vec a, vec b) { return vsel(vlt(b, a), a, b); }
-PN_INLINE vec vmin(vec a, vec b) { return vsel(vlt(a, b), a, b); }
-typedef uint64x2_t wide;
-PN_INLINE wide wset(uint64_t x) { return vdupq_n_u64(x); }
-PN_INLINE wide wload(const uint64_t *p) { return vld1q_u64(p); }
-PN_INLINE wide wxor(wide a, wide b) { return veorq_u64(a, b); }
-PN_INLINE wide whigh(wide a) { return vshrq_n_u64(a, 32); }
-PN_INLINE wide wmul(wide a, wide b) { return vmull_u32(vmovn_u64(a), vmovn_u64(b)); }
-#if !defined(PN_DTYPE_f64)
-PN_INLINE ivec wjoin(wide even, wide odd) {
-    return vtrn1q_u32(vreinterpretq_u32_u64(even), vreinterpretq_u32_u64(odd));
-}
-#endif
-
-/* ---- scalar: one lane, no fma; the fallback, and the slow exact twin inside C -------------------- */
-#else
-#define TILE_ROWS  2
-#define TILE_VECS  4
-#define VLEN       1
-typedef real vec;
-typedef int mask;
-typedef bits ivec;
-PN_INLINE bits TO_BITS(real x) {
-    bits b;
-    memcpy(&b, &x, sizeof b);
-    return b;
-}
-PN_INLINE real TO_REAL(bits b) {
-    real x;
-    memcpy(&x, &b, sizeof x);
-    return x;
-}
-#define SHL(x, n)  ((x) << (n))
-#define SHR(x, n)  ((x) >> (n))
-#define SETBITS(x) ((bits)(x))
-#define IAND(a, b) ((a) & (b))
-#define IOR(a, b)  ((a) | (b))
-PN_INLINE vec vset(real x) { return x; }
-PN_INLINE vec viota(void) { return 0; }
-PN_INLINE vec vpick(const real *p, const uint8_t *at) { return p[at[0] & 31]; }
-PN_INLINE vec vload(const real *p) { return *p; }
-PN_INLINE void vstore(real *p, vec a) { *p = a; }
-PN_INLINE vec vadd(vec a, vec b) { return a + b; }
-PN_INLINE vec vsub(vec a, vec b) { return a - b; }
-PN_INLINE vec vmul(vec a, vec b) { return a * b; }
-PN_INLINE vec vdiv(vec a, vec b) { return a / b; }
-PN_INLINE vec vsqrt(vec a) { return sizeof a == 4 ? R(sqrtf((float)a)) : R(sqrt((double)a)); }
-PN_INLINE vec vfma(vec a, vec b, vec c) { return a * b + c; }
-PN_INLINE vec vfnma(vec a, vec b, vec c) { return c - a * b; }
-PN_INLINE mask vlt(vec a, vec b) { return a < b; }
-PN_INLINE mask vle(vec a, vec b) { return a <= b; }
-PN_INLINE mask veq(vec a, vec b) { return a == b; }
-PN_INLINE vec vsel(mask m, vec a, vec b) { return m ? a : b; }
-PN_INLINE vec vmax(vec a, vec b) { return a > b ? a : b; }
-PN_INLINE vec vmin(vec a, vec b) { return a < b ? a : b; }
-typedef uint64_t wide;
-PN_INLINE wide wset(uint64_t x) { return x; }
-PN_INLINE wide wload(const uint64_t *p) { return *p; }
-PN_INLINE wide wxor(wide a, wide b) { return a ^ b; }
-PN_INLINE wide whigh(wide a) { return a >> 32; }
-PN_INLINE wide wmul(wide a, wide b) { return (a & 0xffffffff) * (b & 0xffffffff); }
-#if !defined(PN_DTYPE_f64)
-PN_INLINE ivec wjoin(wide even, wide odd) { return (void)odd, (ivec)even; }
-#endif
-#endif
-
-#ifdef X86_WORDS
-PN_INLINE vec vset(real x) { return W(set1)(x); }
-PN_INLINE vec vload(const real *p) { return W(loadu)(p); }
-PN_INLINE void vstore(real *p, vec a) { W(storeu)(p, a); }
-PN_INLINE vec vadd(vec a, vec b) { return W(add)(a, b); }
-PN_INLINE vec vsub(vec a, vec b) { return W(sub)(a, b); }
-PN_INLINE vec vmul(vec a, vec b) { return W(mul)(a, b); }
-PN_INLINE vec vdiv(vec a, vec b) { return W(div)(a, b); }
-PN_INLINE vec vsqrt(vec a) { return W(sqrt)(a); }
-PN_INLINE vec vfma(vec a, vec b, vec c) { return W(fmadd)(a, b, c); }
-PN_INLINE vec vfnma(vec a, vec b, vec c) { return W(fnmadd)(a, b, c); }
-PN_INLINE vec vmax(vec a, vec b) { return W(max)(a, b); }
-PN_INLINE vec vmin(vec a, vec b) { return W(min)(a, b); }
+#include "simd_scalar.h"
 #endif
 
 /* ---- words made of words -------------------------------------------------------------------------- */
@@ -321,6 +69,11 @@ PN_INLINE vec vexponent(vec a) { /* of a normal a > 0: its exponent field as the
 PN_INLINE vec vmantissa(vec a) {
     return TO_REAL(IOR(IAND(TO_BITS(a), SETBITS(((bits)1 << REAL_MANTISSA) - 1)), TO_BITS(vset(1))));
 }
+#ifndef SIGHT_IN_REGISTERS
+typedef const real *sight;
+PN_INLINE sight vsee(const real *p) { return p; }
+PN_INLINE sight vslide(sight s, const real *p, uint32_t on) { return (void)s, (void)on, p; }
+#endif
 PN_INLINE vec vsquare(vec a) { return vmul(a, a); }
 PN_INLINE vec vsign(vec a) { /* -1, 0, 1 */
     return vsel(vlt(vset(0), a), vset(1), vsel(vlt(a, vset(0)), vset(-1), vset(0)));
