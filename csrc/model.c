@@ -185,6 +185,22 @@ static const char *copy_places(pn_model *m, const pn_container *c, uint32_t *end
     return NULL;
 }
 
+/* In lanes a value that belongs to no input would meet one nevertheless.  Of a plan that was checked. */
+static int idle_are_0(const pn_model *m) {
+    for (uint32_t i = 0; i < m->plan.n_ops; i++) {
+        const pn_op *op = &m->plan.ops[i];
+        if (op->kind != PN_OP_sparse || !pn_in_lanes(op) || op != first_with(&m->plan, op->w)) continue;
+        const pn_param *w = &m->plan.params[op->w];
+        for (uint64_t k = 0; k < w->cols; k++) {
+            const uint8_t *step = m->plan.places + op->at + k / PN_PANEL * PN_LANES_BYTES;
+            const double v = m->dtype == PN_F64 ? ((const double *)m->params)[w->offset + k]
+                                                : (double)((const float *)m->params)[w->offset + k];
+            if (v != 0 && step[2 + k % PN_PANEL] == PN_NO_PLACE) return 0;
+        }
+    }
+    return 1;
+}
+
 /* ---- ops that a network which only predicts may have --------------------------------------------------------------
  */
 
@@ -255,6 +271,10 @@ pn_status pn_model_open_memory(pn_model **model, const void *data, size_t n, cha
     if (fault && which && size) snprintf(text, size, "parameter '%.*s' %s", (int)length, which, fault);
     if (fault && !which && size) snprintf(text, size, "%s", fault);
     if (!fault) status = pn_plan_check(&m->plan, text, size);
+    if (status == PN_OK && !idle_are_0(m)) {
+        status = PN_BAD_FILE;
+        if (size) snprintf(text, size, "a sparse op has values other than 0 that belong nowhere");
+    }
     if (status == PN_OK && !pn_machine_bytes(&m->plan, m->dtype, 1, 0)) {
         status = PN_NO_MEMORY; /* more than an address can say */
         if (size) snprintf(text, size, "%s", PN_OUT_OF_MEMORY);

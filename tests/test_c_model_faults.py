@@ -171,6 +171,8 @@ def test_lanes(libpynet_build, tmp_path):
         ({"counts": counts + np.uint32(2**28)}, "values, the most is 16777216"),
         ({"values": values[:-16]}, "has another type or shape than the plan says"),
         ({"values": value(values, 0, np.nan)}, "has NaN or infinite values"),
+        ({"values": value(values, 5, 1)}, "values other than 0 that belong nowhere"),
+        ({"values": value(values, 5, -0.0)}, ""),
     ):
         change = tensors | {f"{name}.{key}": array for key, array in changed.items()}
         change = {key: array for key, array in change.items() if array is not None}
