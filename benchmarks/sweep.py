@@ -5,7 +5,8 @@ python benchmarks/sweep.py [--threads 1] [--json FILE] [--plot FILE] [--quick]
 Cost model of a step: c0 + c1 batch V + FLOPs / peak + Adam's update (calibrate.py), widths taken in whole vectors V of
 16; c1 is what the vector of a row costs at width 1, where it is gathered, activated and scored.  A cell is a cliff if
 its time over the model is more than 15 % above that of its neighbour, the next smaller batch or width; cells that look
-like one are measured three times more, and the least time counts.  Adam, mean squared error, float32.
+like one are measured up to ten times more, with that neighbour, each time in other memory, and the least times count.
+Adam, mean squared error, float32.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def main() -> None:
             times[batch, width] = seconds(width, batch, chosen.threads, 3)
         if sys.stderr.isatty():
             print(f"batch {batch}", end="\r", file=sys.stderr)
-    for _ in range(3):  # what looks like a cliff, and its neighbour, once more
+    for _ in range(10):  # what looks like a cliff, and its neighbour, once more
         for batch, width, other, _ in cliffs(times, model):
             for b, w in ((batch, width), other):
                 times[b, w] = min(times[b, w], seconds(w, b, chosen.threads, 5))

@@ -5,7 +5,7 @@
  *   vmax(a,b) = a > b ? a : b   vmin(a,b) = a < b ? a : b     (so a NaN in b comes out, everywhere alike)
  *   vabs vneg vcopysign(magnitude, sign) vlt vle veq vsel(mask,a,b) viota
  *   vpow2(n) = 2^n for integral n in the normal range;  vexponent, vmantissa: x = mantissa 2^exponent, in [1,2)
- *   vtranspose(r): VLEN vectors, rows of a square, become its columns
+ *   vtransposed(r, p, ld): r[j][i] = p[i ld + j], of a square of VLEN rows
  *   vpick(sight, at): of the 32 numbers in sight, in each lane number at[lane] % 32, at bytes
  *   sight  32 numbers: their address, or the numbers in registers (SIGHT_IN_REGISTERS): vsee(p) those from p on,
  *          vslide(s, p, on) those from p on, which is 16 `on` further than what s sees, `on` 0 or 1
@@ -112,14 +112,13 @@ PN_INLINE void vstore_head(real *p, vec a, int64_t n) { /* the first n lanes, no
 #else
 #define UNROLL_VECS /* it would not fit: 16 and more */
 #endif
+#ifndef TRANSPOSED
+#ifndef __has_builtin
+#define __has_builtin(x) 0
+#endif
+#if VLEN > 1 && __has_builtin(__builtin_shufflevector)
 /* r[i][j] becomes r[j][i]: lanes whose index has the bit `s` change places with lanes s before them, s rows below. */
-#if VLEN == 16
-#define LANES(F, s)                                                                                                    \
-    F(s, 0), F(s, 1), F(s, 2), F(s, 3), F(s, 4), F(s, 5), F(s, 6), F(s, 7), F(s, 8), F(s, 9), F(s, 10), F(s, 11),      \
-        F(s, 12), F(s, 13), F(s, 14), F(s, 15)
-#elif VLEN == 8
-#define LANES(F, s) F(s, 0), F(s, 1), F(s, 2), F(s, 3), F(s, 4), F(s, 5), F(s, 6), F(s, 7)
-#elif VLEN == 4
+#if VLEN == 4
 #define LANES(F, s) F(s, 0), F(s, 1), F(s, 2), F(s, 3)
 #elif VLEN == 2
 #define LANES(F, s) F(s, 0), F(s, 1)
@@ -132,39 +131,32 @@ PN_INLINE void vstore_head(real *p, vec a, int64_t n) { /* the first n lanes, no
         r[i] = __builtin_shufflevector(a, b, LANES(UPPER, s));                                                         \
         r[i + (s)] = __builtin_shufflevector(a, b, LANES(LOWER, s));                                                   \
     }
-#ifndef __has_builtin
-#define __has_builtin(x) 0
-#endif
-PN_INLINE void vtranspose(vec *r) {
-#if VLEN > 1 && __has_builtin(__builtin_shufflevector)
+PN_INLINE void vtransposed(vec *r, const real *from, int64_t ld) {
+    for (int i = 0; i < VLEN; i++) r[i] = vload(from + i * ld);
     SWAP(1)
 #if VLEN > 2
     SWAP(2)
 #endif
-#if VLEN > 4
-    SWAP(4)
-#endif
-#if VLEN > 8
-    SWAP(8)
-#endif
-#else
-    real from[VLEN][VLEN], to[VLEN][VLEN];
-    for (int i = 0; i < VLEN; i++) vstore(from[i], r[i]);
-    for (int i = 0; i < VLEN; i++)
-        for (int j = 0; j < VLEN; j++) to[i][j] = from[j][i];
-    for (int i = 0; i < VLEN; i++) r[i] = vload(to[i]);
-#endif
 }
+#else
+PN_INLINE void vtransposed(vec *r, const real *from, int64_t ld) {
+    real to[VLEN];
+    for (int j = 0; j < VLEN; j++) {
+        for (int i = 0; i < VLEN; i++) to[i] = from[i * ld + j];
+        r[j] = vload(to);
+    }
+}
+#endif
+#endif
 /* to[j][i] = from[i][j], 0 for i from n on, of j those below m; a square of VLEN rows and columns */
 PN_SHARED void transpose_square(const real *from, int64_t ldfrom, int64_t n, real *to, int64_t ldto, int64_t m) {
+    real square[VLEN * VLEN];
     vec r[VLEN];
-    if (n >= VLEN) {
-#pragma GCC unroll 16
-        for (int i = 0; i < VLEN; i++) r[i] = vload(from + i * ldfrom);
-    } else {
-        for (int i = 0; i < VLEN; i++) r[i] = i < n ? vload(from + i * ldfrom) : vset(0);
+    if (n < VLEN) {
+        for (int i = 0; i < VLEN; i++) vstore(square + i * VLEN, i < n ? vload(from + i * ldfrom) : vset(0));
+        from = square, ldfrom = VLEN;
     }
-    vtranspose(r);
+    vtransposed(r, from, ldfrom);
     if (m >= VLEN) {
 #pragma GCC unroll 16
         for (int j = 0; j < VLEN; j++) vstore(to + j * ldto, r[j]);

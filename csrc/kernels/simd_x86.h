@@ -26,6 +26,10 @@ PN_INLINE vec vpick(const real *p, const uint8_t *at) {
     const vec high = _mm512_permutex2var_pd(_mm512_loadu_pd(p + 16), i, _mm512_loadu_pd(p + 24));
     return _mm512_mask_blend_pd(_mm512_test_epi64_mask(i, SETBITS(16)), low, high);
 }
+PN_INLINE vec vquarters(const real *p, int64_t ld) {
+    const vec two = _mm512_insertf64x2(_mm512_castpd128_pd512(_mm_loadu_pd(p)), _mm_loadu_pd(p + 2 * ld), 1);
+    return _mm512_insertf64x2(_mm512_insertf64x2(two, _mm_loadu_pd(p + 4 * ld), 2), _mm_loadu_pd(p + 6 * ld), 3);
+}
 #else
 #define VLEN            16
 typedef __m512 vec;
@@ -45,6 +49,10 @@ typedef struct sight {
 PN_INLINE sight vsee(const real *p) { return (sight){_mm512_loadu_ps(p), _mm512_loadu_ps(p + 16)}; }
 PN_INLINE sight vslide(sight s, const real *p, uint32_t on) {
     return (sight){_mm512_mask_blend_ps((__mmask16)-on, s.low, s.high), _mm512_loadu_ps(p + 16)};
+}
+PN_INLINE vec vquarters(const real *p, int64_t ld) {
+    const vec two = _mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * ld), 1);
+    return _mm512_insertf32x4(_mm512_insertf32x4(two, _mm_loadu_ps(p + 8 * ld), 2), _mm_loadu_ps(p + 12 * ld), 3);
 }
 PN_INLINE vec vpick(sight s, const uint8_t *at) {
     const ivec i = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)at));
@@ -84,6 +92,9 @@ typedef __m256i ivec;
 #define SHR(x, n)  _mm256_srli_epi64(x, n)
 #define SETBITS(x) _mm256_set1_epi64x((long long)(x))
 PN_INLINE vec viota(void) { return _mm256_set_pd(3, 2, 1, 0); }
+PN_INLINE vec vquarters(const real *p, int64_t ld) {
+    return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + 2 * ld), 1);
+}
 PN_INLINE vec vpick(const real *p, const uint8_t *at) {
     return _mm256_set_pd(p[at[3] & 31], p[at[2] & 31], p[at[1] & 31], p[at[0] & 31]);
 }
@@ -99,6 +110,9 @@ typedef __m256i ivec;
 #define SHR(x, n)  _mm256_srli_epi32(x, n)
 #define SETBITS(x) _mm256_set1_epi32((int)(x))
 PN_INLINE vec viota(void) { return _mm256_set_ps(7, 6, 5, 4, 3, 2, 1, 0); }
+PN_INLINE vec vquarters(const real *p, int64_t ld) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * ld), 1);
+}
 PN_INLINE vec vpick(const real *p, const uint8_t *at) { /* bits 3 and 4 of an index say which eight of the 32 */
     const ivec i = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)at));
     const vec bit3 = TO_REAL(SHL(i, 28)), bit4 = TO_REAL(SHL(i, 27));
@@ -139,4 +153,24 @@ PN_INLINE vec vfma(vec a, vec b, vec c) { return W(fmadd)(a, b, c); }
 PN_INLINE vec vfnma(vec a, vec b, vec c) { return W(fnmadd)(a, b, c); }
 PN_INLINE vec vmax(vec a, vec b) { return W(max)(a, b); }
 PN_INLINE vec vmin(vec a, vec b) { return W(min)(a, b); }
+/* vquarters(p, ld): the 16 bytes at p, those as many rows of ld below as they are numbers, and so on.  What moves
+ * between 16 bytes is so done by loads, and half of the permutations are left, within 16 bytes. */
+PN_INLINE void vtransposed(vec *r, const real *from, int64_t ld) {
+    enum { N = 16 / sizeof(real) };
+#pragma GCC unroll 16
+    for (int j = 0; j < VLEN; j += N) {
+        vec a[N];
+#pragma GCC unroll 4
+        for (int i = 0; i < N; i++) a[i] = vquarters(from + i * ld + j, ld);
+#if defined(PN_DTYPE_f64)
+        r[j] = W(unpacklo)(a[0], a[1]), r[j + 1] = W(unpackhi)(a[0], a[1]);
+#else
+        const vec low = W(unpacklo)(a[0], a[1]), high = W(unpackhi)(a[0], a[1]);
+        const vec low2 = W(unpacklo)(a[2], a[3]), high2 = W(unpackhi)(a[2], a[3]);
+        r[j] = W(shuffle)(low, low2, 0x44), r[j + 1] = W(shuffle)(low, low2, 0xee);
+        r[j + 2] = W(shuffle)(high, high2, 0x44), r[j + 3] = W(shuffle)(high, high2, 0xee);
+#endif
+    }
+}
+#define TRANSPOSED
 #endif

@@ -140,9 +140,9 @@ PN_INLINE const real *add_value(const pn_sparse *w, const int nibbles, const int
     return at;
 }
 
-/* y[o - o0][0..R) for outputs [o0,o1), at_once of them at a time */
-PN_INLINE void column_sums_of(const pn_sparse *w, const int nibbles, const int R, const real *x, const real *b, real *y,
-                              int64_t o0, int64_t o1) {
+/* y[o - o0][0..R) for outputs [o0,o1), at_once of them at a time; what is below `floor` becomes that */
+PN_INLINE void column_sums_of(const pn_sparse *w, const int nibbles, const int R, const real *x, const real *b,
+                              vec floor, real *y, int64_t o0, int64_t o1) {
     enum { MOST = PN_SPARSE_TILE / VLEN };
     const int nv = R / VLEN, at_once = nv >= 4   ? 1
                                        : nv >= 2 ? 2
@@ -171,7 +171,7 @@ PN_INLINE void column_sums_of(const pn_sparse *w, const int nibbles, const int R
                 at[j] = add_value(w, nibbles, R, at[j], begin[j] + e, sum[j]);
             UNROLL_VECS
             for (int k = 0; k < nv; k++)
-                if (j < n) vstore(y + (o - o0 + j) * R + k * VLEN, sum[j][k]);
+                if (j < n) vstore(y + (o - o0 + j) * R + k * VLEN, vmax(floor, sum[j][k]));
         }
     }
 }
@@ -188,17 +188,18 @@ static void sparse_columns(const real *x_tir, int64_t R, const pn_sparse *w, con
                            int64_t B, int64_t I, int64_t O, int64_t t0, int64_t t1, int64_t p0, int64_t p1, int act,
                            const double *p) {
     real turned[PN_PANEL * PN_SPARSE_TILE];
-    act_loop *loop = act_of(act);
+    act_loop *loop = act == PN_ACT_relu ? NULL : act_of(act); /* which meets its numbers in registers */
+    const vec floor = vset(act == PN_ACT_relu ? 0 : R(-INFINITY));
     for (int64_t t = t0; t < t1; t++) {
         const real *x = x_tir + t * I * R;
         const int64_t rows = B - t * R < R ? B - t * R : R;
         for (int64_t q = p0; q < p1; q++) {
             const int64_t o0 = q * PN_PANEL, o1 = o0 + PN_PANEL < O ? o0 + PN_PANEL : O;
             switch (R + (w->nibbles != 0)) {
-            case 16: column_sums_of(w, 0, 16, x, b_o, turned, o0, o1); break;
-            case 17: column_sums_of(w, 1, 16, x, b_o, turned, o0, o1); break;
-            case 32: column_sums_of(w, 0, 32, x, b_o, turned, o0, o1); break;
-            default: column_sums_of(w, 1, 32, x, b_o, turned, o0, o1); break;
+            case 16: column_sums_of(w, 0, 16, x, b_o, floor, turned, o0, o1); break;
+            case 17: column_sums_of(w, 1, 16, x, b_o, floor, turned, o0, o1); break;
+            case 32: column_sums_of(w, 0, 32, x, b_o, floor, turned, o0, o1); break;
+            default: column_sums_of(w, 1, 32, x, b_o, floor, turned, o0, o1); break;
             }
             for (int64_t o = (o1 - o0) * R; o < (int64_t)PN_PANEL * R; o += VLEN) vstore(turned + o, vset(0));
             if (loop) loop(p, turned, R, turned, R, PN_PANEL, R);
