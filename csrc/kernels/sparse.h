@@ -141,8 +141,8 @@ PN_INLINE const real *add_value(const pn_sparse *w, const int nibbles, const int
 }
 
 /* y[o - o0][0..R) for outputs [o0,o1), at_once of them at a time; what is below `floor` becomes that.  Refused, with
- * tiles of two vectors: four at a time (2 to 8 % slower at 256, where tails count); one loop for the longer of two tails,
- * sums handed over through y (nothing). */
+ * tiles of two vectors: four at a time (2 to 8 % slower at 256, where tails count); one loop for the longer of two
+ * tails, sums handed over through y (nothing). */
 PN_INLINE void column_sums_of(const pn_sparse *w, const int nibbles, const int R, const real *x, const real *b,
                               vec floor, real *y, int64_t o0, int64_t o1) {
     enum { MOST = PN_SPARSE_TILE / VLEN };
