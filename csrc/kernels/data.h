@@ -62,6 +62,7 @@ static void gather(const pn_array *array, const int64_t *order, int64_t row0, co
     static const uint8_t sizes[] = {EACH_TYPE(SIZE)};
     enum { AT_ONCE = 256 };
     const int64_t n = array->width, step = array->col_stride, size = sizes[array->type];
+    const int64_t wide = (int64_t)pn_pad((uint64_t)n);
     /* numbers that are none to convert: rows of 4 took 16 ns each by way of `convert` and memset, a tenth of a step of
      * 4-32-32-1 @32 */
     const int same = array->type == (PN_DTYPE == PN_F64 ? PN_FLOAT64 : PN_FLOAT32) && step == size;
@@ -74,13 +75,9 @@ static void gather(const pn_array *array, const int64_t *order, int64_t row0, co
             const char *next = (const char *)array->base + order[row0 + m + 1] * array->row_stride;
             for (int64_t i = 0; i < n * step; i += 64) __builtin_prefetch(next + i);
         }
-        for (int64_t i = n - n % PN_PANEL; i < (int64_t)pn_pad((uint64_t)n); i += VLEN)
-            vstore(y + i, vset(0)); /* the rest stays */
+        for (int64_t i = n - n % PN_PANEL; !same && i < wide; i += VLEN) vstore(y + i, vset(0)); /* the rest stays */
         if (same) {
-            const real *x = (const real *)from;
-            int64_t i = 0;
-            for (; i + VLEN <= n; i += VLEN) vstore(y + i, vload(x + i));
-            for (; i < n; i++) y[i] = x[i];
+            for (int64_t i = 0; i < wide; i += VLEN) vstore(y + i, vload_only((const real *)from + i, n - i));
         } else if (step == size) {
             convert(array->type, from, n, y);
         } else {

@@ -4,6 +4,8 @@
  *   vset vload vstore vadd vsub vmul vdiv vsqrt vfma(a,b,c)=ab+c vfnma(a,b,c)=c-ab
  *   vmax(a,b) = a > b ? a : b   vmin(a,b) = a < b ? a : b     (so a NaN in b comes out, everywhere alike)
  *   vabs vneg vcopysign(magnitude, sign) vlt vle veq vsel(mask,a,b) viota
+ *   vload_only(p, n): the first n lanes, 0 in the others; vstore_head(p, a, n): the first n.  They touch nothing else:
+ *          where rows end inside a vector, others may be writing
  *   vpow2(n) = 2^n for integral n in the normal range;  vexponent, vmantissa: x = mantissa 2^exponent, in [1,2)
  *   vtransposed(r, p, ld): r[j][i] = p[i ld + j], of a square of VLEN rows
  *   vpick(sight, at): of the 32 numbers in sight, in each lane number at[lane] % 32, at bytes
@@ -91,15 +93,17 @@ PN_INLINE vec vload_head(const real *p, int64_t n, real fill) {
     return n >= VLEN ? vload(p) : vsel(vlt(viota(), vset((real)(n > 0 ? n : 0))), vload(p), vset(fill));
 }
 
-/* The first n lanes, 0 in the others; nothing else is read: where rows end inside a vector, others may be writing. */
+#ifndef LOADS_ONLY
 PN_INLINE vec vload_only(const real *p, int64_t n) {
     real lane[VLEN + 1]; /* from 1 on, so that gcc takes none of it for aligned: ASan's stack is not */
     if (n >= VLEN) return vload(p);
     for (int64_t i = 0; i < VLEN; i++) lane[i + 1] = i < n ? p[i] : 0;
     return vload(lane + 1);
 }
-PN_INLINE void vstore_head(real *p, vec a, int64_t n) { /* the first n lanes, nothing else */
-    real lane[VLEN + 1];                                /* as above */
+#endif
+#ifndef STORES_HEAD
+PN_INLINE void vstore_head(real *p, vec a, int64_t n) {
+    real lane[VLEN + 1]; /* as above */
     if (n >= VLEN) {
         vstore(p, a);
         return;
@@ -107,6 +111,7 @@ PN_INLINE void vstore_head(real *p, vec a, int64_t n) { /* the first n lanes, no
     vstore(lane + 1, a);
     for (int64_t i = 0; i < n; i++) p[i] = lane[i + 1];
 }
+#endif
 #if VLEN > 1
 #define UNROLL_VECS _Pragma("GCC unroll 64") /* so that an array of vectors is registers */
 #else

@@ -60,6 +60,11 @@ PN_INLINE vec vpick(sight s, const uint8_t *at) {
 }
 #define SIGHT_IN_REGISTERS
 #endif
+PN_INLINE mask vfirst(int64_t n) { return n >= VLEN ? (mask)-1 : n > 0 ? (mask)((1 << n) - 1) : 0; }
+PN_INLINE vec vload_only(const real *p, int64_t n) { return W(maskz_loadu)(vfirst(n), p); }
+PN_INLINE void vstore_head(real *p, vec a, int64_t n) { W(mask_storeu)(p, vfirst(n), a); }
+#define LOADS_ONLY
+#define STORES_HEAD
 #define IAND(a, b) _mm512_and_si512(a, b)
 #define IOR(a, b)  _mm512_or_si512(a, b)
 PN_INLINE mask vlt(vec a, vec b) { return VCMP(a, b, _CMP_LT_OQ); }
@@ -123,6 +128,15 @@ PN_INLINE vec vpick(const real *p, const uint8_t *at) { /* bits 3 and 4 of an in
     return _mm256_blendv_ps(_mm256_blendv_ps(a, b, bit3), _mm256_blendv_ps(c, d, bit3), bit4);
 }
 #endif
+PN_INLINE vec vload_only(const real *p, int64_t n) { /* masked stores take dozens of cycles on some processors */
+#if defined(PN_DTYPE_f64)
+    return _mm256_maskload_pd(p, _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_set_epi64x(3, 2, 1, 0)));
+#else
+    const int k = n < VLEN ? (int)n : VLEN;
+    return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(k), _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0)));
+#endif
+}
+#define LOADS_ONLY
 #define IAND(a, b) _mm256_and_si256(a, b)
 #define IOR(a, b)  _mm256_or_si256(a, b)
 PN_INLINE mask vlt(vec a, vec b) { return W(cmp)(a, b, _CMP_LT_OQ); }
