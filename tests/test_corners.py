@@ -149,6 +149,63 @@ def test_out_must_not_overlap_the_input():
         model.predict(room[:8], out=room[1:])
 
 
+@pytest.mark.parametrize("shift", [0, 3, 5])
+def test_the_arrays_of_out_must_not_overlap(shift):
+    x = pn.Input(6)
+    model = pn.Model(x, [pn.Dense(3)(x), pn.Dense(3)(x)])
+    room = np.ones((70, 3), np.float32)
+    with pytest.raises(ValueError, match="the arrays of out must not overlap each other"):
+        model.predict(X, out=[room[:64], room[shift : 64 + shift]])
+    apart = np.ones((128, 3), np.float32)
+    for found, expected in zip(model.predict(X, out=[apart[:64], apart[64:]]), model.predict(X), strict=True):
+        assert np.array_equal(found, expected)
+
+
+def test_predict_one_of_a_subclass_stays_its_own():
+    class Halved(pn.Sequential):
+        def predict_one(self, x, out=None):
+            return super().predict_one(np.asarray(x) / 2, out)
+
+    model = Halved([pn.Input(6), pn.Dense(3)])
+    for _ in range(3):
+        assert np.array_equal(model.predict_one(X[0]), model.predict(X[:1] / 2)[0])
+
+
+@pytest.mark.parametrize("argument", ["X", "y", "sample_weight"])
+def test_masked_values_are_no_numbers(argument):
+    arguments = {"X": X, "y": RNG.integers(0, 3, 64), "sample_weight": np.ones(64)}
+    masked = np.ma.array(arguments[argument], mask=np.zeros(arguments[argument].shape, bool))
+    trainer = pn.Trainer(net(), "cross_entropy")
+    trainer.fit(**arguments | {argument: masked}, epochs=1, verbose=0)
+    masked[3] = np.ma.masked
+    with pytest.raises(ValueError, match=f"{argument} has masked values, which have no numbers: fill them in"):
+        trainer.fit(**arguments | {argument: masked}, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("weight", "text"),
+    [
+        (1e-46, "sample_weight is 0 in every row in float32"),
+        (1e39, "sample_weight must be finite in float32 and >= 0, got 1e.39 in row 0"),
+    ],
+)
+def test_weights_that_the_dtype_cannot_hold(weight, text):
+    y, weights = RNG.integers(0, 3, 64), np.full(64, weight)
+    with pytest.raises(ValueError, match=text):
+        pn.Trainer(net(), "cross_entropy").fit(X, y, sample_weight=weights, verbose=0)
+    with pytest.raises(ValueError, match=r"class_weight \(times sample_weight\) (is 0 in every row|must be finite)"):
+        pn.Trainer(net(), "cross_entropy").fit(X, y, class_weight=dict.fromkeys(range(3), weight), verbose=0)
+    wide = pn.Trainer(net(dtype="float64"), "cross_entropy")
+    assert np.isfinite(wide.evaluate(X, y, sample_weight=weights)["loss"])
+
+
+def test_constants_that_the_dtype_cannot_hold():
+    for layers in ([pn.Input(4, name="x", scale=1e50)], [pn.Input(4), pn.PReLU(1e50, name="x")]):
+        with pytest.raises(ValueError, match=r"parameter 'x\.\w+': its first values must be finite in float32"):
+            pn.Sequential([*layers, pn.Dense(2)])
+        pn.Sequential([*layers, pn.Dense(2)], dtype="float64")
+
+
 def test_predict_one_takes_unaligned_rows():
     model = net()
     packed = np.zeros(3, np.dtype([("tag", "u1"), ("x", "f4", (6,))]))

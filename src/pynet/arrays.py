@@ -14,7 +14,9 @@ READABLE = {np.dtype(t) for t in ("f2", "f4", "f8", "i1", "u1", "i2", "u2", "i4"
 
 
 def as_array(name: str, X) -> np.ndarray:
-    """Return np.asarray(X); its ValueError (rows of different lengths) says `name`."""
+    """Return np.asarray(X); its ValueError (rows of different lengths) says `name`.  Masked values are refused."""
+    if isinstance(X, np.ndarray) and type(X) is not np.ndarray and np.ma.is_masked(X):
+        raise ValueError(f"{name} has masked values, which have no numbers: fill them in, e.g. X.filled(0)")
     try:
         return np.asarray(X)
     except ValueError as error:
