@@ -1,6 +1,7 @@
 """Corners where two features meet; each of these once gave a wrong answer without a word."""
 
 import os
+import re
 import threading
 
 import numpy as np
@@ -197,6 +198,23 @@ def test_weights_that_the_dtype_cannot_hold(weight, text):
         pn.Trainer(net(), "cross_entropy").fit(X, y, class_weight=dict.fromkeys(range(3), weight), verbose=0)
     wide = pn.Trainer(net(dtype="float64"), "cross_entropy")
     assert np.isfinite(wide.evaluate(X, y, sample_weight=weights)["loss"])
+
+
+@pytest.mark.parametrize("value", [1e300, -1.7976931348623157e308, 3.5e38, np.nan, -np.inf])
+def test_inputs_that_the_dtype_cannot_hold(value):
+    """As infinite ones, behind units that are saturated, they would spoil the weights in the first step."""
+    rows, y = X.astype(np.float64), RNG.integers(0, 3, 64)
+    rows[5, 2] = value
+    text = f"X must be finite{' in float32' if np.isfinite(value) else ''}, got {value} in row 5, column 2"
+    trainer = pn.Trainer(net(), "cross_entropy")
+    for call in (trainer.fit, trainer.evaluate, trainer.train_on_batch, trainer.gradients):
+        with pytest.raises(ValueError, match=re.escape(text)):
+            call(rows, y)
+    rows[5, 2] = 3.4e38
+    trainer.evaluate(rows, y)
+    if np.isfinite(value):
+        rows[5, 2] = value
+        pn.Trainer(net(dtype="float64"), "cross_entropy").evaluate(rows, y)
 
 
 def test_constants_that_the_dtype_cannot_hold():

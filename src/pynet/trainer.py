@@ -154,7 +154,7 @@ class Trainer:
         """Return the checked arrays of the inputs and their number of rows."""
         inputs, rows = as_inputs(self.model, X)
         for array in inputs:
-            check_finite(name, array)
+            check_finite(name, array, self.model.dtype)
         return inputs, rows
 
     def _prepare(self, X, y, sample_weight=None, class_weight=None, names=("X", "y")):
