@@ -103,16 +103,25 @@ def test_weights_that_an_infinite_gradient_has_spoilt_are_told(backend):
         pn.Trainer(net(), "mse").fit(X, np.full((64, 3), 1e30), verbose=0)
 
 
+@pytest.mark.parametrize(
+    ("element", "weight", "error"),
+    [
+        (np.float32(np.nan), 1.0, FloatingPointError),
+        (1e300, 1.0, FloatingPointError),  # float32 cannot hold it
+        (1e30, 1e30, FloatingPointError),
+        (1j, 1.0, TypeError),
+    ],
+)
 @pytest.mark.parametrize("backend", ["c", "numpy"])
-def test_an_own_loss_with_a_nan_gradient_stops(backend):
+def test_an_own_loss_with_an_impossible_gradient_stops(backend, element, weight, error):
     class Bad:
         def value_and_gradient(self, prediction, target):
-            return 1.0, np.full_like(prediction, np.nan)
+            return 1.0, np.full(prediction.shape, element)
 
-    trainer = pn.Trainer(net(), Bad(), backend=backend)
+    trainer = pn.Trainer(net(), Bad(), backend=backend, loss_weights=[weight])
     before = trainer.model.arena.tobytes()
-    with pytest.raises(FloatingPointError):
-        trainer.fit(X, np.zeros((64, 3)), epochs=1, verbose=0)
+    with pytest.raises(error):
+        trainer.fit(X, np.zeros((64, 3)), epochs=1, batch_size=64, verbose=0)
     assert trainer.model.arena.tobytes() == before
 
 
