@@ -109,6 +109,14 @@ def test_a_real_limit_of_the_system(tmp_path):
     assert os.listdir(tmp_path) == ["a"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="paths of 260 characters")
+def test_names_as_long_as_they_may_be(tmp_path):
+    for name in ("a" * 255, "é" * 127, "雪" * 85, "😀" * 63):  # 255 bytes at most
+        files.write(tmp_path / name, {"a": np.zeros(1)})
+        assert os.listdir(tmp_path) == [name]
+        (tmp_path / name).unlink()
+
+
 def test_paths_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "folder").mkdir()

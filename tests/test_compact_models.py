@@ -167,3 +167,7 @@ def test_a_bound_on_columns_needs_the_matrix():
     assert [type(layer).__name__ for layer in model.compact().layers] == ["Input", "Dense", "CompactDense"]
     with pytest.raises(ValueError, match="without max_norm"):
         model.compact(["bounded"])
+    free = model.compact().get_layer("free")
+    with pytest.raises(ValueError, match="is in compact form, which has no max_norm: expand"):
+        free.max_norm = 1.0  # training would not heed it, and no copy could be made
+    free.max_norm = None

@@ -172,6 +172,37 @@ def test_a_model_too_large_is_refused_before_it_is_allocated():
         model_from_config(config)
 
 
+def deep(layers):
+    return pn.Sequential([pn.Input(2), *(pn.Activation("tanh") for _ in range(layers - 1))])
+
+
+def long(calls):
+    x = pn.Input(2)
+    value, layer = x.output, pn.Activation("tanh")
+    for _ in range(calls - 1):
+        value = layer(value)
+    return pn.Model(x, value)
+
+
+def wide(inputs):
+    x = pn.Input(2)
+    return pn.Model(x, pn.Add()([x] * inputs))
+
+
+@pytest.mark.parametrize(
+    ("make", "most", "text"),
+    [(deep, 1024, "1025 layers"), (long, 4096, "4097 calls of layers"), (wide, 4096, "4097 inputs of one call")],
+)
+def test_what_is_written_can_be_read(make, most, text, tmp_path):
+    model = make(most)
+    model.save(tmp_path / "m")
+    X = np.ones((1, 2))
+    assert np.array_equal(pn.load(tmp_path / "m").predict(X), model.predict(X))
+    with pytest.raises(ValueError, match=f"the model has {text}, at most {most} can be written"):
+        make(most + 1).save(tmp_path / "n")
+    assert not (tmp_path / "n").exists()
+
+
 @pytest.mark.parametrize("config", [None, [], 3, "x", {}])
 def test_what_is_no_configuration(config):
     with pytest.raises(ValueError, match="the graph"):

@@ -1,6 +1,7 @@
 """Corners where two features meet; each of these once gave a wrong answer without a word."""
 
 import os
+import re
 import threading
 
 import numpy as np
@@ -102,16 +103,25 @@ def test_weights_that_an_infinite_gradient_has_spoilt_are_told(backend):
         pn.Trainer(net(), "mse").fit(X, np.full((64, 3), 1e30), verbose=0)
 
 
+@pytest.mark.parametrize(
+    ("element", "weight", "error"),
+    [
+        (np.float32(np.nan), 1.0, FloatingPointError),
+        (1e300, 1.0, FloatingPointError),  # float32 cannot hold it
+        (1e30, 1e30, FloatingPointError),
+        (1j, 1.0, TypeError),
+    ],
+)
 @pytest.mark.parametrize("backend", ["c", "numpy"])
-def test_an_own_loss_with_a_nan_gradient_stops(backend):
+def test_an_own_loss_with_an_impossible_gradient_stops(backend, element, weight, error):
     class Bad:
         def value_and_gradient(self, prediction, target):
-            return 1.0, np.full_like(prediction, np.nan)
+            return 1.0, np.full(prediction.shape, element)
 
-    trainer = pn.Trainer(net(), Bad(), backend=backend)
+    trainer = pn.Trainer(net(), Bad(), backend=backend, loss_weights=[weight])
     before = trainer.model.arena.tobytes()
-    with pytest.raises(FloatingPointError):
-        trainer.fit(X, np.zeros((64, 3)), epochs=1, verbose=0)
+    with pytest.raises(error):
+        trainer.fit(X, np.zeros((64, 3)), epochs=1, batch_size=64, verbose=0)
     assert trainer.model.arena.tobytes() == before
 
 
@@ -147,6 +157,80 @@ def test_out_must_not_overlap_the_input():
     room = np.ones((9, 4), np.float32)
     with pytest.raises(ValueError, match="out must not overlap X"):
         model.predict(room[:8], out=room[1:])
+
+
+@pytest.mark.parametrize("shift", [0, 3, 5])
+def test_the_arrays_of_out_must_not_overlap(shift):
+    x = pn.Input(6)
+    model = pn.Model(x, [pn.Dense(3)(x), pn.Dense(3)(x)])
+    room = np.ones((70, 3), np.float32)
+    with pytest.raises(ValueError, match="the arrays of out must not overlap each other"):
+        model.predict(X, out=[room[:64], room[shift : 64 + shift]])
+    apart = np.ones((128, 3), np.float32)
+    for found, expected in zip(model.predict(X, out=[apart[:64], apart[64:]]), model.predict(X), strict=True):
+        assert np.array_equal(found, expected)
+
+
+def test_predict_one_of_a_subclass_stays_its_own():
+    class Halved(pn.Sequential):
+        def predict_one(self, x, out=None):
+            return super().predict_one(np.asarray(x) / 2, out)
+
+    model = Halved([pn.Input(6), pn.Dense(3)])
+    for _ in range(3):
+        assert np.array_equal(model.predict_one(X[0]), model.predict(X[:1] / 2)[0])
+
+
+@pytest.mark.parametrize("argument", ["X", "y", "sample_weight"])
+def test_masked_values_are_no_numbers(argument):
+    arguments = {"X": X, "y": RNG.integers(0, 3, 64), "sample_weight": np.ones(64)}
+    masked = np.ma.array(arguments[argument], mask=np.zeros(arguments[argument].shape, bool))
+    trainer = pn.Trainer(net(), "cross_entropy")
+    trainer.fit(**arguments | {argument: masked}, epochs=1, verbose=0)
+    masked[3] = np.ma.masked
+    with pytest.raises(ValueError, match=f"{argument} has masked values, which have no numbers: fill them in"):
+        trainer.fit(**arguments | {argument: masked}, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("weight", "text"),
+    [
+        (1e-46, "sample_weight is 0 in every row in float32"),
+        (1e39, "sample_weight must be finite in float32 and >= 0, got 1e.39 in row 0"),
+    ],
+)
+def test_weights_that_the_dtype_cannot_hold(weight, text):
+    y, weights = RNG.integers(0, 3, 64), np.full(64, weight)
+    with pytest.raises(ValueError, match=text):
+        pn.Trainer(net(), "cross_entropy").fit(X, y, sample_weight=weights, verbose=0)
+    with pytest.raises(ValueError, match=r"class_weight \(times sample_weight\) (is 0 in every row|must be finite)"):
+        pn.Trainer(net(), "cross_entropy").fit(X, y, class_weight=dict.fromkeys(range(3), weight), verbose=0)
+    wide = pn.Trainer(net(dtype="float64"), "cross_entropy")
+    assert np.isfinite(wide.evaluate(X, y, sample_weight=weights)["loss"])
+
+
+@pytest.mark.parametrize("value", [1e300, -1.7976931348623157e308, 3.5e38, np.nan, -np.inf])
+def test_inputs_that_the_dtype_cannot_hold(value):
+    """As infinite ones, behind units that are saturated, they would spoil the weights in the first step."""
+    rows, y = X.astype(np.float64), RNG.integers(0, 3, 64)
+    rows[5, 2] = value
+    text = f"X must be finite{' in float32' if np.isfinite(value) else ''}, got {value} in row 5, column 2"
+    trainer = pn.Trainer(net(), "cross_entropy")
+    for call in (trainer.fit, trainer.evaluate, trainer.train_on_batch, trainer.gradients):
+        with pytest.raises(ValueError, match=re.escape(text)):
+            call(rows, y)
+    rows[5, 2] = 3.4e38
+    trainer.evaluate(rows, y)
+    if np.isfinite(value):
+        rows[5, 2] = value
+        pn.Trainer(net(dtype="float64"), "cross_entropy").evaluate(rows, y)
+
+
+def test_constants_that_the_dtype_cannot_hold():
+    for layers in ([pn.Input(4, name="x", scale=1e50)], [pn.Input(4), pn.PReLU(1e50, name="x")]):
+        with pytest.raises(ValueError, match=r"parameter 'x\.\w+': its first values must be finite in float32"):
+            pn.Sequential([*layers, pn.Dense(2)])
+        pn.Sequential([*layers, pn.Dense(2)], dtype="float64")
 
 
 def test_predict_one_takes_unaligned_rows():

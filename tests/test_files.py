@@ -67,6 +67,8 @@ def test_checkpoints_hold_more_and_are_models_too(tmp_path):
         (lambda model: setattr(model, "metadata", {"a": float("nan")}), ValueError, "cannot be written as JSON"),
         (lambda model: setattr(model, "metadata", {"a": 10**30}), ValueError, "too large"),
         (lambda model: setattr(model, "metadata", {"a": "x" * (1 << 22)}), ValueError, "header takes"),
+        (lambda model: setattr(model, "metadata", ["a"]), TypeError, "metadata must be a dict, got list"),
+        (lambda model: setattr(model, "metadata", ""), TypeError, "metadata must be a dict, got str"),
     ],
 )
 def test_models_that_cannot_be_saved(tmp_path, change, error, text):

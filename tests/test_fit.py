@@ -84,6 +84,16 @@ def test_any_object_with_one_of_the_methods_will_do(backend):
     assert duck.seen == 3
 
 
+def test_the_true_of_numpy_stops_as_well(backend):
+    class Stop(pn.Callback):
+        def on_epoch_end(self, trainer, epoch, logs):
+            return np.float64(epoch) > 0
+
+    trainer = make(backend)
+    trainer.fit(X, y, epochs=5, callbacks=[Stop()], verbose=0)
+    assert trainer.epoch == 2
+
+
 def test_stop_training_holds_at_the_next_slice_and_only_for_this_fit(backend):
     class Stop(pn.Callback):
         def on_slice_end(self, trainer, logs):

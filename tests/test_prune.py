@@ -147,6 +147,12 @@ def test_the_report_is_a_table():
 # ---- refusals -------------------------------------------------------------------------------------------------------
 
 DATA = correlated(20, 10)
+
+
+def normed():
+    return pn.Sequential([pn.Input(1, name="x", scale=2.0), pn.BatchNorm(name="norm")])
+
+
 REFUSED = [
     ("no model", lambda m: pn.prune.magnitude(3, 0.5), TypeError, "model must be a pynet Model, got int"),
     ("share 1", lambda m: pn.prune.magnitude(m, 1.0), ValueError, "sparsity must be >= 0 and < 1, got 1.0"),
@@ -159,6 +165,8 @@ REFUSED = [
     ("a share of a layer", lambda m: pn.prune.magnitude(m, {"a": 2}), ValueError, "sparsity of 'a' must be"),
     ("mask name", lambda m: pn.prune.set_masks(m, {"a": 1}), ValueError, "unknown parameter 'a'"),
     ("mask shape", lambda m: pn.prune.set_masks(m, {"a.kernel": [1]}), ValueError, r"shape \(10, 8\), got \(1,\)"),
+    ("mask of a constant", lambda m: pn.prune.set_masks(normed(), {"norm.mean": [0]}), ValueError, "it is a constant"),
+    ("mask of a scale", lambda m: pn.prune.set_masks(normed(), {"x.scale": [0]}), ValueError, "'x.scale' cannot be"),
     ("masks", lambda m: pn.prune.set_masks(m, [1]), TypeError, "masks must be a dict"),
     ("obs method", lambda m: pn.prune.obs(m, DATA, method="layer"), ValueError, "unknown method 'layer'"),
     ("obs X", lambda m: pn.prune.obs(m, DATA[:, :3]), ValueError, r"X must have shape \[N, 10\], got \(20, 3\)"),

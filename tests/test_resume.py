@@ -1,12 +1,15 @@
 """Stop anywhere, even by kill -9, resume from the checkpoint, and end with the same bits."""
 
+import copy
 import hashlib
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -249,6 +252,72 @@ def test_the_other_machine_may_continue(tmp_path):
     whole.fit(X, y, epochs=6, batch_size=8, verbose=0)
     resumed.fit(X, y, verbose=0)
     np.testing.assert_allclose(resumed.model.arena, whole.model.arena, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["returns", "sets"])
+def test_a_fit_that_was_stopped_is_not_gone_on_with(tmp_path, way):
+    class Stop(pn.Callback):
+        def on_epoch_end(self, trainer, epoch, logs):
+            trainer.stop_training = way == "sets" and epoch == 2
+            return way == "returns" and epoch == 2
+
+    whole = make()
+    callbacks = [pn.ModelCheckpoint(tmp_path / "c"), Stop()]
+    whole.fit(X, y, epochs=6, batch_size=8, callbacks=callbacks, verbose=0)
+    resumed = pn.Trainer.resume(tmp_path / "c")
+    resumed.fit(X, y, verbose=0)
+    assert resumed.epoch == whole.epoch == 3
+    assert resumed.model.arena.tobytes() == whole.model.arena.tobytes()
+
+
+def test_no_checkpoint_of_a_state_in_pieces(tmp_path):
+    """Within a slice the weights are ahead of what the fit says of them; resumed, they would go another way."""
+
+    class SavesWithinAStep(OwnMSE):
+        calls = 0
+
+        def value_and_gradient(self, prediction, target):
+            self.calls += 1
+            if self.calls == 3:
+                trainer.save_checkpoint(tmp_path / "c")
+            return super().value_and_gradient(prediction, target)
+
+    trainer = make(head=None, loss=SavesWithinAStep())
+    with pytest.raises(RuntimeError, match="in the midst of a fit"):
+        trainer.fit(X, np.eye(3)[y], epochs=2, batch_size=8, verbose=0)
+    assert not (tmp_path / "c").exists()
+    trainer.save_checkpoint(tmp_path / "c")  # afterwards there is none under way
+
+
+def test_no_checkpoint_from_another_thread(tmp_path):
+    class SavesElsewhere(pn.Callback):
+        errors = ()
+
+        def save(self, trainer):
+            try:
+                trainer.save_checkpoint(tmp_path / "c")
+            except RuntimeError as error:
+                self.errors += (str(error),)
+
+        def on_slice_end(self, trainer, logs):
+            thread = threading.Thread(target=self.save, args=(trainer,))
+            thread.start()
+            thread.join()
+
+    saves = SavesElsewhere()
+    make().fit(X, y, epochs=2, callbacks=[saves], verbose=0)
+    assert len(saves.errors) == 2
+    assert "set a flag that a callback" in saves.errors[0]
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_trainer_is_duplicated_by_its_checkpoint_alone(duplicate, fitted):
+    trainer = make()
+    trainer.fit(X, y, epochs=int(fitted), verbose=0)
+    with pytest.raises(TypeError, match=r"a Trainer cannot be copied or pickled: use save_checkpoint\(path\) and Tr"):
+        duplicate(trainer)
 
 
 def damage(*keys, value):

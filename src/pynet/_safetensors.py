@@ -336,7 +336,7 @@ def write_atomically(path, parts) -> None:
     path = os.fsdecode(path)
     target = os.path.realpath(path)  # a link stays a link
     folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name[:80]}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    temporary = os.path.join(folder, f".{name[:40]}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     created = False
     try:
         if os.path.isdir(target):

@@ -14,7 +14,9 @@ READABLE = {np.dtype(t) for t in ("f2", "f4", "f8", "i1", "u1", "i2", "u2", "i4"
 
 
 def as_array(name: str, X) -> np.ndarray:
-    """Return np.asarray(X); its ValueError (rows of different lengths) says `name`."""
+    """Return np.asarray(X); its ValueError (rows of different lengths) says `name`.  Masked values are refused."""
+    if isinstance(X, np.ndarray) and type(X) is not np.ndarray and np.ma.is_masked(X):
+        raise ValueError(f"{name} has masked values, which have no numbers: fill them in, e.g. X.filled(0)")
     try:
         return np.asarray(X)
     except ValueError as error:
@@ -115,21 +117,29 @@ def _columns(model, X) -> list:
     return list(X)
 
 
-def check_finite(name: str, array: np.ndarray) -> None:
-    """Raise ValueError, naming the place, if an array [N, width] of floats holds NaN or infinity."""
+def check_finite(name: str, array: np.ndarray, dtype=None) -> None:
+    """Raise ValueError, naming the place, if an array [N, width] of floats holds NaN or infinity.
+
+    `dtype`: it is converted to that one, in which it must be finite as well.
+    """
     if array.dtype.kind != "f":
         return
-    if array.dtype.itemsize > 2:  # a sum is finite only if all are; twice as fast as to ask each
+    narrows = dtype is not None and np.dtype(dtype).itemsize < array.dtype.itemsize
+    most = np.finfo(dtype).max if narrows else np.inf
+    if array.dtype.itemsize > 2 and not narrows:  # a sum is finite only if all are; twice as fast as to ask each
         with np.errstate(all="ignore"):
             if np.isfinite(np.add.reduce(array, axis=None)):
                 return
     for start in range(0, len(array), 65536):  # pieces: no mask as large as the data
-        good = np.isfinite(array[start : start + 65536])
+        piece = array[start : start + 65536]
+        if narrows and -most <= piece.min(initial=0) and piece.max(initial=0) <= most:  # not so where there is a NaN
+            continue
+        good = np.isfinite(piece) & (np.abs(piece) <= most)
         if not good.all():
             row, column = (int(i) for i in np.argwhere(~good)[0])
-            raise ValueError(
-                f"{name} must be finite, got {array[start + row, column]} in row {start + row}, column {column}"
-            )
+            value = array[start + row, column]
+            where = f" in {np.dtype(dtype).name}" if np.isfinite(value) else ""
+            raise ValueError(f"{name} must be finite{where}, got {value} in row {start + row}, column {column}")
 
 
 # ---- data in mapped files ------------------------------------------------------------------------------------------

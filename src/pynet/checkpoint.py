@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 
 from . import clip, files, optimizers
@@ -18,6 +20,12 @@ MAX_COUNT = 1 << 62  # epochs, steps
 
 def save(trainer, path) -> None:
     """Write `trainer` to `path`; see `Trainer.save_checkpoint`."""
+    fit = trainer._fit
+    if fit and (fit.torn or fit.thread != threading.get_ident()):
+        raise RuntimeError(
+            "the trainer is in the midst of a fit, where its state is in pieces: save_checkpoint is for callbacks and "
+            "between fits; from a signal handler or another thread set a flag that a callback's on_slice_end looks at"
+        )
     weights = trainer.model.weights
     tensors = {}
     for i, slot in enumerate(trainer._slots):

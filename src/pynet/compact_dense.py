@@ -38,6 +38,15 @@ class CompactDense(Dense):
         self.form = form
         self.bias = bias
 
+    @property
+    def max_norm(self) -> None:
+        """None: the bound of a unit's weights is for dense layers, and setting one is refused."""
+
+    @max_norm.setter
+    def max_norm(self, value) -> None:
+        if value:
+            raise ValueError(f"{self!r} is in compact form, which has no max_norm: expand() the model first")
+
     def parameters(self):
         values = Parameter("kernel.values", (self.form.n,), self._draw_values, self.l1, self.l2)
         bias = Parameter("bias", (self.units,), self._draw_bias)

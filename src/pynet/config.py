@@ -22,7 +22,20 @@ def config_of(model) -> dict:
     dict
         format_version, name, dtype; layers: list of {class, name, params}, with its rate_factor where that is not 1;
         calls: list of {layer, inputs}, where inputs are numbers of earlier calls; inputs, outputs: numbers of calls.
+
+    Raises
+    ------
+    ValueError
+        The graph is larger than what `graph_from_config` takes.
     """
+    most = (
+        ("layers", len(model.layers), MAX_LAYERS),
+        ("calls of layers", len(model.nodes), MAX_CALLS),
+        ("inputs of one call", max(len(node.inputs) for node in model.nodes), MAX_CALLS),
+    )
+    for what, n, limit in most:
+        if n > limit:
+            raise ValueError(f"the model has {n} {what}, at most {limit} can be written or copied")
     layer_number = {layer: i for i, layer in enumerate(model.layers)}
     number = {node: i for i, node in enumerate(model.nodes)}
     return {

@@ -31,10 +31,12 @@ def external_batch(trainer, plan, machine, job: Job, k: int, stages: int) -> Non
             value, gradient = _call_loss(loss, prediction, job.targets[slot][picked])
             first = next(f for kind, head, _, f, _ in plan.sum_slots if kind == "loss" and head == i)
             job.sums[first : first + 2] += value * len(prediction), len(prediction)
+            with np.errstate(over="ignore"):  # what the dtype cannot hold is no gradient
+                gradient = (gradient * trainer.heads.weights[i]).astype(prediction.dtype)
             if not (np.isfinite(value) and np.isfinite(gradient).all()):
                 job.sums[:] = before
                 trainer._fail("not_finite", k)
-            machine.set_gradient(index, gradient * trainer.heads.weights[i])
+            machine.set_gradient(index, gradient)
         slot += 1
     if stages:
         job.stages = stages
@@ -47,6 +49,8 @@ def _call_loss(loss, prediction: np.ndarray, target) -> tuple[float, np.ndarray]
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(f"{loss.name}.value_and_gradient must return (value, gradient), got {type(result).__name__}")
     gradient = np.asarray(result[1])
+    if gradient.dtype.kind not in "biuf":
+        raise TypeError(f"{loss.name}: the gradient must be real numbers, got dtype {gradient.dtype}")
     if gradient.shape != prediction.shape:
         raise ValueError(f"{loss.name}: the gradient must have shape {prediction.shape}, got {gradient.shape}")
     return float(result[0]), gradient

@@ -68,6 +68,9 @@ def save_model(model, path, extra_tensors: dict[str, np.ndarray] | None = None, 
 
 def parts_of(model, extra_tensors: dict[str, np.ndarray] | None = None, extra: dict | None = None) -> list:
     """Return the buffers that the file of a model consists of; parameters and errors as of `save_model`."""
+    metadata = getattr(model, "metadata", None)
+    if not isinstance(metadata, (dict, type(None))):
+        raise TypeError(f"model.metadata must be a dict, got {type(metadata).__name__}")
     tensors = dict(model.state_dict())
     for name, array in tensors.items():
         if not np.isfinite(array).all():
@@ -91,7 +94,7 @@ def parts_of(model, extra_tensors: dict[str, np.ndarray] | None = None, extra: d
         "kind": "model",
         "library": version(),
         "model": model.config(),
-        "metadata": getattr(model, "metadata", None) or {},
+        "metadata": metadata or {},
         **(extra or {}),
     }
     texts = {"format": "pynet", "pynet": to_json(document)}

@@ -6,6 +6,7 @@ Between two slices Python lives: progress, callbacks, Ctrl-C.  Everything that d
 
 from __future__ import annotations
 
+import threading
 import time
 import zlib
 
@@ -86,10 +87,15 @@ class Fit:
     run : dict
         See `begin`; always describes the last finished slice.
     callbacks : list
+    torn : bool
+        Whether the model is already beyond what `run` says of it, as in the middle of a slice.
+    thread : int
+        The thread of the fit.
     """
 
     def __init__(self, trainer, run: dict, data: dict, callbacks, verbose: int) -> None:
         self.trainer, self.run, self.data = trainer, run, data
+        self.torn, self.thread = False, threading.get_ident()
         self.callbacks = sorted(listed(callbacks), key=lambda c: getattr(c, "order", 0))
         self.ranks = trainer._ranks
         self.progress = Progress(verbose if self.ranks.rank == 0 else 0)
@@ -172,7 +178,9 @@ class Fit:
         job.sums = self.ranks.own_sums(run["sums"] or self._no_sums, self.n_sums)
         with read_at_random(job.inputs, job.order is not self.rows):
             while run["batch"] < self.batches:
+                self.torn = True
                 self._slice()
+                self.torn = False
                 logs = self.logs()
                 self.progress.update(min(run["batch"] * self.size, len(self.rows)), logs)
                 self.call("on_slice_end", logs)
@@ -183,17 +191,21 @@ class Fit:
         if self.data["validation"]:
             scores = trainer._score(*self.data["validation"], batch=max(self.size, 256), ranks=self.ranks)
             logs |= {f"val_{name}": value for name, value in scores.items()}
+        self.torn = True
         trainer.history.append(logs)
         trainer.epoch += 1
         if self.ended():
             trainer.stop_training = self.stop = True
         run["batch"], run["sums"], run["stopped"] = 0, None, self.stop
+        self.torn = False
         self.progress.epoch_end(logs)
         with self.ranks.hook("on_epoch_end"):
             for callback in self.callbacks:  # all of them hear of the epoch, whichever wants to stop
                 hook = getattr(callback, "on_epoch_end", None)
-                if hook and hook(trainer, epoch, logs) is True:
-                    trainer.stop_training = run["stopped"] = True
+                answer = hook and hook(trainer, epoch, logs)
+                if isinstance(answer, (bool, np.bool_)) and answer:
+                    trainer.stop_training = True
+                run["stopped"] = run["stopped"] or bool(trainer.stop_training)  # for checkpoints of later callbacks
         self.stop = self.ranks.stops("on_epoch_end", trainer.stop_training, self.stop)
         self.ranks.check_weights(trainer.model.arena)
         return True

@@ -221,12 +221,14 @@ def check_weights(sample_weight, class_weight, targets: list, n_rows: int, heads
         weight = weight.astype(np.float64)
         if weight.shape != (n_rows,):
             raise ValueError(f"sample_weight must have shape ({n_rows},), one number for each row, got {weight.shape}")
-        bad = ~(np.isfinite(weight) & (weight >= 0))
+        there = _seen(weight, heads)
+        bad = ~(np.isfinite(there) & (weight >= 0))
         if bad.any():
             row = int(np.argmax(bad))
-            raise ValueError(f"sample_weight must be finite and >= 0, got {weight[row]} in row {row}")
-        if not weight.any():
-            raise ValueError("sample_weight is 0 in every row")
+            dtype = f" in {there.dtype.name}" if np.isfinite(weight[row]) and weight[row] > 0 else ""
+            raise ValueError(f"sample_weight must be finite{dtype} and >= 0, got {weight[row]} in row {row}")
+        if not there.any():
+            raise ValueError(f"sample_weight is 0 in every row{f' in {there.dtype.name}' if weight.any() else ''}")
     if class_weight is None:
         return weight
     widths = [out.width for out in heads.model.outputs]
@@ -256,6 +258,15 @@ def check_weights(sample_weight, class_weight, targets: list, n_rows: int, heads
     else:
         raise TypeError(f"class_weight must be a dict or 'balanced', got {type(class_weight).__name__}")
     weight = factors[labels] * (1.0 if weight is None else weight)
-    if not weight.any():
+    there = _seen(weight, heads)
+    if not there.any():
         raise ValueError("class_weight (times sample_weight) is 0 in every row")
+    if not np.isfinite(there).all():
+        raise ValueError(f"class_weight (times sample_weight) must be finite in {there.dtype.name}, got {weight.max()}")
     return weight
+
+
+def _seen(weight: np.ndarray, heads: Heads) -> np.ndarray:
+    """Return the weights as a machine has them."""
+    with np.errstate(over="ignore", under="ignore"):
+        return weight.astype(heads.model.dtype)

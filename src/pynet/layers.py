@@ -222,7 +222,7 @@ class Activation(Layer):
 class Merge(Layer):
     """A layer that makes one value of two or more."""
 
-    n_inputs = range(4096)  # one is refused by the call
+    n_inputs = range(4097)  # as many as a file has calls; one is refused by the call
 
     def __init__(self, name: str | None = None):
         super().__init__(name)

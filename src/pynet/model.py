@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+from typing import Any
+
 import numpy as np
 
 from . import _check, _core
@@ -89,6 +92,7 @@ class Model(Trained):
         self.plan = build(self)
         warn_of_variance_shift(self.nodes)
         self._free: dict[str, list] = {}  # machines at rest, by backend
+        self._one: Any = None  # the machine of predict_one
 
     def _adopt(self) -> None:
         """Name the layers; last of all, so that a refused model leaves them as they were."""
@@ -180,9 +184,10 @@ class Model(Trained):
         """
         flat = all(len(value.shape) == 1 for value in (*self.inputs, *self.outputs))
         if len(self.inputs) == len(self.outputs) == 1 and flat and not isinstance(x, dict):
-            machine = _core.Machine(self.plan, self.arena, rows=1)
-            self.predict_one = machine.predict_one  # from now on without this detour
-            return self.predict_one(x, out)
+            self._one = self._one or _core.Machine(self.plan, self.arena, rows=1)
+            if type(self).predict_one is Model.predict_one:
+                self.predict_one = self._one.predict_one  # from now on without this detour
+            return self._one.predict_one(x, out)
         if len(self.inputs) == 1 and not isinstance(x, dict):
             x = [x]
         pairs = x.items() if isinstance(x, dict) else enumerate(x)
@@ -209,6 +214,8 @@ class Model(Trained):
                 raise ValueError(f"out must have shape {shape} and dtype {self.dtype.name}, got {got}")
             if not (array.flags.c_contiguous and array.flags.writeable and array.flags.aligned):
                 raise ValueError("out must be C-contiguous, aligned and writeable")
+        if any(np.may_share_memory(a, b) for a, b in combinations(outs, 2)):
+            raise ValueError("the arrays of out must not overlap each other")
         return outs
 
     def _run(self, backend: str, job: Job) -> None:

@@ -101,7 +101,8 @@ def set_masks(model, masks: dict) -> Report:
     Raises
     ------
     TypeError, ValueError
-        A name is unknown, a shape differs; nothing was pruned.
+        A name is unknown or that of no weight (a scale of Input, statistics of BatchNorm), a shape differs; nothing was
+        pruned.
     """
     check_model("model", model)
     if not hasattr(masks, "items"):
@@ -110,6 +111,8 @@ def set_masks(model, masks: dict) -> Report:
     for name, mask in masks.items():
         if name not in known:
             raise _check.unknown("parameter", name, known)
+        if mask is not None and not known[name].trainable:
+            raise ValueError(f"{name!r} cannot be pruned: it is a constant or a statistic, no weight that is trained")
         if mask is not None and np.shape(mask) != known[name].shape:
             raise ValueError(f"mask of {name!r} must have shape {known[name].shape}, got {np.shape(mask)}")
     model.weights.set_masks({name: None if mask is None else np.asarray(mask) != 0 for name, mask in masks.items()})

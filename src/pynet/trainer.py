@@ -154,7 +154,7 @@ class Trainer:
         """Return the checked arrays of the inputs and their number of rows."""
         inputs, rows = as_inputs(self.model, X)
         for array in inputs:
-            check_finite(name, array)
+            check_finite(name, array, self.model.dtype)
         return inputs, rows
 
     def _prepare(self, X, y, sample_weight=None, class_weight=None, names=("X", "y")):
@@ -397,14 +397,25 @@ class Trainer:
 
     # ---- checkpoints ------------------------------------------------------------------------------------------------
 
+    def __reduce__(self):
+        raise TypeError("a Trainer cannot be copied or pickled: use save_checkpoint(path) and Trainer.resume(path)")
+
     def save_checkpoint(self, path) -> None:
         """Write everything that is needed to continue bit for bit; atomic.  See `resume`.
 
-        Within a fit on several ranks, rank 0 writes, and the others return at once.
+        Within a fit it is for callbacks.  On several ranks, rank 0 writes, and the others return at once.
 
         Parameters
         ----------
         path : str or os.PathLike
+
+        Raises
+        ------
+        OSError, TypeError, ValueError
+            As Model.save.
+        RuntimeError
+            A fit is under way, and this is another thread, or a signal handler or function that interrupts its
+            computation.
         """
         if self._ranks.rank:
             return

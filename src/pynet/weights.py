@@ -126,7 +126,11 @@ class Weights:
     def _draw(self, i: int, key: int) -> np.ndarray:
         weight = self.rows[i]
         try:
-            return weight.draw(self.dtype, key, (i,))
+            with np.errstate(over="ignore"):  # what the dtype cannot hold is refused
+                array = weight.draw(self.dtype, key, (i,))
+            if not np.isfinite(array).all():
+                raise ValueError(f"its first values must be finite in {self.dtype.name}, got values beyond")
+            return array
         except ValueError as error:
             raise ValueError(f"parameter {weight.name!r}: {error}") from None
 
