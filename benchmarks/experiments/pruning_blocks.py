@@ -3,9 +3,9 @@
 python benchmarks/experiments/pruning_blocks.py --data FOLDER
 
 784-128, then twelve blocks y = x + W2 relu(W1 x) with 128 units outside and 2048 within, W2 beginning at 0, 10 outputs;
-Adam, 5 epochs, the rate falling from 3e-4 along half a cosine.  The blocks are ranked on 5000 training images that the net was
-not trained on, and taken out one by one; then one more epoch.  What stays, the first layer and the last, is 1.6 % of
-the work.
+Adam, 5 epochs, the rate falling from 3e-4 along half a cosine.  The blocks are ranked on 5000 training images that the
+net was not trained on, and taken out one by one; then one more epoch.  What stays, the first layer and the last, is
+1.6 % of the work.
 (Veit, Wilber, Belongie 2016, arXiv:1605.06431: blocks of a trained residual net can be taken out.)
 """
 
