@@ -10,13 +10,18 @@ from . import _check
 from .compact import Compact, tensors
 from .compact_form import Form
 from .lanes import Lanes
-from .layer_base import Parameter
+from .layer_base import Live, Parameter
 from .layers import Dense
 
 __all__ = ["CompactDense", "compact", "compact_names", "expanded"]
 
 FORMS: dict[str, type[Form]] = {"steps": Compact, "lanes": Lanes}
 ROUNDS, SECONDS = 5, 0.002  # of a measurement: how often, how long
+
+
+def _no_bound(name: str, value) -> None:
+    if value is not None:
+        raise ValueError(f"{name}: a layer in compact form has none, expand() the model first")
 
 
 class CompactDense(Dense):
@@ -31,6 +36,7 @@ class CompactDense(Dense):
     """
 
     written_as = "Dense"  # in files, with the tensors of its form
+    max_norm = Live(_no_bound)
 
     def __init__(self, layer: Dense, name: str, form: Form, bias: np.ndarray | None):
         self.__dict__.update(layer.__dict__)
