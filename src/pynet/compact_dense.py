@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -93,25 +94,23 @@ def compact(model, names=None, batch_sizes=None):
     """See Model.compact."""
     from .opened import wired_again
 
-    sizes = [_check.integer("batch_sizes", n, 1) for n in batch_sizes or ()]
-
+    sizes = [_check.integer("batch_sizes", n, 1) for n in _listed("batch_sizes", "integers", batch_sizes)]
+    asked = names if isinstance(names, dict) else {}
+    wanted = _listed("layers", "names", names)
     own, masks = model.parameters(), model.weights.masks()
     pruned = {
         model.names[layer]: layer
         for layer in model.layers
-        if isinstance(layer, Dense) and f"{model.names[layer]}.kernel" in masks and not layer.max_norm
+        if isinstance(layer, Dense) and f"{model.names[layer]}.kernel" in masks and layer.max_norm is None
     }
-    if isinstance(names, str):
-        raise TypeError(f"layers must be a list of names, got {names!r}")
-    for name in names or ():
-        if name not in pruned:
+    for name in wanted:
+        if name not in list(pruned):
             raise _check.unknown("pruned Dense layer (without max_norm)", name, pruned)
-    asked = names if isinstance(names, dict) else {}
     for name, form in asked.items():
         if form not in list(FORMS):
             raise _check.unknown(f"form of layer {name!r}", form, FORMS)
     twins = {}
-    for name in pruned if names is None else dict.fromkeys(names):
+    for name in pruned if names is None else dict.fromkeys(wanted):
         matrix, mask = own[f"{name}.kernel"], masks[f"{name}.kernel"]
         if asked.get(name) == "lanes" and not Lanes.fits(matrix.shape):
             raise ValueError(f"layer {name!r} has {len(matrix)} inputs, expected 17 to 1048576 for lanes")
@@ -126,6 +125,12 @@ def compact(model, names=None, batch_sizes=None):
     for twin in twins.values():
         twin.settle()
     return result
+
+
+def _listed(argument: str, what: str, given) -> list:
+    if isinstance(given, str) or not isinstance(given, Iterable | None):
+        raise TypeError(f"{argument} must be a list of {what}, got {given!r}")
+    return [] if given is None else list(given)
 
 
 def _fastest(layer: Dense, matrix, mask, sizes, names: list[str], even_larger: bool) -> Form | None:
