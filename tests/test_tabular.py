@@ -154,6 +154,11 @@ def test_pixels_share_one_scale():
     assert np.allclose(scale, 1.0 / np.std([0, 10, 0, 30]))
 
 
+def test_a_table_without_rows_teaches_nothing():
+    with pytest.raises(ValueError, match="the table has no rows"):
+        tabular.TableModel().fit(tabular.Table(np.zeros((0, 2)), ["a", "b"], np.zeros(0), "y"))
+
+
 @pytest.mark.parametrize("X", [np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(3)])
 def test_what_cannot_be_standardised_is_named(X):
     with pytest.raises(ValueError, match=r"X must have shape \[N, I\] with at least one row, got \("):
