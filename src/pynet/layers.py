@@ -324,9 +324,8 @@ class Residual:
         self.projection = flag("projection", projection)
         self.add = Add(name)
         self.shortcut: Dense | None = None
-        self.penalties = {"l1": not_negative("l1", l1), "l2": not_negative("l2", l2)}
-        if max_norm is not None:
-            self.penalties["max_norm"] = _bound("max_norm", max_norm)
+        bound = _bound("max_norm", max_norm)
+        self.penalties = {"l1": not_negative("l1", l1), "l2": not_negative("l2", l2), "max_norm": bound}
         for layer in self.layers:
             self._constrain(layer)
 
