@@ -1,5 +1,7 @@
 """`pynet export`, as a stranger uses it."""
 
+import shutil
+
 import pytest
 from c_programs import run as run_program
 from test_cli import (  # noqa: F401  (place: every test in a directory of its own)
@@ -84,6 +86,7 @@ def test_export_int8(capsys, tmp_path):
     run_program("cc", "-std=c99", "main.c", "small.c")
     run_program("./a.out")
 
+    shutil.copy("digits.safetensors", "digits.h")
     files = sorted(path.name for path in tmp_path.iterdir())
     for arguments, text in (
         (["digits.safetensors", "--int8", "x.c"], "--int8 needs --data DATA"),
@@ -92,6 +95,12 @@ def test_export_int8(capsys, tmp_path):
             ["digits.safetensors", "--int8", "x.c", "--c", "x.c", "--data", "digits"],
             "two forms cannot have one file: x.c",
         ),
+        (
+            ["digits.safetensors", "--int8", "x.c", "--c", "./x.c", "--data", "digits"],
+            "two forms cannot have one file: ./x.c, x.c",
+        ),
+        (["digits.safetensors", "--c", "x.c", "--onnx", "x.h"], "two forms cannot have one file: x.c, x.h"),
+        (["digits.h", "--c", "digits.c"], "digits.h: the model itself would be lost"),
         (["small.safetensors", "--int8", "x.c", "--data", "digits"], "it holds an integer network, expected a model"),
         (["small.safetensors", "--c", "x.c", "--narrow"], "wide has no meaning for an integer network"),
         (["small.safetensors", "--c", "x.c", "--stream"], "stream has no meaning for an integer network"),

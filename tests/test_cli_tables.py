@@ -197,6 +197,8 @@ def test_names_from_data_tell_the_terminal_nothing(capsys):
     assert "numbers   a b\n" in out
     assert "\na b  number, standardised" in out
     assert " numbers; target '\\x1b]0;title\\x07y', 2 classes\n" in out
+    assert run("train", "t.csv", "--target", "z") == 2
+    assert capsys.readouterr().err == "pynet: error: t.csv: there is no column 'z' (columns: a b,  ]0;title y)\n"
 
 
 def test_predict_tells_what_is_wrong_with_a_table(capsys):

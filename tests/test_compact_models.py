@@ -145,9 +145,16 @@ def test_only_layers_that_are_no_slower(monkeypatch):
         model.compact(batch_sizes=[0])
 
 
+def test_names_may_come_from_a_generator():
+    assert compact_names(pruned_model(0.2).compact(name for name in "ab")) == {"a": "steps", "b": "steps"}
+
+
 REFUSED = [
     ("unknown", lambda m: m.compact(["aa"]), ValueError, "unknown pruned Dense layer .* 'aa', did you mean 'a'"),
     ("text", lambda m: m.compact("a"), TypeError, "layers must be a list of names, got 'a'"),
+    ("a number", lambda m: m.compact(3), TypeError, "layers must be a list of names, got 3"),
+    ("no name", lambda m: m.compact([["a"]]), ValueError, r"unknown pruned Dense layer .* \['a'\]"),
+    ("batch size", lambda m: m.compact(batch_sizes=16), TypeError, "batch_sizes must be a list of integers, got 16"),
     ("a form", lambda m: m.compact({"a": "lane"}), ValueError, "form of layer 'a' 'lane', did you mean 'lanes'"),
     ("no form", lambda m: m.compact({"a": []}), ValueError, "unknown form of layer 'a'"),
     ("initialize", lambda m: m.compact().initialize(1), ValueError, "expand"),
@@ -167,7 +174,7 @@ def test_a_bound_on_columns_needs_the_matrix():
     assert [type(layer).__name__ for layer in model.compact().layers] == ["Input", "Dense", "CompactDense"]
     with pytest.raises(ValueError, match="without max_norm"):
         model.compact(["bounded"])
-    free = model.compact().get_layer("free")
-    with pytest.raises(ValueError, match="is in compact form, which has no max_norm: expand"):
-        free.max_norm = 1.0  # training would not heed it, and no copy could be made
-    free.max_norm = None
+    compact = model.compact().layers[2]
+    with pytest.raises(ValueError, match="max_norm: a layer in compact form has none, expand"):
+        compact.max_norm = 1.0  # training would not heed it, and no copy could be made
+    compact.max_norm = None

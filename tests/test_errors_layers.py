@@ -28,11 +28,10 @@ def called_twice(layer, first, second):
     return call
 
 
-def factor(value):
+def changed(layer, **attributes):
     def call():
-        model = pn.Sequential([pn.Input(3), pn.Dense(2)])
-        model.layers[1].rate_factor = value
-        pn.Trainer(model, "mse").fit(A, A[:, :2], verbose=0)
+        for name, value in attributes.items():
+            setattr(layer, name, value)
 
     return call
 
@@ -124,8 +123,15 @@ ROWS = [
     ("concat of sequences", lambda: pn.Concat()([SEQUENCE, SEQUENCE]), ValueError, FLAT),
     ("add of sequences", lambda: pn.Add()([SEQUENCE, pn.Input((2, 4))]), ValueError, r"one width expected, got \(4, 2"),
     ("softmax of sequences", steps(pn.Activation("softmax")), ValueError, FLAT),
-    ("rate_factor negative", factor(-1), ValueError, r"rate_factor of Dense\(2, dense_1\) must be .*>= 0, got -1"),
-    ("rate_factor text", factor("1"), TypeError, rf"rate_factor of Dense\(2, dense_1\) {MUST} str '1'"),
+    ("rate_factor negative", changed(pn.Dense(2), rate_factor=-1), ValueError, r"rate_factor must be .*>= 0, got -1"),
+    ("trainable set to 0", changed(pn.Dense(2), trainable=0), TypeError, r"trainable must be True or False, got int 0"),
+    ("max_norm set to 0", changed(pn.Dense(2), max_norm=0), ValueError, r"max_norm must be finite and > 0, got 0"),
+    ("l1 set to text", changed(pn.Dense(2), l1="1"), TypeError, rf"l1 {MUST} str '1'"),
+    ("l2 of LSTM set to NaN", changed(pn.LSTM(2), l2=NAN), ValueError, r"l2 must be finite and >= 0, got nan"),
+    ("rate set to 1", changed(pn.Dropout(0.5), rate=1), ValueError, r"rate of Dropout must be >= 0 and < 1, got 1"),
+    ("stddev set to -1", changed(pn.GaussianNoise(1), stddev=-1), ValueError, r"stddev of GaussianNoise must be"),
+    ("momentum set to 2", changed(pn.BatchNorm(), momentum=2), ValueError, r"momentum of BatchNorm must be .*<= 1"),
+    ("rate_factor text", changed(pn.Dense(2), rate_factor="1"), TypeError, rf"rate_factor {MUST} str '1'"),
     ("training", lambda: pn.Trainer(pn.Sequential([X3, pn.Dense(2)]), "mse").gradients(A, A[:, :2], training=1),
         TypeError, r"training must be True or False, got int 1"),
     ("steps of X", lambda: steps(pn.LSTM(2))().predict(np.zeros((5, 2, 4))), ValueError,

@@ -95,10 +95,39 @@ def test_dates_of_any_offset_and_absent_numbers_of_any_type():
     ahead = datetime.timezone(datetime.timedelta(minutes=17, seconds=30))
     moments = [datetime.datetime(1970, 1, 1, tzinfo=ahead), datetime.datetime(1970, 1, 1), None]
     assert Frame.of({"a": moments}).columns["a"].values[:2].tolist() == [-1050 / 86400, 0.0]
-    texts = Frame.of({"a": np.array(["x", np.float32("nan"), float("nan"), None], object)}).columns["a"]
-    assert texts.texts().tolist() == ["x", None, None, None]
+    texts = Frame.of({"a": ["x", np.float32("nan"), float("nan"), None, np.datetime64("NaT")]}).columns["a"]
+    assert texts.texts().tolist() == ["x", None, None, None, None]
     with pytest.raises(ValueError, match="column 'a' holds a number that is too large"):
         Frame.of({"a": [1, 10**400]})
+
+
+def test_what_numpy_masks_is_missing():
+    mask, nothing = [False, True], np.ma.array([1.0, 2.0])
+    made = {
+        "f": np.ma.array([1.5, 2.5], mask=mask), "i": np.ma.array([3, 4], mask=mask),
+        "b": np.ma.array([True, True], mask=mask), "s": np.ma.array(["x", "y"], mask=mask),
+        "d": np.ma.array(np.array([1, 2], "M8[D]"), mask=mask), "n": np.ma.array(np.array([1, 2], "M8[ns]"), mask=mask),
+        "whole": nothing,
+    }  # fmt: skip
+    frame = Frame.of(made)
+    assert [column.missing.tolist() for column in frame.columns.values()] == [mask] * 6 + [[False, False]]
+    assert [frame.columns[name].values[0] for name in "fibd"] == [1.5, 3, 1, 1]
+    assert [frame.columns[name].kind for name in "fibsdn"] == ["number"] * 3 + ["category"] + ["date"] * 2
+    assert frame.columns["b"].boolean
+    rows = np.ma.array([[1.0, 2.0], [3.0, 4.0]], mask=[mask, [False, False]])
+    np.testing.assert_array_equal(Frame.of(rows).columns["column_2"].values, [np.nan, 4.0])
+
+
+def test_batches_of_pyarrow_may_miss_values():
+    days, numbers = pa.array([datetime.date(1970, 1, 3), None]), pa.array([1, None])
+    frame = Frame.of(pa.RecordBatch.from_arrays([days, numbers], ["d", "n"]))
+    np.testing.assert_array_equal(frame.columns["d"].values, [2.0, np.nan])
+    np.testing.assert_array_equal(frame.columns["n"].values, [1.0, np.nan])
+
+
+def test_bytes_that_are_no_text_are_named():
+    with pytest.raises(ValueError, match=r"column 'a' holds bytes that are no text in UTF-8: .*0xff"):
+        Frame.of({"a": np.array([b"x", b"\xff"])})
 
 
 def test_texts_that_are_dates():

@@ -232,10 +232,11 @@ def test_onnx_needs_names(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_self_test_has_finite_rows_of_numbers_of_any_size(tmp_path):
+@pytest.mark.parametrize("scaling", ["standard", "quantile", "piecewise"])
+def test_the_self_test_has_finite_rows_of_numbers_of_any_size(scaling, tmp_path):
     ramp = np.linspace(-1.0, 1.0, 60)
-    columns = {"a": ramp * 1.6e308, "b": ramp * 1e-300, "y": ramp < 0}
-    model = pn.tabular.TableModel(hidden=[2], epochs=1, scaling="quantile").fit(columns, "y", verbose=0)
+    columns = {"a": ramp * 1.6e308, "b": ramp * 1e-300, "c": (ramp - 0.7) * 1e308, "y": ramp < 0}
+    model = pn.tabular.TableModel(hidden=[2], epochs=1, scaling=scaling).fit(columns, "y", verbose=0)
     pn.export.to_c(model, tmp_path / "net.c")
     (tmp_path / "main.c").write_text('#include "net.h"\nint main(void) { return net_selftest(); }\n')
     run("cc", *C, *WARNINGS, "-o", tmp_path / "a.out", tmp_path / "main.c", tmp_path / "net.c", "-lm")

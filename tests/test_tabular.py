@@ -6,7 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from pynet import tabular
+from pynet import scores, tabular
+from pynet.tables.table import judged
 
 TABLE = "height,weight,age,kind\n1.5,60,20,cat\n1.75,70.5,31,dog\n-1e2,+3,4.0,cat\n"
 
@@ -151,6 +152,34 @@ def test_pixels_share_one_scale():
     shift, scale = tabular.standardisation(X)
     assert shift.tolist() == [10, 10]
     assert np.allclose(scale, 1.0 / np.std([0, 10, 0, 30]))
+
+
+def test_a_table_without_rows_teaches_nothing():
+    with pytest.raises(ValueError, match="the table has no rows"):
+        tabular.TableModel().fit(tabular.Table(np.zeros((0, 2)), ["a", "b"], np.zeros(0), "y"))
+
+
+@pytest.mark.parametrize("X", [np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(3)])
+def test_what_cannot_be_standardised_is_named(X):
+    with pytest.raises(ValueError, match=r"X must have shape \[N, I\] with at least one row, got \("):
+        tabular.standardisation(X)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-180, 1e-10, 1e10, 1e180, 1e300])
+def test_numbers_of_any_size_are_judged_alike(size):
+    """Their squares are no numbers of float64."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(50, 2))
+    p = y + 0.1 * rng.normal(size=(50, 2))
+    usual, found = (judged(s * p, tabular.Table(None, [], s * y, "y"), None) for s in (1.0, size))
+    assert usual["rmse"] == pytest.approx(np.sqrt(((p - y) ** 2).mean()), rel=1e-12)
+    expected = {"rmse": size * usual["rmse"], "mae": size * usual["mae"], "r2": usual["r2"]}
+    assert found == pytest.approx(expected, rel=1e-9, abs=0)
+
+
+def test_errors_of_small_numbers_beside_large_ones_count():
+    y, p = np.array([[1.0], [1e17]]), np.array([[1.5], [1e17]])
+    assert [scores.metric(name, y, p) for name in ("mae", "mse", "r2")] == [0.25, 0.125, 1.0]
 
 
 # ---- npz ---------------------------------------------------------------------------------------

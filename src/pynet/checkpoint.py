@@ -7,7 +7,7 @@ import threading
 import numpy as np
 
 from . import clip, files, optimizers
-from ._check import integer, number
+from ._check import integer
 from .compact_dense import compact_names
 from .heads import output_names
 from .losses import External
@@ -106,7 +106,7 @@ def _trainer(Trainer, model, state, tensors, loss, learning_rate, backend, n_thr
     for layer, trainable in zip(model.layers, state["trainable"], strict=True):
         layer.trainable = bool(trainable)
     for layer, factor in zip(model.layers, state.get("rate_factors") or [1.0] * len(model.layers), strict=True):
-        layer.rate_factor = number("rate_factor", factor, 0.0)
+        layer.rate_factor = factor
     trainer = Trainer(
         model,
         loss,

@@ -9,6 +9,8 @@ import argparse
 import os
 import sys
 
+from .summary import printable
+
 __all__ = ["main"]
 
 DESCRIPTION = """\
@@ -139,7 +141,7 @@ def _one_line(error: Exception) -> str:
         text = f"not enough memory {error}"
     else:
         text = str(error) or type(error).__name__
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
 
 
 class _Parser(argparse.ArgumentParser):

@@ -19,15 +19,21 @@ def export(options) -> None:
     wanted = {name: path for name in WRITERS if (path := getattr(options, name)) is not None}
     if not wanted:
         raise ValueError(f"nothing to write: give {' or '.join(f'--{name} FILE' for name in WRITERS)}")
-    if len(set(wanted.values())) < len(wanted):
-        raise ValueError(f"two forms cannot have one file: {next(iter(wanted.values()))}")
+    written = [*wanted.values(), *(_header(path) for name, path in wanted.items() if name != "onnx")]
+    if len(set(map(os.path.realpath, written))) < len(written):
+        raise ValueError(f"two forms cannot have one file: {', '.join(wanted.values())}")
     model = pn.load(options.model)
-    for path in wanted.values():
+    for path in written:
         check_apart(path, model=options.model, data=options.data)
     integers = isinstance(model, QuantizedModel)
     show("model", f"{options.model}: {repr(model)[1:-1] if integers else describe(model)}")
     for name, path in wanted.items():
         WRITERS[name](model, path, options)
+
+
+def _header(path: str) -> str:
+    """Return the file that `to_c` writes beside a .c file."""
+    return f"{os.path.splitext(path)[0]}.h"
 
 
 def _onnx(model, path: str, options) -> None:
@@ -66,7 +72,7 @@ def _int8(model, path: str, options) -> None:
 
 
 def _show_need(path: str, need, more: str = "") -> None:
-    show("saved", f"{path} and {os.path.splitext(path)[0]}.h")
+    show("saved", f"{path} and {_header(path)}")
     show("flash", f"{quantity(need.flash)}B of constants, besides the code{more}")
     show("memory", f"{quantity(need.ram)}B to work in, {quantity(need.ends)}B for a row of inputs and outputs")
     show("work", f"{quantity(need.macs)} multiply-accumulates a row")

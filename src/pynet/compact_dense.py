@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -10,13 +11,18 @@ from . import _check
 from .compact import Compact, tensors
 from .compact_form import Form
 from .lanes import Lanes
-from .layer_base import Parameter
+from .layer_base import Live, Parameter
 from .layers import Dense
 
 __all__ = ["CompactDense", "compact", "compact_names", "expanded"]
 
 FORMS: dict[str, type[Form]] = {"steps": Compact, "lanes": Lanes}
 ROUNDS, SECONDS = 5, 0.002  # of a measurement: how often, how long
+
+
+def _no_bound(name: str, value) -> None:
+    if value is not None:
+        raise ValueError(f"{name}: a layer in compact form has none, expand() the model first")
 
 
 class CompactDense(Dense):
@@ -31,21 +37,13 @@ class CompactDense(Dense):
     """
 
     written_as = "Dense"  # in files, with the tensors of its form
+    max_norm = Live(_no_bound)
 
     def __init__(self, layer: Dense, name: str, form: Form, bias: np.ndarray | None):
         self.__dict__.update(layer.__dict__)
         self.name, self.home, self._output = name, None, None
         self.form = form
         self.bias = bias
-
-    @property
-    def max_norm(self) -> None:
-        """None: the bound of a unit's weights is for dense layers, and setting one is refused."""
-
-    @max_norm.setter
-    def max_norm(self, value) -> None:
-        if value:
-            raise ValueError(f"{self!r} is in compact form, which has no max_norm: expand() the model first")
 
     def parameters(self):
         values = Parameter("kernel.values", (self.form.n,), self._draw_values, self.l1, self.l2)
@@ -96,25 +94,23 @@ def compact(model, names=None, batch_sizes=None):
     """See Model.compact."""
     from .opened import wired_again
 
-    sizes = [_check.integer("batch_sizes", n, 1) for n in batch_sizes or ()]
-
+    sizes = [_check.integer("batch_sizes", n, 1) for n in _listed("batch_sizes", "integers", batch_sizes)]
+    asked = names if isinstance(names, dict) else {}
+    wanted = _listed("layers", "names", names)
     own, masks = model.parameters(), model.weights.masks()
     pruned = {
         model.names[layer]: layer
         for layer in model.layers
-        if isinstance(layer, Dense) and f"{model.names[layer]}.kernel" in masks and not layer.max_norm
+        if isinstance(layer, Dense) and f"{model.names[layer]}.kernel" in masks and layer.max_norm is None
     }
-    if isinstance(names, str):
-        raise TypeError(f"layers must be a list of names, got {names!r}")
-    for name in names or ():
-        if name not in pruned:
+    for name in wanted:
+        if name not in list(pruned):
             raise _check.unknown("pruned Dense layer (without max_norm)", name, pruned)
-    asked = names if isinstance(names, dict) else {}
     for name, form in asked.items():
         if form not in list(FORMS):
             raise _check.unknown(f"form of layer {name!r}", form, FORMS)
     twins = {}
-    for name in pruned if names is None else dict.fromkeys(names):
+    for name in pruned if names is None else dict.fromkeys(wanted):
         matrix, mask = own[f"{name}.kernel"], masks[f"{name}.kernel"]
         if asked.get(name) == "lanes" and not Lanes.fits(matrix.shape):
             raise ValueError(f"layer {name!r} has {len(matrix)} inputs, expected 17 to 1048576 for lanes")
@@ -129,6 +125,12 @@ def compact(model, names=None, batch_sizes=None):
     for twin in twins.values():
         twin.settle()
     return result
+
+
+def _listed(argument: str, what: str, given) -> list:
+    if isinstance(given, str) or not isinstance(given, Iterable | None):
+        raise TypeError(f"{argument} must be a list of {what}, got {given!r}")
+    return [] if given is None else list(given)
 
 
 def _fastest(layer: Dense, matrix, mask, sizes, names: list[str], even_larger: bool) -> Form | None:

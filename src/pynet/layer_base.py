@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from . import activations
+from . import _check, activations
 from .graph import Value, as_value, check_name
 
-__all__ = ["Layer", "Parameter", "constant_draw", "flag", "random_draw"]
+__all__ = ["Layer", "Live", "Parameter", "constant_draw", "flag", "not_negative", "random_draw"]
 
 
 class Parameter:
@@ -53,6 +55,42 @@ def random_draw(initializer, shape):
     return lambda dtype, key, stream: initializer.init(shape, dtype, key, stream)
 
 
+def flag(name: str, value) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {type(value).__name__} {value!r}")
+    return bool(value)
+
+
+not_negative = partial(_check.number, low=0.0)
+
+
+class Live:
+    """An attribute of a layer that may be changed between two fits.
+
+    Every value is checked when it is set: a fit might do with another, but a file that holds it could not be read.
+
+    Parameters
+    ----------
+    check : callable
+        check(label, value) -> the value, or an error that holds the label.
+    label : str, optional
+        Default: the name of the attribute.
+    """
+
+    def __init__(self, check, label: str | None = None):
+        self.check, self.label = check, label
+
+    def __set_name__(self, owner, name: str):
+        self.name, self.label = name, self.label or name
+        owner.live = (*owner.live, name)
+
+    def __get__(self, layer, owner=None) -> Any:
+        return self if layer is None else layer.__dict__[self.name]
+
+    def __set__(self, layer, value):
+        layer.__dict__[self.name] = self.check(self.label, value)
+
+
 class Layer:
     """Base of all layers.
 
@@ -75,14 +113,16 @@ class Layer:
     options: tuple[str, ...] = ()  # constructor arguments that describe it, besides name
     n_inputs: range | tuple[int, ...] = (1,)  # how many values a call may read
     is_input = False
-    live: tuple[str, ...] = ("trainable", "rate_factor")  # attributes that may be changed between two fits
+    live: tuple[str, ...] = ()  # names of the attributes that are Live
     hands_on = False  # whether its output is its input, but for noise in training
     activation: activations.Activation | None = None
+    trainable = Live(flag)
+    rate_factor = Live(not_negative)
 
     def __init__(self, name: str | None = None, trainable: bool = True):
         self.name = check_name(name)
         self.name_is_automatic = name is None
-        self.trainable = flag("trainable", trainable)
+        self.trainable = trainable
         self.rate_factor = 1.0
         self.home: tuple | None = None  # (arena, {suffix: param record}, keep) of the model that last trained or set it
         self._output: weakref.ref[Value] | None = None
@@ -170,9 +210,3 @@ class Layer:
 
 def _plain(x):
     return x.config() if hasattr(x, "config") else x
-
-
-def flag(name: str, value) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {type(value).__name__} {value!r}")
-    return bool(value)

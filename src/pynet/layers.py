@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _check, activations, initializers
 from .graph import Value, as_list, as_value
-from .layer_base import Layer, Parameter, constant_draw, flag, random_draw
+from .layer_base import Layer, Live, Parameter, constant_draw, flag, not_negative, random_draw
 
 __all__ = ["Activation", "Add", "Concat", "Dense", "Input", "Layer", "Merge", "Residual"]
 
@@ -107,6 +107,10 @@ class Input(Layer):
         return f"{shown}, " if self.name else shown
 
 
+def _bound(name: str, value) -> float | None:
+    return None if value is None else _check.number(name, value, 0.0, low_open=True)
+
+
 class Dense(Layer):
     """A fully connected layer: y = activation(x W + b), x [B,I], W [I,O], b [O].
 
@@ -140,10 +144,10 @@ class Dense(Layer):
     """
 
     kind = "dense"
-    live = (*Layer.live, "l1", "l2", "max_norm")
     options = (
         "units", "activation", "use_bias", "kernel_initializer", "bias_initializer", "l1", "l2", "trainable", "max_norm"
     )  # fmt: skip
+    l1, l2, max_norm = Live(not_negative), Live(not_negative), Live(_bound)
 
     def __init__(
         self,
@@ -164,9 +168,7 @@ class Dense(Layer):
         self.use_bias = flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, self.activation)
         self.bias_initializer = initializers.get(bias_initializer)
-        self.l1 = _check.number("l1", l1, 0.0)
-        self.l2 = _check.number("l2", l2, 0.0)
-        self.max_norm = None if max_norm is None else _check.number("max_norm", max_norm, 0.0, low_open=True)
+        self.l1, self.l2, self.max_norm = l1, l2, max_norm
         self.input_width: int | None = None  # known from the first call on
 
     def connect(self, shapes):
@@ -322,9 +324,8 @@ class Residual:
         self.projection = flag("projection", projection)
         self.add = Add(name)
         self.shortcut: Dense | None = None
-        self.penalties = {"l1": _check.number("l1", l1, 0.0), "l2": _check.number("l2", l2, 0.0)}
-        if max_norm is not None:
-            self.penalties["max_norm"] = _check.number("max_norm", max_norm, 0.0, low_open=True)
+        bound = _bound("max_norm", max_norm)
+        self.penalties = {"l1": not_negative("l1", l1), "l2": not_negative("l2", l2), "max_norm": bound}
         for layer in self.layers:
             self._constrain(layer)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from . import _check
-from .layer_base import Layer, Parameter, constant_draw, flag
+from .layer_base import Layer, Live, Parameter, constant_draw, flag
 from .plan import NONE
 
 __all__ = ["BatchNorm", "InstanceNorm", "LayerNorm"]
@@ -59,7 +61,7 @@ class BatchNorm(_Norm):
 
     kind = "batch_norm"
     options = ("momentum", "epsilon", "center", "scale", "trainable")
-    live = (*Layer.live, "momentum")
+    momentum = Live(partial(_check.number, low=0.0, high=1.0), "momentum of BatchNorm")
 
     def __init__(
         self,
@@ -71,7 +73,7 @@ class BatchNorm(_Norm):
         trainable: bool = True,
     ):
         super().__init__(name, trainable)
-        self.momentum = _check.number("momentum of BatchNorm", momentum, 0.0, 1.0)
+        self.momentum = momentum
         self.epsilon = _check.number("epsilon of BatchNorm", epsilon, 0.0, low_open=True)
         self.center, self.scale = flag("center", center), flag("scale", scale)
 

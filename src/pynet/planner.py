@@ -10,7 +10,7 @@ from collections import Counter
 
 import numpy as np
 
-from . import _check, _core
+from . import _core
 from .compact_form import Form
 from .plan import NONE, Plan, leading_dimension
 
@@ -274,10 +274,9 @@ class Planner:
         self.params["flags"][list(trained)] |= _core.TRAINABLE
         parameters = [parameter for layer in self.model.layers for parameter in layer.parameters()]
         for record, weight, parameter in zip(self.params, self.model.weights, parameters, strict=True):
-            of = weight.layer
-            record["rate"] = _check.number(f"rate_factor of {of!r}", of.rate_factor, 0.0)
+            record["rate"] = weight.layer.rate_factor
             for name in ("l1", "l2", "max_norm"):  # as they are now: they may have been changed
-                record[name] = _check.number(f"{name} of {of!r}", getattr(parameter, name), 0.0)
+                record[name] = getattr(parameter, name)
         if not self.goes_down:
             for op in self.ops:
                 stops = [stop for x, stop in ((op.x, _core.STOP_X), (op.x2, _core.STOP_X2)) if x != NONE]

@@ -6,7 +6,7 @@ import numpy as np
 
 from . import _check, initializers
 from .graph import as_list
-from .layer_base import Layer, Parameter, flag, random_draw
+from .layer_base import Layer, Live, Parameter, flag, not_negative, random_draw
 from .layers import MAX_WIDTH
 from .plan import NONE, padded
 
@@ -45,11 +45,11 @@ class LSTM(Layer):
     """
 
     kind = "lstm"
-    live = (*Layer.live, "l1", "l2")
     options = (
         "units", "return_sequences", "kernel_initializer", "recurrent_initializer", "forget_bias", "l1", "l2",
         "trainable"
     )  # fmt: skip
+    l1, l2 = Live(not_negative), Live(not_negative)
     n_inputs = (1, 2)  # a sequence, or a sequence and its mask
 
     def __init__(
@@ -70,7 +70,7 @@ class LSTM(Layer):
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
         self.forget_bias = _check.number("forget_bias", forget_bias)
-        self.l1, self.l2 = _check.number("l1", l1, 0.0), _check.number("l2", l2, 0.0)
+        self.l1, self.l2 = l1, l2
         self.features: int | None = None  # known from the first call on
 
     def _accept(self, inputs):

@@ -106,7 +106,7 @@ def _numbers(name: str, given) -> np.ndarray:
 def metric(spec, y: np.ndarray, prediction: np.ndarray) -> float:
     """Return a metric of `pynet.metrics` over all rows: targets [B] or [B, O], predictions [B, O]."""
     found = metrics.get(spec)
-    if y.shape == prediction.shape:  # numbers; of those far from 0, such as dates, squares would hide the variance
+    if isinstance(found, metrics.R2):  # of numbers far from 0, such as dates, squares would hide the variance
         middle = y.mean(axis=0)
         y, prediction = y - middle, prediction - middle
     kind, _, p0, _ = found.resolve(None, "identity", prediction.shape[1], y)

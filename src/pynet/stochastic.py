@@ -7,7 +7,7 @@ number of threads, and in both machines.
 from __future__ import annotations
 
 from . import _check
-from .layer_base import Layer
+from .layer_base import Layer, Live, not_negative
 
 __all__ = ["Dropout", "GaussianNoise"]
 
@@ -45,11 +45,11 @@ class Dropout(_Noise):
 
     kind = "dropout"
     options = ("rate",)
-    live = (*Layer.live, "rate")
+    rate = Live(_check.fraction, "rate of Dropout")
 
     def __init__(self, rate: float, name: str | None = None):
         super().__init__(name)
-        self.rate = _check.fraction("rate of Dropout", rate)
+        self.rate = rate
 
     def emit(self, planner, x):
         return planner.random(x[0], "dropout", (self.rate,)) if planner.is_random and self.rate else x[0]
@@ -71,11 +71,11 @@ class GaussianNoise(_Noise):
 
     kind = "gaussian_noise"
     options = ("stddev",)
-    live = (*Layer.live, "stddev")
+    stddev = Live(not_negative, "stddev of GaussianNoise")
 
     def __init__(self, stddev: float, name: str | None = None):
         super().__init__(name)
-        self.stddev = _check.number("stddev of GaussianNoise", stddev, 0.0)
+        self.stddev = stddev
 
     def emit(self, planner, x):
         return planner.random(x[0], "gaussian_noise", (self.stddev,)) if planner.is_random and self.stddev else x[0]

@@ -260,8 +260,9 @@ def test_rows(encoder: Encoder, n: int) -> Frame:
             continue
         assert isinstance(code, (NumberCode, DateCode))
         drawn = np.array([*rng.standard_normal(n), np.nan, 10.0])
-        with np.errstate(over="ignore"):
-            values = np.clip(code.shift + drawn / code.scale, -LARGEST, LARGEST)
+        with np.errstate(over="ignore"):  # neither a value nor its distance from the shift may be infinite
+            away = np.clip(drawn / code.scale, -LARGEST / 2, LARGEST / 2)
+            values = np.clip(code.shift + away, -LARGEST, LARGEST)
         if isinstance(code, NumberCode) and len(code.x):
             k, part = rng.integers(0, len(code.x) - 1, n), rng.random(n)
             values[:n] = code.x[k] * (1 - part) + code.x[k + 1] * part

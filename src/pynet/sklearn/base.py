@@ -202,7 +202,7 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         batch = self._batch_rows(n)
         targets, beside = self._targets(y, weight)
         mean = 1.0 if weight is None else weight.mean()
-        nets.set_penalty(self._trainer, self._penalised, self.alpha / 2 / (batch * mean))
+        nets.set_penalty(self._trainer.model, self._penalised, self.alpha / 2 / (batch * mean))
         score = (lambda: self._quality(self._predict(held[0]), *held[1:])) if self.early_stopping else None
         watch = Watch(self, score, incremental)
         data = None
@@ -308,7 +308,7 @@ class Perceptron(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         model = model_from_config(self.model_.config() | {"dtype": "float64"}, self.model_.state_dict())
         trainer = self._new_trainer(model, "sgd")
         n = X.shape[0]
-        nets.set_penalty(trainer, self._penalised, self.alpha / 2 / (n if weight is None else weight.sum()))
+        nets.set_penalty(model, self._penalised, self.alpha / 2 / (n if weight is None else weight.sum()))
         targets, beside = self._targets(y, weight)
         try:
             self.n_iter_, self.loss_ = fit_lbfgs(

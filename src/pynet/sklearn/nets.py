@@ -122,12 +122,8 @@ def kernels(model) -> list[str]:
     return [f"{model.names[layer]}.kernel" for layer in model.layers if isinstance(layer, Dense)]
 
 
-def set_penalty(trainer, names, l2: float) -> None:
+def set_penalty(model, names, l2: float) -> None:
     """Set the penalty of the kernels `names`, l2 sum W^2."""
-    weights, changed = trainer.model.weights, False
-    for weight, record in zip(weights, weights.records, strict=True):
-        if weight.name in names and weight.layer.l2 != l2:
-            weight.layer.l2 = record["l2"] = l2
-            changed = True
-    if changed:
-        trainer._cache.clear()  # a plan holds the penalties that were there when it was made
+    for weight in model.weights:
+        if weight.name in names:
+            weight.layer.l2 = l2

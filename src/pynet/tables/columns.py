@@ -178,7 +178,7 @@ class Frame:
         Parameters
         ----------
         table : Frame, pandas DataFrame, polars DataFrame, pyarrow Table, dict of columns, structured array, or [N, I]
-            Columns hold numbers, booleans, texts, dates, and None or NaN where a value is missing.
+            Columns hold numbers, booleans, texts, dates, and None, NaN or a mask of numpy.ma where a value is missing.
         names : list of str, optional
             Of the columns of an array [N, I]; default column_1, column_2 ...
         """
@@ -194,7 +194,7 @@ class Frame:
             return cls([_of_pandas(str(name), table.iloc[:, k]) for k, name in enumerate(table.columns)])
         if isinstance(table, dict):
             return cls([_of_array(str(name), column) for name, column in table.items()])
-        array = np.asarray(table)
+        array = table if isinstance(table, np.ma.MaskedArray) else np.asarray(table)
         if array.dtype.names:
             return cls([_of_array(name, array[name]) for name in array.dtype.names])
         if array.ndim != 2:
@@ -319,8 +319,8 @@ def _of_objects(name: str, values: list) -> Column:
 
 
 def _is_absent(value) -> bool:
-    """Is it None, NaN, or what pandas has for these?"""
-    if isinstance(value, (float, np.floating)):
+    """Is it None, NaN, NaT, or what pandas has for these?"""
+    if isinstance(value, (float, np.floating, np.datetime64)):
         return bool(value != value)
     return value is None or type(value).__name__ in ("NAType", "NaTType")
 
@@ -328,6 +328,8 @@ def _is_absent(value) -> bool:
 def _of_array(name: str, column) -> Column:
     if hasattr(column, "dtype") and not isinstance(column, np.ndarray):  # a series of pandas or polars in a dict
         return _of_pandas(name, column) if hasattr(column, "iloc") else _of_polars(name, column)
+    if isinstance(column, np.ma.MaskedArray):
+        column = column.filled(np.datetime64("NaT")) if column.dtype.kind == "M" else column.tolist()
     if isinstance(column, (list, tuple)):
         return _of_objects(name, list(column))
     array = np.asarray(column)
@@ -338,7 +340,10 @@ def _of_array(name: str, column) -> Column:
     if array.dtype.kind == "M":
         return _of_days(name, array)
     if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8")
+        try:
+            array = np.char.decode(array, "utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"column {name!r} holds bytes that are no text in UTF-8: {error}") from None
     if array.dtype.kind == "U":
         levels, codes = np.unique(array, return_inverse=True)
         return _of_texts(name, codes.reshape(-1), levels.tolist())
@@ -371,7 +376,7 @@ def _of_polars(name: str, series) -> Column:
 def _of_arrow(name: str, column) -> Column:
     kind = str(column.type)
     if kind.startswith(("int", "uint", "float", "double", "halffloat")):
-        return _of_numbers(name, column.to_numpy())
+        return _of_numbers(name, np.asarray(column))
     if kind.startswith(("timestamp", "date")):
-        return _of_days(name, column.to_numpy())
+        return _of_days(name, np.asarray(column))
     return _of_objects(name, column.to_pylist())

@@ -18,15 +18,16 @@ def table_to_learn(table, target=None, kinds: dict[str, str] | None = None) -> T
     kinds = dict(kinds or {})
     name = target if isinstance(target, str) else None
     if isinstance(table, Table):
-        frame = Frame.of(table.X, table.feature_names).as_kinds(kinds)
-        return Table(frame, frame.names, table.y, table.target_name)
-    if _is_path(table):
+        frame = Frame.of(table.X, table.feature_names)
+    elif _is_path(table):
         frame = read_frame(table, kinds, needed=name)
     else:
         frame = Frame.of(table).guessed(kinds)
     frame = frame.as_kinds(kinds)
     if not len(frame):
         raise ValueError(f"{frame.where}the table has no rows" if frame.names else "the table has no columns")
+    if isinstance(table, Table):
+        return Table(frame, frame.names, table.y, table.target_name)
     if target is not None and name is None:
         return _beside(frame, target)
     return Table.of_frame(frame, frame.names[-1] if name is None else name)

@@ -149,8 +149,15 @@ def standardisation(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     -------
     shift, scale : float64 [I]
         The mean, and 1 / standard deviation; the scale of a constant column is 1.
+
+    Raises
+    ------
+    ValueError
+        X has no rows, or is no matrix.
     """
     X = np.asarray(X)
+    if X.ndim != 2 or not len(X):
+        raise ValueError(f"X must have shape [N, I] with at least one row, got {X.shape}")
     pixels = X.dtype == np.uint8
     shift, deviation = (np.broadcast_to(v, X.shape[1]).copy() for v in moments(X.reshape(-1, 1) if pixels else X))
     constant = deviation <= np.maximum(1e-12 * np.abs(shift), 1e-300)
@@ -160,9 +167,14 @@ def standardisation(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and deviation of each column [N, C], [C] each; of numbers of any size that float64 holds."""
     values = np.asarray(values, np.float64)
-    power = np.frexp(np.abs(values).max(axis=0))[1]  # squares of numbers of this size would overflow, or vanish
+    power = _power(values, 0)
     small = np.ldexp(values, -power)
     return np.ldexp(small.mean(axis=0), power), np.ldexp(small.std(axis=0), power)
+
+
+def _power(values: np.ndarray, axis: int | None = None):
+    """Return the power of two of the largest value: squares of numbers of its size could overflow, or vanish."""
+    return np.frexp(np.abs(values).max(axis=axis))[1]
 
 
 # ---- targets that are quantities -------------------------------------------------------------------------------------
@@ -215,5 +227,6 @@ def judged(answer: np.ndarray, table: Table, classes: list[str] | None) -> dict[
         right = int((answer.argmax(axis=1) == y).sum())
         return {"accuracy": right / len(y), "loss": scores.cross_entropy(y, answer.astype(np.float64)), "right": right}
     y, p = scores.check_numbers(table.y, answer)
-    mse, mae, r2 = (scores.metric(name, y, p) for name in ("mse", "mae", "r2"))
-    return {"rmse": float(np.sqrt(mse)), "mae": mae, "r2": r2}
+    power = _power(np.stack([y, p]))
+    mse, mae, r2 = (scores.metric(name, np.ldexp(y, -power), np.ldexp(p, -power)) for name in ("mse", "mae", "r2"))
+    return {"rmse": float(np.ldexp(np.sqrt(mse), power)), "mae": float(np.ldexp(mae, power)), "r2": r2}
