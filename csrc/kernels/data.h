@@ -77,7 +77,10 @@ static void gather(const pn_array *array, const int64_t *order, int64_t row0, co
         }
         for (int64_t i = n - n % PN_PANEL; !same && i < wide; i += VLEN) vstore(y + i, vset(0)); /* the rest stays */
         if (same) {
-            for (int64_t i = 0; i < wide; i += VLEN) vstore(y + i, vload_only((const real *)from + i, n - i));
+            const real *x = (const real *)from;
+            int64_t i = 0;
+            for (; i + VLEN <= n; i += VLEN) vstore(y + i, vload(x + i));
+            for (; i < wide; i += VLEN) vstore(y + i, vload_only(x + i, n - i));
         } else if (step == size) {
             convert(array->type, from, n, y);
         } else {
