@@ -1,10 +1,11 @@
 """What a step on several ranks of one machine costs, beside the allreduce of its gradient.
 
 mpiexec -n 2 python benchmarks/mpi.py [--json FILE] [--rounds 20] [--seconds 40] [--nets "784-128-10 @32" ...]
+                                      [--allreduce]
 
 In turns, in the same processes, one thread a rank:
 
-step       `fit` on all ranks
+step       `fit` on all ranks: by memory that they share, or with --allreduce as where they are many
 alone      the same with a communicator that exchanges nothing: all ranks compute at once, each its rows
 hot        the allreduce right after itself, with nothing between
 barred     a loop written by hand: the same machine computes the gradient, COMM.Barrier, COMM.Allreduce, the update
@@ -12,19 +13,20 @@ by hand    that loop without the barrier
 apart      that loop without the allreduce either
 
 Both fits run in the same memory, as do the three loops: where arrays lie makes 1 or 2 % of a large step.
-Every allreduce is timed from when the last rank comes to it, and what the others wait for that rank by itself; the
+Every exchange is timed from when the last rank comes to it, and what the others wait for that rank by itself; the
 clock is the machine's.  `place` is the allreduce of `barred`: where it stands in a step, behind a barrier, with its
 buffers as warm as a computed gradient is.  And once, on a net of some 1.4 us a step, what the machine and Python do
 `around` each exchange: a fit with a communicator that does nothing - a fit without ranks.  Then
 
     extra  = step - alone + around            what having ranks costs, all told
-    own    = extra - wait - place             what of it is neither waiting nor the allreduce
+    own    = extra - wait - place             what of it is neither waiting nor (as much as) the allreduce
     theirs = by hand - apart - wait - place   the same of the loop: caches after an exchange, which nobody can help
 
 Figures are the mean of the middle half of a turn's steps, of those only in which no rank lost its core to other
 processes for more than 1 %; then the median over rounds, and over ranks the mean.  Rounds in which a turn has no such
 steps do not count, and are made up for while `seconds` (a net) last; behind a share stands the standard error of that
-median.  A tenth of a large net's allreduce is less than the noise of one of its steps: give it some 200 rounds.
+median.  A tenth of a large net's allreduce is less than the noise of one of its steps: give it some 300 rounds, which
+are short, so that what is compared was measured within a second.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ from mpi4py import MPI
 from with_pynet import model
 
 import pynet as pn
-from pynet import _core
+from pynet import _core, parallel, shared_gradients
 from pynet.parallel import exchanged
 from pynet.trainer import SCORE
 
@@ -66,20 +68,24 @@ class Silent:
         pass
 
 
-class Stamped:
-    """A communicator, COMM unless another is given, that notes when each allreduce begins and ends."""
+class Stamps:
+    """Of a turn: when each exchange began and ended."""
 
-    def __init__(self, comm=COMM):
-        self.comm, self.begins, self.ends, self.worked = comm, [], [], []
+    def __init__(self):
+        self.begins, self.ends, self.worked = [], [], []
 
-    def __getattr__(self, name):
-        return getattr(self.comm, name)
+    def note(self, exchange):
+        """Return the same function, which is timed."""
 
-    def Allreduce(self, sent, buffer):
-        self.begins.append(time.perf_counter())
-        self.comm.Allreduce(sent, buffer)
-        self.ends.append(time.perf_counter())
-        self.worked.append(time.process_time())
+        def noted(*arguments):
+            begin = time.perf_counter()
+            answer = exchange(*arguments)
+            self.begins.append(begin)
+            self.ends.append(time.perf_counter())
+            self.worked.append(time.process_time())
+            return answer
+
+        return noted
 
     def steps(self) -> dict[str, float] | None:
         """Return seconds of a step: all of it, waiting, in the allreduce; None if nearly all were disturbed."""
@@ -109,6 +115,18 @@ def trainer(net: Net) -> pn.Trainer:
     return pn.Trainer(model(net), net.loss, pn.Adam(1e-4), n_threads=1)
 
 
+def stamped_fit(made: pn.Trainer, X, y, batch: int, comm) -> Stamps:
+    stamps = Stamps()
+    plain = parallel.Ranks.reduce
+    parallel.Ranks.reduce = lambda ranks, *arguments: noted(ranks, *arguments)  # a method
+    noted = stamps.note(plain)
+    try:
+        fit(made, X, y, batch, comm=comm)
+    finally:
+        parallel.Ranks.reduce = plain
+    return stamps
+
+
 def fit(made: pn.Trainer, X, y, batch: int, **more) -> float:
     """Return the mean time of a step, in seconds."""
     clock = Clock()
@@ -133,7 +151,7 @@ class ByHand:
 
     def __init__(self, net: Net, X, y):
         self.trainer = made = trainer(net)
-        made._reduce_in(exchanged)
+        made._exchange_in(exchanged(made._grads.size + parallel.TAIL, np.float32))
         inputs, targets, _, rows = made._prepare(X, y)
         plan, self.machine = made._machine("train", made.heads.resolve(targets), net.batch)
         batch = net.batch * COMM.size
@@ -143,23 +161,26 @@ class ByHand:
         self.update = made._job(plan, inputs, targets, None, net.batch, net.batch, _core.UPDATE)
         self.update.rate = np.array([1e-4])
 
-    def run(self, comm: Stamped, barrier: bool = False) -> Stamped:
+    def run(self, comm, barrier: bool = False) -> Stamps:
+        stamps = Stamps()
+        allreduce = stamps.note(comm.Allreduce)
         COMM.Barrier()
         for k in range(self.steps):
             self.machine.run(self.gradient, k, 1)
             if barrier:
                 COMM.Barrier()
-            comm.Allreduce(MPI.IN_PLACE, self.trainer._reduced)
+            allreduce(MPI.IN_PLACE, self.trainer._exchanged)
             self.machine.run(self.update, 0, 1)
-        return comm
+        return stamps
 
 
-def repeat(steps: int, buffer) -> Stamped:
-    comm = Stamped()
+def repeat(steps: int, buffer) -> Stamps:
+    stamps = Stamps()
+    allreduce = stamps.note(COMM.Allreduce)
     COMM.Barrier()
     for _ in range(steps):
-        comm.Allreduce(MPI.IN_PLACE, buffer)
-    return comm
+        allreduce(MPI.IN_PLACE, buffer)
+    return stamps
 
 
 def error_of_median(values: list[float], times: int = 1000) -> float:
@@ -170,19 +191,19 @@ def error_of_median(values: list[float], times: int = 1000) -> float:
 
 def measure(net: Net, rounds: int, seconds: float, around: float) -> dict:
     """Return one row of the table, in seconds."""
-    steps = int(min(max(1.2e10 / (6 * net.batch * net.weights), 8), 500))
+    steps = int(min(max(3e9 / (6 * net.batch * net.weights), 8), 500))
     X, y = net.data(steps * COMM.size)
     made, by_hand = trainer(net), ByHand(net, X, y)
-    buffer = exchanged(len(by_hand.trainer._reduced), np.float32)
+    buffer = exchanged(len(by_hand.trainer._exchanged), np.float32)
     found: dict[str, list[float]] = {}
     until = time.perf_counter() + seconds
     while COMM.bcast(len(found.get("step", ())) < rounds and time.perf_counter() < until):
-        step, alone = Stamped(), Stamped(Silent())
-        fit(made, X, y, net.batch * COMM.size, comm=step)
-        fit(made, X, y, net.batch * COMM.size, comm=alone)
+        step = stamped_fit(made, X, y, net.batch * COMM.size, COMM)
+        assert (made._shared is not None) == (shared_gradients.MOST_RANKS >= COMM.size)
+        alone = stamped_fit(made, X, y, net.batch * COMM.size, Silent())
         for arena in (made.model.arena, *made._slots):  # which the ranks changed each by itself
             COMM.Bcast(arena)
-        loops = by_hand.run(Stamped(), barrier=True), by_hand.run(Stamped()), by_hand.run(Stamped(Silent()))
+        loops = by_hand.run(COMM, barrier=True), by_hand.run(COMM), by_hand.run(Silent())
         turns = [turn.steps() for turn in (step, alone, repeat(steps, buffer), *loops)]
         if None in turns:
             continue
@@ -214,7 +235,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=40)
     parser.add_argument("--nets", nargs="+", choices=NETS, default=NETS)
+    parser.add_argument("--allreduce", action="store_true", help="let fit exchange gradients by MPI's allreduce")
     chosen = parser.parse_args()
+    if chosen.allreduce:
+        shared_gradients.MOST_RANKS = 0
     if len(set(COMM.allgather(platform.node()))) > 1:
         parser.error("ranks on several machines have no common clock")
     own = COMM.bcast(around(chosen.rounds))
@@ -251,6 +275,7 @@ def main() -> None:
     if chosen.json and COMM.rank == 0:
         library = MPI.Get_library_version().split(",")[0].split("\n")[0].strip()
         result = {"cpu": cpu_name(), "isa": pn.cpu_info()["isa"], "mpi": library, "ranks": COMM.size,
+                  "exchange": "allreduce" if chosen.allreduce else "shared memory",
                   "rounds": chosen.rounds, "around": own, "seconds": rows}  # fmt: skip
         with open(chosen.json, "w") as file:
             json.dump(result, file, indent=1)

@@ -218,9 +218,9 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
     TRAINS(loss, (int loss, double parameter, const real *x_bo, int64_t ldx, const real *t_bo, int64_t ldt,            \
                   const int32_t *labels, const real *weight, double factor, real *row_loss, real *dx_bo,               \
                   int64_t lddx, int64_t m0, int64_t m1, int64_t O))                                                    \
-    /* one optimizer step on n elements; hyper and the rest in update.h */                                             \
-    TRAINS(update, (int optimizer, const double *hyper, double rate, double step, real *p, real *g, real *s0,          \
-                    real *s1, int64_t n))                                                                              \
+    /* one optimizer step on n elements, with the sum of n_g gradients; hyper and the rest in update.h */              \
+    TRAINS(update, (int optimizer, const double *hyper, double rate, double step, real *p, const real *const *g,       \
+                    int n_g, real *s0, real *s1, int64_t n))                                                           \
     TRAINS(penalty, (double l1, double l2, const real *w, real *g, int64_t n))                                         \
     TRAINS(penalty_value, (double l1, double l2, const real *w, int64_t n, double *sum))                               \
     TRAINS(sum_squares, (const real *g, int64_t n, double *sum))                                                       \
@@ -325,5 +325,24 @@ enum {
         PN_TRAINS(PN_DTYPE) ? PN_TRAINING : PN_PREDICTING /* of this dtype, so that code for others is left out */
 };
 double pn_now(void); /* seconds, monotonic */
+
+/* What a loop does that waits for another thread. */
+#if defined(__x86_64__) || defined(__i386__)
+#define PN_PAUSE() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define PN_PAUSE() __asm__ volatile("yield")
+#else
+#define PN_PAUSE() ((void)0)
+#endif
+
+/* ---- processes that wait for each other (meeting.c) ------------------------------------------------------------- */
+
+typedef struct pn_seat {           /* of one of them, in memory that they share */
+    _Alignas(64) int64_t meetings; /* how often it has come */
+} pn_seat;
+void pn_arrive(pn_seat *own);
+/* Whether all n have come as often as the one at `own`; waits that long for them.  What they wrote before can be read
+ * then. */
+int pn_all_here(const pn_seat *seats, int n, int own, double seconds);
 
 #endif

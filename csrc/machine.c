@@ -260,11 +260,13 @@ static int arrays_fit(const pn_job *job, const pn_machine *m) {
 
 /* Parts of batches, or batches, that the machine has room for and can do. */
 static int parts_fit(const pn_job *job, const pn_machine *m) {
-    if (!job->parts) return job->batch <= m->capacity;
+    if (!job->parts) return job->batch <= m->capacity && !job->n_terms;
     if (job->parts < 1 || job->parts > PN_MOST_PARTS || job->batch > INT64_MAX / PN_MOST_PARTS) return 0;
     if (job->part0 < 0 || job->part1 <= job->part0 || job->part1 > job->parts) return 0;
     if ((job->batch - 1) / job->parts + 1 > m->capacity || !(job->stages & PN_FORWARD)) return 0;
     if (job->stages & PN_UPDATE && !job->reduce) return 0;
+    if (job->n_terms < 0 || job->n_terms > PN_MOST_TERMS || (job->n_terms && (!job->terms || !job->updated))) return 0;
+    if (job->n_terms && job->n_clips) return 0;
     for (uint32_t i = 0; i < m->plan.n_ops; i++) { /* they look at a whole batch */
         const pn_op *op = &m->plan.ops[i];
         if (op->kind == PN_OP_batch_norm || (op->kind == PN_OP_gradient_clip && op->act == PN_CLIP_norm)) return 0;

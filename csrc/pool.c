@@ -29,14 +29,6 @@ void pn_parallel(pn_work *work, void *argument, int threads, int each) {
 #include <stdatomic.h>
 #include <unistd.h>
 
-#if defined(__x86_64__) || defined(__i386__)
-#define PAUSE() __builtin_ia32_pause()
-#elif defined(__aarch64__)
-#define PAUSE() __asm__ volatile("yield")
-#else
-#define PAUSE() ((void)0)
-#endif
-
 enum { MAX_WORKERS = 255, SPIN = 8000 };
 
 /* What a thread owns of the call under way: generation << 16 | its tasks << 8 | those of them that somebody has begun.
@@ -83,7 +75,7 @@ static uint64_t next_ticket(pool *p, uint64_t seen) {
     uint64_t t;
     for (int i = 0; i < SPIN; i++) {
         if ((t = atomic_load_explicit(&p->ticket, memory_order_acquire)) != seen) return t;
-        PAUSE();
+        PN_PAUSE();
     }
     pthread_mutex_lock(&p->mutex);
     atomic_fetch_add(&p->sleepers, 1);
@@ -178,7 +170,7 @@ void pn_parallel(pn_work *work, void *argument, int threads, int each) {
     take_part(p, generation << 16 | (uint64_t)threads, 0);
     for (int spins = 0; atomic_load_explicit(&p->finished, memory_order_acquire) < n; spins++)
         if (spins < SPIN)
-            PAUSE();
+            PN_PAUSE();
         else
             sched_yield();
     atomic_flag_clear_explicit(&p->taken, memory_order_release);

@@ -191,6 +191,10 @@ typedef struct pn_clip {
  * without an update.  *last not 0: this batch is the last of pn_run, which then does not look at the clock. */
 typedef pn_status pn_reduce(void *context, int64_t part, pn_status status, int *last);
 
+/* Called after every update that read `terms`; returns when all who read them have. Not PN_OK: pn_run fails. */
+typedef pn_status pn_updated(void *context);
+enum { PN_MOST_TERMS = 8 };
+
 /* What to run over which rows.  Batch k is rows k*batch .. of order (or of the arrays themselves).
  *
  * A batch of B rows may be cut into `parts`, of which part p is its rows B*p/parts .. B*(p+1)/parts.  Gradients and
@@ -218,7 +222,12 @@ typedef struct pn_job {
      * updates it needs `reduce`. */
     int64_t parts, part0, part1;
     pn_reduce *reduce;
-    void *context; /* its first argument */
+    /* 0: reduce leaves the sum in pn_arenas.grads.  Else it leaves there what it found, and an update follows the sum
+     * of these n_terms gradients, in their order: one of each process, in memory that they share.  Without clips. */
+    int64_t n_terms;
+    const void *const *terms; /* as pn_arenas.grads, which is among them */
+    pn_updated *updated;
+    void *context; /* the first argument of reduce and updated */
 } pn_job;
 
 typedef struct pn_machine pn_machine;

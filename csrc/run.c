@@ -52,8 +52,10 @@ static void update_task(void *argument, int i, int n) {
     share((r->end - r->begin) / PN_PANEL, i, n, &from, &to);
     from = r->begin + from * PN_PANEL, to = r->begin + to * PN_PANEL;
     real *s0 = a->slots[0] ? (real *)a->slots[0] + from : NULL, *s1 = a->slots[1] ? (real *)a->slots[1] + from : NULL;
-    r->k->update(r->job->optimizer, r->job->hyper, r->rate, (double)(r->step + 1), (real *)a->params + from,
-                 (real *)a->grads + from, s0, s1, to - from);
+    const real *g[PN_MOST_TERMS] = {(real *)a->grads + from};
+    for (int64_t k = 0; k < r->job->n_terms; k++) g[k] = (const real *)r->job->terms[k] + from;
+    r->k->update(r->job->optimizer, r->job->hyper, r->rate, (double)(r->step + 1), (real *)a->params + from, g,
+                 r->job->n_terms ? (int)r->job->n_terms : 1, s0, s1, to - from);
 }
 
 /* 0: nothing was changed, because the gradient is not finite */
@@ -180,6 +182,14 @@ static pn_status parts_of(run *r, int *last, double *waited) {
     return status;
 }
 
+/* Whether all are through with the terms, which the next step overwrites. */
+static int terms_are_free(const pn_job *job, double *waited) {
+    const double before = pn_now();
+    const pn_status status = job->updated(job->context);
+    *waited += pn_now() - before;
+    return status == PN_OK;
+}
+
 pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int64_t count, double seconds,
                             int64_t *done) {
     const uint32_t stages = job->stages & PN_STAGES;
@@ -206,6 +216,7 @@ pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int
         if (stages & PN_UPDATE) {
             r.rate = job->rate[b];
             if (!update(&r)) return PN_NOT_FINITE;
+            if (job->n_terms && !terms_are_free(job, &waited)) return PN_CALL_FAILED;
         }
         if (!job->parts) add_sums(&r, 0);
         *done = b + 1;

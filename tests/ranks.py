@@ -43,6 +43,11 @@ def trainer(backend="c", dtype="float32", pruned=False, **more):
     return pn.Trainer(model, "cross_entropy", backend=backend, **options)
 
 
+def exchanging(exchange):
+    """A trainer that exchanges gradients with other ranks by an "allreduce", in "shards", or in "shared" memory."""
+    return trainer(clip=None) if exchange == "shared" else trainer()
+
+
 def fit(made, epochs=3, **more):
     """Train it in ragged batches, with weights and a validation split."""
     X, y, weight = data()

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from ranks import assert_close, fit, mpiexec, trainer
+from ranks import assert_close, exchanging, fit, mpiexec, trainer
 
 SIZES = (1, 2, 4)
 
@@ -29,12 +29,14 @@ def trained(tmp_path_factory):
         assert code == 0, out + err
     return {
         (name, size, rank): Result(folder / f"{name}-{size}-{rank}.npz")
-        for name in ("plain", "shards", "numpy", "float64") for size in SIZES for rank in range(size)
+        for name in ("plain", "shards", "numpy", "float64", "shared") for size in SIZES for rank in range(size)
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "options"), [("plain", {}), ("numpy", {"backend": "numpy"}),
-                                               ("float64", {"dtype": "float64"})])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("plain", {}), ("numpy", {"backend": "numpy"}), ("float64", {"dtype": "float64"}), ("shared", {"clip": None})],
+)
 def test_the_weights_are_those_of_one_process(trained, name, options):
     alone = trainer(**options)
     fit(alone)
@@ -54,11 +56,11 @@ def test_shards_have_the_same_bits_on_any_number_of_ranks(trained):
             assert {name: list(v) for name, v in result.history.history.items()} == alone.history.history
 
 
-@pytest.fixture(scope="module")
-def seen(tmp_path_factory):
+@pytest.fixture(scope="module", params=["allreduce", "shared"])
+def seen(request, tmp_path_factory):
     """What both ranks of behaviour.py told, and the files in their folder."""
     folder = tmp_path_factory.mktemp("behaviour")
-    code, out, err = mpiexec(2, "behaviour.py", str(folder))
+    code, out, err = mpiexec(2, "behaviour.py", str(folder), request.param)
     assert code == 0, out + err
     files = {path.name for path in folder.glob("*.safetensors*")}
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)], files
@@ -89,15 +91,15 @@ def test_only_rank_0_writes(seen):
     assert seen[1] == {"0.safetensors"}
 
 
-@pytest.mark.parametrize("shards", [0, 4])
-def test_after_a_killed_rank_the_fit_goes_on_with_another_number(shards, tmp_path):
-    checkpoint = tmp_path / "checkpoint"
-    code, out, err = mpiexec(2, "mortal.py", str(checkpoint), str(tmp_path), str(shards), "kill")
+@pytest.mark.parametrize("exchange", ["allreduce", "shared", "shards"])
+def test_after_a_killed_rank_the_fit_goes_on_with_another_number(exchange, tmp_path):
+    checkpoint, shards = tmp_path / "checkpoint", 4 if exchange == "shards" else None
+    code, out, err = mpiexec(2, "mortal.py", str(checkpoint), str(tmp_path), exchange, "kill")
     assert code not in (0, None), out + err  # all ended, and nobody waits
-    code, out, err = mpiexec(4 if shards else 3, "mortal.py", str(checkpoint), str(tmp_path), str(shards), "resume")
+    code, out, err = mpiexec(4 if shards else 3, "mortal.py", str(checkpoint), str(tmp_path), exchange, "resume")
     assert code == 0, out + err
-    alone = trainer()
-    fit(alone, 5, shards=shards or None)
+    alone = exchanging(exchange)
+    fit(alone, 5, shards=shards)
     for rank in range(4 if shards else 3):
         with np.load(tmp_path / f"{rank}.npz") as file:
             arena, loss = file["arena"], file["loss"]
@@ -109,8 +111,9 @@ def test_after_a_killed_rank_the_fit_goes_on_with_another_number(shards, tmp_pat
             np.testing.assert_allclose(loss, alone.history.history["loss"], atol=1e-6)
 
 
-def test_an_error_that_nobody_foresaw_ends_all_ranks(tmp_path):
-    code, out, err = mpiexec(2, "mortal.py", str(tmp_path / "c"), str(tmp_path), "0", "raise")
+@pytest.mark.parametrize("exchange", ["allreduce", "shared"])
+def test_an_error_that_nobody_foresaw_ends_all_ranks(exchange, tmp_path):
+    code, out, err = mpiexec(2, "mortal.py", str(tmp_path / "c"), str(tmp_path), exchange, "raise")
     assert code not in (0, None), out + err
     assert "pynet: rank 1 of 2 failed, and with it all ranks end" in err
     assert "TypeError: 'NoneType' object is not callable" in err

@@ -365,9 +365,9 @@ def test_a_fit_on_ranks_moves_the_gradient_once_and_goes_on():
         made = trainer(n_threads=1)
         fit(made, 1, shards=2)  # now a machine is known that would do, but its gradient stands elsewhere
         fit(made, 1, comm=comm)
-        first = made._reduced
+        first = made._exchanged
         fit(made, 1, comm=comm)
-        assert made._reduced is first
+        assert made._exchanged is first
         fit(made, 1)
         return made
 

@@ -114,8 +114,10 @@ PN_SHARED void lanes_sums(const real *x, int64_t ldx, const pn_sparse *w, const 
                 n = 4, lanes_block(w, 1, 4, 1, from, ldx, b, to, ldy, q);
             else if (LANES_ROWS >= 2 && n >= 2)
                 n = 2, lanes_block(w, 1, 2, 1, from, ldx, b, to, ldy, q);
+            else if (n = 1, LANES_PANELS == 1 && many)
+                lanes_block(w, 1, 1, 1, from, ldx, b, to, ldy, q);
             else
-                n = 1, lanes_block(w, 1, 1, 0, from, ldx, b, to, ldy, q);
+                lanes_block(w, 1, 1, 0, from, ldx, b, to, ldy, q);
         }
 }
 

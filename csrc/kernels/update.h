@@ -1,6 +1,7 @@
 /* update.h: flat loops over a range of the arenas: penalties, clipping, one optimizer step.
  *
- * g gradient, p parameter, s0 and s1 optimizer slots, all at the same offset; n is a multiple of 16.
+ * g gradient, p parameter, s0 and s1 optimizer slots, all at the same offset; n is a multiple of 16.  The gradient of a
+ * step is the sum of n_g terms, added in their order.
  * hyper: [0] momentum | beta_1 | rho | eta_minus  [1] beta_2 | eta_plus  [2] epsilon | step_min  [3] step_max
  *        [7] weight decay.   step counts from 1.  Square root and division are exact.
  * Padding holds g = 0 and p = 0 and every rule keeps it there. */
@@ -72,13 +73,23 @@ PN_INLINE void rprop(const rule *r, real *p, vec g, real *s0, real *s1) { /* Rie
     case PN_OPTIMIZER_##NAME:                                                                                          \
         EACH {                                                                                                         \
             vec gi = vflush(vload(g + i));                                                                             \
-            if (l2) gi = vfma(r.decay, vload(p + i), gi);                                                              \
-            NAME(&r, p + i, gi, slots > 0 ? s0 + i : p, slots > 1 ? s1 + i : p);                                       \
+            if (l2) gi = vfma(r->decay, vload(p + i), gi);                                                             \
+            NAME(r, p + i, gi, slots > 0 ? s0 + i : p, slots > 1 ? s1 + i : p);                                        \
         }                                                                                                              \
         break;
 
-static void update(int optimizer, const double *h, double rate, double step, real *p, real *g, real *s0, real *s1,
-                   int64_t n) {
+PN_INLINE void follow(int optimizer, const rule *r, int l2, real *p, const real *g, real *s0, real *s1, int64_t n) {
+    switch (optimizer) {
+#define OPTIMIZER(id, NAME, slots) RULE(NAME, slots)
+#include "../ops.def"
+    default: break;
+    }
+}
+
+enum { TERMS = 256 }; /* elements of a sum of gradients that waits in the first-level cache */
+
+static void update(int optimizer, const double *h, double rate, double step, real *p, const real *const *g, int n_g,
+                   real *s0, real *s1, int64_t n) {
     const int adaptive = optimizer == PN_OPTIMIZER_adam || optimizer == PN_OPTIMIZER_adamw;
     const int l2 = h[7] != 0 && optimizer != PN_OPTIMIZER_adamw;
     const rule r = {.h0 = vset(R(h[0])),
@@ -91,10 +102,15 @@ static void update(int optimizer, const double *h, double rate, double step, rea
                     .g1 = vset(R(1 - h[1])),
                     .c1 = vset(R(adaptive ? rate / (1 - pow(h[0], step)) : 0)),
                     .c2 = vset(R(adaptive ? 1 / sqrt(1 - pow(h[1], step)) : 0))};
-    switch (optimizer) {
-#define OPTIMIZER(id, NAME, slots) RULE(NAME, slots)
-#include "../ops.def"
-    default: break;
+    real sum[TERMS];
+    for (int64_t from = 0, m; from < n; from += m) {
+        m = n_g == 1 || n - from < TERMS ? n - from : TERMS;
+        for (int64_t i = 0; n_g > 1 && i < m; i += VLEN) {
+            vec gi = vload(g[0] + from + i);
+            for (int k = 1; k < n_g; k++) gi = vadd(gi, vload(g[k] + from + i));
+            vstore(sum + i, gi);
+        }
+        follow(optimizer, &r, l2, p + from, n_g > 1 ? sum : g[0], s0 ? s0 + from : NULL, s1 ? s1 + from : NULL, m);
     }
 }
 

@@ -37,6 +37,7 @@ cdef extern from "core.h":
         PN_OK, PN_BAD_PLAN, PN_BAD_ARGUMENT, PN_NO_MEMORY, PN_NO_ISA, PN_NOT_FINITE, PN_BAD_LABEL, PN_BUSY
         PN_CALL_FAILED
     ctypedef pn_status pn_reduce(void *, int64_t, pn_status, int *) noexcept nogil
+    ctypedef pn_status pn_updated(void *) noexcept nogil
     ctypedef struct pn_job:
         const pn_array *inputs
         const pn_array *targets
@@ -54,6 +55,9 @@ cdef extern from "core.h":
         double *sums
         int64_t parts, part0, part1
         pn_reduce *reduce
+        int64_t n_terms
+        const void **terms
+        pn_updated *updated
         void *context
     ctypedef struct pn_arenas:
         void *params
@@ -73,7 +77,7 @@ cdef extern from "core.h":
         PN_FLOAT32, PN_FLOAT64, PN_INT8, PN_UINT8, PN_INT16, PN_UINT16, PN_INT32, PN_UINT32, PN_INT64, PN_UINT64
         PN_FLOAT16
         PN_FORWARD, PN_LOSS, PN_METRIC, PN_BACKWARD, PN_UPDATE, PN_OUTPUT, PN_BARE
-        PN_SEARCH_NUMBERS
+        PN_SEARCH_NUMBERS, PN_MOST_TERMS
         PN_ADD_X, PN_ADD_X2, PN_STOP_X, PN_STOP_X2, PN_NO_BACKWARD, PN_ADD_W, PN_TRAINABLE, PN_MASKED
     const pn_entry pn_roll[]
     const char *pn_status_text(pn_status)
@@ -90,6 +94,10 @@ cdef extern from "core.h":
     ctypedef int pn_call(void *, uint32_t, int) noexcept nogil
     void pn_machine_on_call(pn_machine *, pn_call *, void *)
     void *pn_machine_value(pn_machine *, uint32_t, int, int64_t *, uint32_t *)
+    ctypedef struct pn_seat:
+        int64_t meetings
+    void pn_arrive(pn_seat *)
+    int pn_all_here(const pn_seat *, int, int, double) nogil
     void pn_set_num_threads(int)
     int pn_get_num_threads()
     int pn_available_cpus()

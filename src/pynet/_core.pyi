@@ -31,6 +31,7 @@ CLIPS: dict[str, int]
 ACTIVATIONS: dict[str, tuple[int, str]]
 RANDOM: dict[str, int]
 SEARCH_NUMBERS: int
+SEAT: int
 version: str
 __test__: dict[str, str]
 
@@ -65,6 +66,11 @@ class Machine:
     def predict_one(self, x: Any, out: np.ndarray | None = None) -> np.ndarray: ...
     def value(self, index: int, gradient: bool = False) -> np.ndarray: ...
     def set_gradient(self, index: int, gradient: Any) -> None: ...
+
+@final
+class Meeting:
+    def __init__(self, seats: np.ndarray, own: int) -> None: ...
+    def wait(self) -> None: ...
 
 @final
 class Search:

@@ -7,6 +7,7 @@ Nothing is decided here.  Arrays enter as buffers (no NumPy C-API, so one abi3 w
 """
 
 cimport cython as _cython
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer)
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
@@ -142,6 +143,7 @@ def aligned(n, dtype):
 include "_buffers.pxi"
 include "_plan.pxi"
 include "_prune.pxi"
+include "_meeting.pxi"
 
 # ---- the machine -------------------------------------------------------------------------------------------------
 
@@ -151,6 +153,7 @@ cdef struct _Arrays:   # of a pn_job
     pn_array targets[16]
     pn_array outputs[16]
     pn_clip clips[16]
+    const void *terms[PN_MOST_TERMS]
 
 
 @_cython.final
@@ -184,7 +187,7 @@ cdef class Machine:
     cdef bint small
     cdef _Plan plan
     cdef object error       # raised by a function of Python's, on its way through C
-    cdef object reducer     # the reduce of the job under way
+    cdef object reducer, updated     # reduce and updated of the job under way
     cdef object caller      # the thread in which such a function runs now
 
     def __init__(self, plan, params, *, rows, grads=None, slots=(), keep=None, n_threads=0, isa=None):
@@ -257,7 +260,7 @@ cdef class Machine:
         cdef pn_status status
         self.fill(job, count, held, &arrays, &c)
         if job.reduce is not None:
-            self.reducer = job.reduce
+            self.reducer, self.updated = job.reduce, job.updated
         while True:
             with nogil:
                 status = pn_run(self.m, &c, first, count, seconds, &done)
@@ -285,6 +288,12 @@ cdef class Machine:
         c.parts, c.part0, c.part1 = job.parts or (0, 0, 0)
         if job.reduce is not None:
             c.reduce, c.context = _reduce, <void *>self
+        if job.terms:
+            if len(job.terms) > PN_MOST_TERMS or job.updated is None:
+                raise ValueError(f"job.terms: expected at most {PN_MOST_TERMS} arrays, and job.updated")
+            for i, term in enumerate(job.terms):
+                arrays.terms[i] = self.arena(term, f"term {i}")
+            c.terms, c.n_terms, c.updated = arrays.terms, len(job.terms), _updated
         cdef int64_t least = 0 if job.order is not None else c.rows
         if c.stages & PN_FORWARD:
             if len(job.inputs) != p.n_inputs:
@@ -452,6 +461,17 @@ cdef pn_status _reduce(void *context, int64_t part, pn_status status, int *last)
         answer, stop = machine.reducer(part, _status_names.get(status, "failed"))
         last[0] = bool(stop)
         return _statuses.get(answer, PN_CALL_FAILED)
+    except BaseException as error:
+        machine.error = error
+        return PN_CALL_FAILED
+
+
+cdef pn_status _updated(void *context) noexcept with gil:
+    """What the C machine calls after an update that read the terms of a job."""
+    machine = <Machine>context
+    try:
+        machine.updated()
+        return PN_OK
     except BaseException as error:
         machine.error = error
         return PN_CALL_FAILED

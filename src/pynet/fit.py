@@ -108,18 +108,13 @@ class Fit:
             "metrics": names + ([f"val_{n}" for n in names] if data["validation"] else []),
         }  # fmt: skip
         self.heads = heads
-        if self.ranks.size > 1 and not trainer._exchanges:
-            trainer._reduce_in(exchanged)
         self._make_machine()
         check_batches(self.plan, len(self.rows), self.size)
         if self.ranks.parts:
             check_parts(self.plan, trainer.heads.external)
-            self.ranks.bind(trainer._reduced)
         self.job = trainer._job(
             self.plan, data["inputs"], data["targets"], data["weight"], len(self.rows), self.size, 0
         )
-        if self.ranks.parts:
-            self.job.parts, self.job.reduce = self.ranks.parts, self.ranks.reduce
         self.n_sums, length = self.plan.n_sums, self.ranks.length(self.plan.n_sums)
         self._no_sums = [0.0] * length
         if run["batch"] > self.batches or len(run["sums"] or self._no_sums) != length:
@@ -131,6 +126,23 @@ class Fit:
                     callback.set_state(values, arrays)
                 except (KeyError, TypeError) as error:
                     raise ValueError(f"the checkpoint's state of {kind} is damaged: {error}") from error
+
+    def meet(self) -> None:
+        """Have the gradient where ranks exchange it, once they agree that they train the same; all of them do this."""
+        trainer, ranks, job = self.trainer, self.ranks, self.job
+        if not ranks.parts:
+            return
+        if ranks.size > 1:
+            n, dtype = len(trainer._exchanged), trainer.model.dtype
+            shared = ranks.share(n, dtype, trainer._shared, clipped=bool(trainer._clips))
+            if shared and shared is not trainer._shared:
+                trainer._exchange_in(shared.own, shared)
+            elif not shared and not trainer._exchanges:
+                trainer._exchange_in(exchanged(n, dtype))
+            self._make_machine()
+        ranks.bind(trainer._exchanged)
+        job.parts, job.reduce, job.updated = ranks.parts, ranks.reduce, ranks.updated
+        job.terms = ranks.terms
 
     def _make_machine(self) -> None:
         self.masks = self.trainer.model.weights.mask_version

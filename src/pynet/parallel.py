@@ -31,6 +31,7 @@ from . import _core
 from ._check import integer
 from .plan import PANEL
 from .shards import ShardSum
+from .shared_gradients import PLACE, SharedGradients, shared_gradients
 
 __all__ = ["ALONE", "TAIL", "Ranks", "check_parts", "exchanged"]
 
@@ -38,7 +39,7 @@ TAIL = PANEL  # elements behind the gradient: how many ranks say ...
 FLAGS = {"not_finite": 0, "bad_label": 1, "failed": 2}  # ... why they have no gradient,
 LAST, INTERRUPTED = 3, 4  # ... that this batch is the last of the slice, that they were sent Ctrl-C
 SAID = 5  # elements that may say something
-HUGE, PLACE = 2 << 20, 7 * 576  # bytes: of a huge page; where in one a gradient begins, and no other arena in its page
+HUGE = 2 << 20  # bytes of a huge page
 COMM = ("Get_rank", "Get_size", "allgather", "Abort", "Allreduce", "Send", "Recv", "Bcast")
 
 
@@ -73,9 +74,11 @@ class Ranks:
         self.until = 0.0
         self.failed = False
         self._shards: ShardSum | None = None
+        self._shared: SharedGradients | None = None
         self._buffer = np.empty(0)
         self._bare: Any = None  # the same, which mpi4py reads faster than an array: 0.3 us a step
-        self._tail: Any = None
+        self._tail: Any = None  # what this rank says
+        self._tails: list = []  # what stands where something may be said, when all are there
         self._quiet = b""  # what stands there when nobody says anything
         self._hooks: set[str] = set()
         self._ctrl_c = self._heard = self._broken = False  # here; on some rank; the communicator does not work
@@ -110,12 +113,28 @@ class Ranks:
 
     # ---- one gradient out of those of all parts ---------------------------------------------------------------------
 
+    def share(self, n: int, dtype, known: SharedGradients | None, clipped: bool) -> SharedGradients | None:
+        """Return memory that the ranks share, `known` if it will do, where that is the way to exchange gradients.
+
+        What clips looks at a whole gradient before the update.
+        """
+        wanted = self._shards is None and not clipped
+        self._shared = shared_gradients(self.comm, n, dtype, known, wanted)
+        return self._shared
+
+    @property
+    def terms(self) -> list | None:
+        """The gradients of all ranks, where they share them; see plan.Job."""
+        return [term[:-TAIL] for term in self._shared.terms] if self._shared else None
+
     def bind(self, buffer: np.ndarray) -> None:
         """Say where the gradient stands, with TAIL elements behind it."""
         self._buffer = buffer
         buffer[-TAIL:] = 0
         self._bare = memoryview(buffer)  # type: ignore[arg-type]
         self._tail = self._bare[-TAIL:][:SAID]
+        every: list[Any] = self._shared.terms if self._shared else [buffer]
+        self._tails = [memoryview(term)[-TAIL:][:SAID] for term in every]
         self._quiet = bytes(self._tail)
 
     def reduce(self, part: int, status: str) -> tuple[str, bool]:
@@ -130,21 +149,36 @@ class Ranks:
                 self._tail[LAST] = 1.0
             if self._ctrl_c:
                 self._tail[INTERRUPTED] = 1.0
-            if self._shards is None:
+            if self._shared:
+                self._shared.meeting.wait()
+            elif self._shards is None:
                 self.comm.Allreduce(None, self._bare)
             elif not self._shards.add(part, self._buffer):
                 return status, False
         except BaseException:
             self._broken = True
             raise
-        if self._tail.tobytes() == self._quiet:
+        for tail in self._tails:
+            if tail.tobytes() != self._quiet:
+                break
+        else:
             return "ok", False
-        said = self._tail.tolist()
+        said = np.sum(self._tails, axis=0).tolist()
+        self.updated()  # all have heard it
         self._buffer[-TAIL:] = 0
         self._heard = said[INTERRUPTED] > 0
         status = next((name for name, flag in FLAGS.items() if said[flag]), "ok")
         self.failed = status != "ok"
         return status, True
+
+    def updated(self) -> None:
+        """Be the `updated` of a job: wait until no rank reads this one's gradient any more."""
+        if self._shared:
+            try:
+                self._shared.meeting.wait()
+            except BaseException:
+                self._broken = True
+                raise
 
     # ---- sums of losses and metrics ---------------------------------------------------------------------------------
 

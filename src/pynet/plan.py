@@ -225,17 +225,23 @@ class Job:
     reduce : callable, or None
         With `parts`, of jobs that update: reduce(part, status) -> (status, whether this batch is the last of the run),
         called after the way down of each part.  Status: "ok", "not_finite", "bad_label" or "failed".
+    terms : list of arrays [param_elems], or None
+        With `reduce`, without `clips`: the gradients, the machine's own among them, whose sum in this order an update
+        follows; reduce then leaves the machine's as it is.
+    updated : callable, or None
+        Called after each update that read `terms`; the next step overwrites them.
     """
 
     __slots__ = (
         "ahead", "batch", "clips", "hyper", "inputs", "optimizer", "order", "outputs", "parts", "rate", "reduce",
-        "rows", "seed", "stages", "step", "sums", "targets", "weight"
+        "rows", "seed", "stages", "step", "sums", "targets", "terms", "updated", "weight"
     )  # fmt: skip
 
     def __init__(self, **fields):
         self.inputs: list = []
         self.targets: list = []
         self.outputs = self.weight = self.order = self.rate = self.sums = self.parts = self.reduce = None
+        self.terms = self.updated = None
         self.rows = self.ahead = self.stages = self.optimizer = self.step = self.seed = 0
         self.batch = 1
         self.hyper = np.zeros(8)

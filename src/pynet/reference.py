@@ -7,6 +7,7 @@ penalties, clips and optimizers in reference_updates.py. The C machine of ``_cor
 
 from __future__ import annotations
 
+import functools
 import time
 
 import numpy as np
@@ -243,6 +244,8 @@ class Machine:
                 status, last = self._reduce(job, part, status)
         if status == "ok" and job.stages & _core.UPDATE and not self._update(job, job.step + k, job.rate[k]):
             status = "not_finite"
+        if status == "ok" and job.stages & _core.UPDATE and job.terms:
+            job.updated()
         if status == "ok" and job.stages & (_core.LOSS | _core.METRIC):
             total += sums.reshape(-1)
         return status, last
@@ -255,7 +258,8 @@ class Machine:
         status, last = job.reduce(part, status)
         if status == "failed":
             raise RuntimeError("a function of a Python layer or activation failed in another process")
-        self.param_gradients = [unpack(self._grad_arena, record) for record in self.plan.params]
+        gradient = functools.reduce(np.add, job.terms) if job.terms else self._grad_arena
+        self.param_gradients = [unpack(gradient, record) for record in self.plan.params]
         return status, last
 
     def _stages(self, job, first: int, stop: int, whole: tuple[int, int], sums: np.ndarray) -> str:

@@ -15,9 +15,10 @@ from .external import SCORE, external_batch
 from .fit import Fit, begin, check_batches, prepare
 from .heads import Heads, check_weights
 from .history import History
-from .parallel import ALONE, TAIL, Ranks, exchanged
+from .parallel import ALONE, TAIL, Ranks
 from .plan import Job, build
 from .scoring import gradients, score_sums
+from .shared_gradients import SharedGradients
 
 __all__ = ["Trainer"]
 
@@ -88,7 +89,8 @@ class Trainer:
         self.epoch = self.step = 0
         self.stop_training = False
         self.fit_info: dict = {}
-        self._reduce_in(_core.aligned)
+        self._exchange_in(_core.aligned(model.weights.elems + TAIL, model.dtype))
+        self._exchanges = False
         self._scratch: Any = None  # gradients of machines that do not train
         self._slots = self._arenas(self.optimizer.n_slots)
         self._rule = self.optimizer.rule
@@ -102,12 +104,12 @@ class Trainer:
     def _arenas(self, n: int) -> list:
         return [_core.aligned(self.model.weights.elems, self.model.dtype) for _ in range(n)]
 
-    def _reduce_in(self, make) -> None:
-        """Have the gradient in what make(elements, dtype) returns, with room for a message between ranks behind it."""
-        self._reduced = make(self.model.weights.elems + TAIL, self.model.dtype)
-        self._grads = self._reduced[:-TAIL]
+    def _exchange_in(self, buffer: np.ndarray, shared: SharedGradients | None = None) -> None:
+        """Have the gradient in `buffer`, with a message between ranks, of TAIL elements, behind it."""
+        self._exchanged, self._shared = buffer, shared
+        self._grads = buffer[:-TAIL]
+        self._exchanges = True  # not memory like any other
         self._cache: dict = {}  # of machines: purpose -> (key, plan, machine, rows)
-        self._exchanges = make is exchanged
 
     def _machine(self, purpose: str, heads: list, rows: int, input_gradients: bool = False, mode: str = ""):
         """Return (plan, machine) for batches of up to `rows`, made anew only when something has changed.
@@ -364,6 +366,7 @@ class Trainer:
                     data = prepare(self, X, y, validation_data, validation_split, sample_weight, class_weight, run)
                     fit = self._fit_class()(self, run, data, callbacks, verbose)
                 ranks.check_same(fit.things)
+                fit.meet()
                 self._fit, self._pending = fit, None
                 self.stop_training = self.history.interrupted = False
                 self.history.stopped = ""

@@ -242,23 +242,34 @@ static void check_update(const kernels *k) {
             double h[8];
             memcpy(h, id == PN_OPTIMIZER_rprop ? rprop : others, sizeof h);
             h[7] = c < 5 ? 0 : 0.1;
-            output *p = output_of(n), *s[2] = {output_of(n), output_of(n)}, *g = output_of(n);
+            const int terms = 1 + c % 3; /* of the gradient; several are multiples of 1/64, so that any sum is exact */
+            output *p = output_of(n), *s[2] = {output_of(n), output_of(n)};
+            output *g[3] = {output_of(n), output_of(n), output_of(n)};
+            const real *from[3] = {g[0]->at, g[1]->at, g[2]->at};
             for (int64_t i = 0; i < n; i++) p->at[i] = (real)uniform(-1, 1), s[0]->at[i] = s[1]->at[i] = 0;
             for (int step = 1; step <= 4; step++) { /* the next one starts from what the kernel left */
-                AT("update of optimizer %d, n %d, decay %g, step %d", id, (int)n, h[7], step);
-                for (int64_t i = 0; i < n; i++) g->at[i] = (real)(i % 7 == 3 ? 0 : uniform(-1, 1));
-                ready(p), ready(g), ready(s[0]), ready(s[1]);
-                k->update(id, h, 0.01, step, p->at, g->at, slots > 0 ? s[0]->at : NULL, slots > 1 ? s[1]->at : NULL, n);
+                AT("update of optimizer %d, n %d, %d terms, decay %g, step %d", id, (int)n, terms, h[7], step);
+                for (int t = 0; t < 3; t++)
+                    for (int64_t i = 0; i < n; i++) {
+                        const double x = i % 7 == 3 ? 0 : uniform(-1, 1);
+                        g[t]->at[i] = (real)(terms > 1 ? rint(64 * x) / 64 : x);
+                    }
+                ready(p), ready(g[0]), ready(g[1]), ready(g[2]), ready(s[0]), ready(s[1]);
+                k->update(id, h, 0.01, step, p->at, from, terms, slots > 0 ? s[0]->at : NULL,
+                          slots > 1 ? s[1]->at : NULL, n);
                 for (int64_t i = 0; i < n; i++) {
                     double x = (double)was(p, i), s0 = (double)was(s[0], i), s1 = (double)was(s[1], i);
-                    const double x_old = fabs(x), s0_old = fabs(s0), gi = (double)was(g, i);
+                    const double x_old = fabs(x), s0_old = fabs(s0);
+                    double gi = 0;
+                    for (int t = 0; t < terms; t++) gi += (double)was(g[t], i);
                     textbook(id, h, 0.01, step, &x, gi, &s0, &s1);
                     expect(p, i, x, 8 * EPS * (x_old + 0.2));
                     if (slots > 0) expect(s[0], i, s0, 8 * EPS * (s0_old + fabs(gi) + h[7]));
                     const double cancelled = h[7] > 0 ? 0.001 * (fabs(gi) + h[7]) * (fabs(gi) + h[7]) : 0;
                     if (slots > 1) expect(s[1], i, s1, 8 * EPS * (fabs(s1) + cancelled));
                 }
-                bits = finish(g, finish(s[1], finish(s[0], finish(p, bits))));
+                for (int t = 0; t < 3; t++) bits = finish(g[t], bits);
+                bits = finish(s[1], finish(s[0], finish(p, bits)));
             }
         }
 }
@@ -379,7 +390,8 @@ static void check_fusion(const kernels *k, int fused) {
     for (int i = 0; i < 16; i++) x[i] = w[i] = (real)(1 + e), b[i] = -1, p->at[i] = 1;
     k->dense_forward(x, 16, w, b, y->at, 16, NULL, 0, 0, 1, 1, 0, 1, PN_ACT_identity, act_parameters, NULL);
     for (int i = 0; i < 16; i++) expect_bits(y, i, (real)want);
-    if (k->update) k->update(PN_OPTIMIZER_sgd, h, 1 + e, 1, p->at, x, NULL, NULL, 16); /* p -= rate g */
+    if (k->update)
+        k->update(PN_OPTIMIZER_sgd, h, 1 + e, 1, p->at, (const real *[]){x}, 1, NULL, NULL, 16); /* p -= rate g */
     for (int i = 0; i < 16 && k->update; i++) expect_bits(p, i, (real)-want);
     drop_all();
 }

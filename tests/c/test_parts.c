@@ -18,6 +18,7 @@ typedef struct exchange { /* what the ranks have in common */
     pthread_cond_t all_here;
     int ranks, here;
     long meeting;
+    const void *terms[MOST_RANKS]; /* the gradients of all ranks, where no reduce adds them up */
     void *gradient[MOST_PARTS];
     pn_status status[MOST_PARTS];
 } exchange;
@@ -78,6 +79,23 @@ static pn_status add_up(void *context, int64_t part, pn_status status, int *last
     return all;
 }
 
+/* The same for gradients that all ranks see: they wait for each other before they read them, and afterwards. */
+static pn_status see_all(void *context, int64_t part, pn_status status, int *last) {
+    rank *k = context;
+    k->in_turn &= part == k->expected;
+    k->e->status[part] = status;
+    meet(k->e);
+    pn_status all = PN_OK;
+    for (int p = 0; p < k->job.parts && all == PN_OK; p++) all = k->e->status[p];
+    meet(k->e);
+    *last = ++k->batches == k->stop_after;
+    return all;
+}
+static pn_status all_saw(void *context) {
+    meet(((rank *)context)->e);
+    return PN_OK;
+}
+
 static void *run_rank(void *argument) { /* its parts of every batch; nobody looks at the clock */
     rank *k = argument;
     k->status = pn_run(k->machine, &k->job, 0, BATCHES, k->job.parts ? 0 : 1e9, &k->done);
@@ -93,9 +111,12 @@ typedef struct outcome {
     int64_t done;
 } outcome;
 
+/* What an update follows: the clipped sum of gradients, their sum, or the gradients of all ranks. */
+typedef enum way { CLIPPED, SUMMED, SEEN } way;
+
 /* From the same weights, with parts 0 whole batches; at most `stop_after` batches, if that is not 0. */
-static outcome train_on(int ranks, const task *t, pn_dtype dtype, const char *isa, int64_t parts, int64_t stop_after,
-                        int threads) {
+static outcome train_by(int ranks, const task *t, pn_dtype dtype, const char *isa, int64_t parts, int64_t stop_after,
+                        int threads, way by) {
     static rank all[MOST_RANKS];
     exchange e = {.mutex = PTHREAD_MUTEX_INITIALIZER, .all_here = PTHREAD_COND_INITIALIZER, .ranks = ranks};
     pthread_t thread[MOST_RANKS];
@@ -111,6 +132,11 @@ static outcome train_on(int ranks, const task *t, pn_dtype dtype, const char *is
         if (parts) {
             k->job.parts = parts, k->job.part0 = parts * i / ranks, k->job.part1 = parts * (i + 1) / ranks;
             k->job.reduce = add_up, k->job.context = k, k->expected = k->job.part0;
+        }
+        if (by != CLIPPED) k->job.n_clips = 0;
+        if (by == SEEN) {
+            e.terms[i] = k->arenas.grads;
+            k->job.reduce = see_all, k->job.updated = all_saw, k->job.terms = e.terms, k->job.n_terms = ranks;
         }
         const int64_t rows = parts ? (BATCH - 1) / parts + 1 : BATCH;
         CHECK(pn_machine_open(&k->machine, &t->net.plan, dtype, rows, &k->arenas, isa, threads) == PN_OK);
@@ -135,11 +161,16 @@ static outcome train_on(int ranks, const task *t, pn_dtype dtype, const char *is
         pn_machine_close(k->machine);
         if (i == 0) continue;
         CHECK(memcmp(k->arenas.params, o.arenas.params, bytes_of(&t->net, dtype)) == 0);
-        CHECK(memcmp(k->arenas.grads, o.arenas.grads, bytes_of(&t->net, dtype)) == 0);
+        CHECK(by == SEEN || memcmp(k->arenas.grads, o.arenas.grads, bytes_of(&t->net, dtype)) == 0);
         drop_arenas(k->arenas);
     }
     for (int p = 0; p < parts; p++) free(e.gradient[p]);
     return o;
+}
+
+static outcome train_on(int ranks, const task *t, pn_dtype dtype, const char *isa, int64_t parts, int64_t stop_after,
+                        int threads) {
+    return train_by(ranks, t, dtype, isa, parts, stop_after, threads, CLIPPED);
 }
 
 static int same(const outcome *a, const outcome *b, const task *t, pn_dtype dtype) {
@@ -194,6 +225,20 @@ static void check_ranks(const task *t, const char *name) {
                     drop_arenas(several.arenas);
                 }
                 drop_arenas(one.arenas);
+            }
+}
+
+/* The same bits, whether reduce adds up the gradients or the update does. */
+static void check_terms(const task *t, const char *name) {
+    for (int i = 0; pn_isa_name(i); i++)
+        for (int dtype = PN_F32; dtype <= PN_F64 && pn_isa_usable(pn_isa_name(i)); dtype++)
+            for (int ranks = 1; ranks <= MOST_RANKS; ranks++) {
+                AT("%s net, %s, f%d, the gradients of %d ranks", name, pn_isa_name(i), dtype ? 64 : 32, ranks);
+                const outcome added = train_by(ranks, t, dtype, pn_isa_name(i), ranks, 0, 2, SUMMED);
+                const outcome seen = train_by(ranks, t, dtype, pn_isa_name(i), ranks, 0, 2, SEEN);
+                CHECK(seen.status == PN_OK && seen.done == BATCHES);
+                CHECK(same(&seen, &added, t, dtype));
+                drop_arenas(added.arenas), drop_arenas(seen.arenas);
             }
 }
 
@@ -290,6 +335,14 @@ static void refuse(pn_machine *machine, const pn_job *good) {
     REFUSED(job.batch = INT64_MAX);
     REFUSED(job.stages |= PN_UPDATE); /* and no reduce */
     REFUSED(job.stages = PN_BACKWARD);
+    const void *terms[PN_MOST_TERMS + 1] = {NULL};
+    const pn_clip clip = {.kind = PN_CLIP_value, .c = 1};
+    REFUSED((job.n_terms = 2, job.terms = terms)); /* and no updated */
+    REFUSED((job.n_terms = 2, job.updated = all_saw));
+    REFUSED((job.n_terms = -1, job.terms = terms, job.updated = all_saw));
+    REFUSED((job.n_terms = PN_MOST_TERMS + 1, job.terms = terms, job.updated = all_saw));
+    REFUSED((job.n_terms = 2, job.terms = terms, job.updated = all_saw, job.clips = &clip, job.n_clips = 1));
+    REFUSED((job.n_terms = 2, job.terms = terms, job.updated = all_saw, job.parts = 0, job.batch = BATCH / 2));
 #undef REFUSED
 }
 
@@ -332,6 +385,8 @@ int main(void) {
     check_whole(&small, "rich");
     check_ranks(&plain, "plain");
     check_ranks(&small, "rich");
+    check_terms(&plain, "plain");
+    check_terms(&small, "rich");
     check_ends(&plain);
     check_prediction(&small);
     check_refusals(&plain, &with_norm, &with_clip);

@@ -1,4 +1,4 @@
-"""behaviour.py FOLDER: errors, Ctrl-C and checkpoints on two ranks; every rank tells in FOLDER what it saw."""
+"""behaviour.py FOLDER EXCHANGE: errors, Ctrl-C and checkpoints on two ranks; every rank tells in FOLDER what it saw."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from mpi4py import MPI
 
 import pynet as pn
 
-comm, folder = MPI.COMM_WORLD, Path(sys.argv[1])
+comm, folder, exchange = MPI.COMM_WORLD, Path(sys.argv[1]), sys.argv[2]
 seen = {}
 
 
@@ -30,12 +30,12 @@ class Fail(pn.Callback):
 
 def said(**more):
     try:
-        ranks.fit(ranks.trainer(), comm=comm, **more)
+        ranks.fit(ranks.exchanging(exchange), comm=comm, **more)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
 
-made = ranks.trainer()
+made = ranks.exchanging(exchange)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     ranks.fit(made, comm=comm, epochs=100_000, callbacks=[CtrlC()] if comm.rank else [])
@@ -44,6 +44,6 @@ seen["weights"] = float(made.model.arena.astype(float).sum())
 seen["handler"] = signal.getsignal(signal.SIGINT) is signal.default_int_handler
 seen["callback"] = said(callbacks=[] if comm.rank else [Fail()])
 seen["weight"] = said(sample_weight=np.full(ranks.ROWS, 1.0 + comm.rank))
-again = ranks.trainer()
+again = ranks.exchanging(exchange)
 ranks.fit(again, comm=comm, callbacks=[pn.ModelCheckpoint(folder / f"{comm.rank}.safetensors")])
 (folder / f"{comm.rank}.json").write_text(json.dumps(seen))

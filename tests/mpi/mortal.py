@@ -1,5 +1,6 @@
-"""mortal.py CHECKPOINT FOLDER SHARDS WAY: a long fit that the last rank does not survive; or, resumed, its end.
+"""mortal.py CHECKPOINT FOLDER EXCHANGE WAY: a long fit that the last rank does not survive; or, resumed, its end.
 
+EXCHANGE: of gradients, "allreduce", "shards" (four of them) or "shared" (memory: a trainer that does not clip).
 WAY: "kill" (it kills itself in the third epoch), "raise" (it fails outside of all that ranks agree on), or "resume".
 """
 
@@ -15,7 +16,7 @@ from mpi4py import MPI
 import pynet as pn
 
 comm = MPI.COMM_WORLD
-path, folder, shards, way = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) or None, sys.argv[4]
+path, folder, exchange, way = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 
 
 class Die(pn.Callback):
@@ -30,6 +31,9 @@ class Die(pn.Callback):
 if way == "resume":
     made = pn.Trainer.resume(path)
     ranks.fit(made, None, batch_size=None, comm=comm, callbacks=[pn.ModelCheckpoint(path)])
+    assert (made._shared is not None) == (exchange == "shared" and hasattr(os, "memfd_create"))
     np.savez(folder / f"{comm.rank}.npz", arena=made.model.arena, loss=made.history.history["loss"])
 else:
-    ranks.fit(ranks.trainer(), 5, comm=comm, shards=shards, callbacks=[pn.ModelCheckpoint(path), Die()])
+    made = ranks.exchanging(exchange)
+    shards = 4 if exchange == "shards" else None
+    ranks.fit(made, 5, comm=comm, shards=shards, callbacks=[pn.ModelCheckpoint(path), Die()])

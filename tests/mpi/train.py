@@ -9,7 +9,7 @@ from mpi4py import MPI
 
 comm, folder = MPI.COMM_WORLD, Path(sys.argv[1])
 for name, options, more in (("plain", {}, {}), ("shards", {}, {"shards": 4}), ("numpy", {"backend": "numpy"}, {}),
-                            ("float64", {"dtype": "float64"}, {})):  # fmt: skip
+                            ("float64", {"dtype": "float64"}, {}), ("shared", {"clip": None}, {})):  # fmt: skip
     made = ranks.trainer(**options)
     ranks.fit(made, comm=comm, **more)
     history = {f"history {key}": np.array(values) for key, values in made.history.history.items()}
