@@ -199,7 +199,7 @@ def measure(net: Net, rounds: int, seconds: float, around: float) -> dict:
     until = time.perf_counter() + seconds
     while COMM.bcast(len(found.get("step", ())) < rounds and time.perf_counter() < until):
         step = stamped_fit(made, X, y, net.batch * COMM.size, COMM)
-        assert (made._shared is not None) == (shared_gradients.MOST_RANKS >= COMM.size)
+        assert (made._shared is not None) == (COMM.size <= shared_gradients.MOST_RANKS)
         alone = stamped_fit(made, X, y, net.batch * COMM.size, Silent())
         for arena in (made.model.arena, *made._slots):  # which the ranks changed each by itself
             COMM.Bcast(arena)

@@ -13,6 +13,7 @@ NAN, INF = X.copy(), X.copy()
 NAN[7, 2], INF[3, 0] = np.nan, -np.inf
 LOCKED = np.zeros((12, 3), np.float32)
 LOCKED.flags.writeable = False
+MASKED = "x has masked values, which have no numbers"
 
 
 def make(backend="c", head="softmax", loss="cross_entropy", **options):
@@ -174,7 +175,11 @@ NAMES = [
     ("predict_one complex", lambda t: t.model.predict_one(X[0] + 0j), TypeError, r"x: expected real .*complex128"),
     ("predict_one text", lambda t: t.model.predict_one("abcd"), TypeError, r"x: expected real numbers, got dtype <U4"),
     ("predict_one dates", lambda t: t.model.predict_one(np.zeros(4, "M8[s]")), TypeError, r"x: expected real numbers"),
+    ("predict_one masked", lambda t: t.model.predict_one(np.ma.array(X[0], "f4", mask=[1] * 4)), ValueError, MASKED),
+    ("predict_one masked f8", lambda t: t.model.predict_one(np.ma.array(X[0], mask=[0, 0, 0, 1])), ValueError, MASKED),
     ("predict_one out", lambda t: t.model.predict_one(X[0], out=np.zeros(3)), ValueError, r"out: expected .*float32"),
+    ("epsilon of nothing", lambda t: pn.Trainer(t.model, "mse", pn.Adam(epsilon=1e-50)), ValueError,
+        r"the optimizer's epsilon=1e-50 is 0 in float32"),
     ("weights name", lambda t: t.model.load_state_dict({"haed.kernel": 0}), ValueError, r"'haed.kernel', did you"),
     ("last weight NaN", lambda t: t.model.set_weights([*(w + 1 for w in t.model.get_weights()[:3]), NAN[7, :3]]),
         ValueError, r"'head.bias' must be finite"),

@@ -1,7 +1,6 @@
 """Gradients in memory that ranks share.  The ranks are threads: each opens that memory as another process would."""
 
 import faulthandler
-import faulthandler
 import os
 import signal
 import threading

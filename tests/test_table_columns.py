@@ -125,6 +125,12 @@ def test_batches_of_pyarrow_may_miss_values():
     np.testing.assert_array_equal(frame.columns["n"].values, [1.0, np.nan])
 
 
+@pytest.mark.parametrize("unit", ["s", "ns", "D"])
+def test_spans_of_time_are_refused_whatever_their_unit(unit):
+    with pytest.raises(TypeError, match=rf"column 'a' holds timedelta64\[{unit}\]: make it numbers"):
+        Frame.of({"a": np.array([1, 2], f"m8[{unit}]")})
+
+
 def test_bytes_that_are_no_text_are_named():
     with pytest.raises(ValueError, match=r"column 'a' holds bytes that are no text in UTF-8: .*0xff"):
         Frame.of({"a": np.array([b"x", b"\xff"])})

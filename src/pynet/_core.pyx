@@ -19,6 +19,7 @@ from threading import get_ident as _get_ident
 import numpy as _np
 
 cdef object _empty = _np.empty   # found once: a name in a module costs 40 ns
+cdef object _ndarray = _np.ndarray
 
 # ---- records and roll-calls ------------------------------------------------------------------------------
 
@@ -339,6 +340,8 @@ cdef class Machine:
         """Predict one row: x [I] -> [O], both of the model's dtype; `out` is filled and returned if given."""
         cdef Py_buffer vx, vy
         cdef pn_status status
+        if type(x) is not _ndarray and isinstance(x, _np.ma.MaskedArray):   # whose buffer knows nothing of its mask
+            return self._convert_one(x, out)
         try:
             PyObject_GetBuffer(x, &vx, PyBUF_FORMAT | PyBUF_STRIDES)
         except (TypeError, ValueError, BufferError):   # a list, or an array of objects
@@ -401,6 +404,8 @@ cdef class Machine:
         self.store(x, 1, dx, bool(op["flags"] & PN_ADD_X))
 
     def _convert_one(self, x, out):
+        if _np.ma.is_masked(x):
+            raise ValueError("x has masked values, which have no numbers: fill them in, e.g. x.filled(0)")
         row = _np.asarray(x)
         if self.width_in < 0 or self.width_out < 0:
             raise ValueError("predict_one needs a model with one input and one output; use predict")

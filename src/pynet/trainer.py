@@ -77,6 +77,9 @@ class Trainer:
         self.model = model
         self.heads = Heads(model, loss, metrics, loss_weights)
         self.optimizer = optimizers.get(optimizer)
+        epsilon = getattr(self.optimizer, "epsilon", 1.0)
+        if model.dtype.type(epsilon) == 0:  # then 0 / 0 where a gradient has always been 0
+            raise ValueError(f"the optimizer's epsilon={epsilon:g} is 0 in {model.dtype}; take a larger one or float64")
         self.clip = clip
         self._clips = clips.get(clip)
         self.backend = backend

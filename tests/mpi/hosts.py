@@ -15,6 +15,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -46,6 +47,11 @@ def connect() -> None:
         ip("-n", host, "address", "add", f"{address}/24", "dev", "cable")
         for device in ("lo", "cable"):
             ip("-n", host, "link", "set", device, "up")
+    until = time.monotonic() + 30
+    for host in HOSTS:  # a kernel takes up to a second to see the other end; MPICH looks once
+        while " UP " not in ip("-n", host, "-brief", "link", "show", "cable"):
+            assert time.monotonic() < until, "the cable does not come up"
+            time.sleep(0.05)
 
 
 def disconnect() -> None:

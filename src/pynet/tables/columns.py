@@ -339,6 +339,8 @@ def _of_array(name: str, column) -> Column:
         return _of_numbers(name, array, array.dtype.kind == "b")
     if array.dtype.kind == "M":
         return _of_days(name, array)
+    if array.dtype.kind == "m":
+        raise TypeError(f"column {name!r} holds {array.dtype}: make it numbers, e.g. column / np.timedelta64(1, 'D')")
     if array.dtype.kind == "S":
         try:
             array = np.char.decode(array, "utf-8")
