@@ -33,6 +33,9 @@ static void dropped_relu_task(void *argument, int i, int n) { /* dz = y > 0 ? dy
                                 panels(r, op->y));
 }
 
+/* Refused: of a single row, each block of 64 or 256 inputs followed by its update, while both are in the first-level
+ * cache: 784-128-10 @1 41 to 42 us either way, 64-64-64-10 @1 5.0 to 5.2.  The update waits for its exact roots and
+ * divisions, not for the gradient. */
 static void dw_task(void *argument, int i, int n) {
     const run *r = argument;
     const pn_op *op = r->op;
