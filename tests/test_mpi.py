@@ -94,13 +94,14 @@ def test_only_rank_0_writes(seen):
 @pytest.mark.parametrize("exchange", ["allreduce", "shared", "shards"])
 def test_after_a_killed_rank_the_fit_goes_on_with_another_number(exchange, tmp_path):
     checkpoint, shards = tmp_path / "checkpoint", 4 if exchange == "shards" else None
+    after = 4 if shards else 3
     code, out, err = mpiexec(2, "mortal.py", str(checkpoint), str(tmp_path), exchange, "kill")
     assert code not in (0, None), out + err  # all ended, and nobody waits
-    code, out, err = mpiexec(4 if shards else 3, "mortal.py", str(checkpoint), str(tmp_path), exchange, "resume")
+    code, out, err = mpiexec(after, "mortal.py", str(checkpoint), str(tmp_path), exchange, "resume")
     assert code == 0, out + err
     alone = exchanging(exchange)
     fit(alone, 5, shards=shards)
-    for rank in range(4 if shards else 3):
+    for rank in range(after):
         with np.load(tmp_path / f"{rank}.npz") as file:
             arena, loss = file["arena"], file["loss"]
         if shards:

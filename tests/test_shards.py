@@ -50,6 +50,19 @@ def test_shards_compute_what_whole_batches_do(backend, dtype, shards):
     assert not np.array_equal(cut.model.arena, whole.model.arena)  # it is another order of additions
 
 
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+def test_shards_without_rows_of_targets_that_are_numbers(backend):
+    X = np.random.default_rng(0).normal(size=(23, 4))
+
+    def train(**options):  # the last batch has three rows
+        model = pn.Sequential([pn.Input(4), pn.Dense(5, "tanh"), pn.Dense(2)], dtype="float64", random_state=1)
+        made = pn.Trainer(model, "mse", metrics=["mae"], backend=backend)
+        made.fit(X, X[:, :2], epochs=2, batch_size=20, verbose=0, **options)
+        return made
+
+    assert_close(train(shards=4), train())
+
+
 def test_both_machines_compute_the_same_parts():
     c, numpy = (trainer(backend, "float64") for backend in ("c", "numpy"))
     fit(c, shards=7)

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def every_thread_is_a_process(monkeypatch):
     monkeypatch.setattr(shared_gradients, "_process", lambda: f"/proc/{os.getpid()}/task/{threading.get_native_id()}")
+    monkeypatch.setattr(_core, "available_cpus", lambda: 8)
     faulthandler.dump_traceback_later(100, exit=True)  # ranks that wait for each other for ever
     yield
     faulthandler.cancel_dump_traceback_later()
@@ -168,7 +170,7 @@ def test_memory_is_made_once_and_again_for_other_ranks():
 
 
 @pytest.mark.parametrize("size", [2, 5])
-@pytest.mark.parametrize("why", ["clip", "shards", "no memfd", "other machine", "same process"])
+@pytest.mark.parametrize("why", ["clip", "shards", "no memfd", "other machine", "same process", "few CPUs"])
 def test_an_allreduce_where_memory_cannot_be_shared(why, size, monkeypatch):
     options = {} if why == "clip" else {"clip": None}
     if why == "no memfd":
@@ -177,6 +179,8 @@ def test_an_allreduce_where_memory_cannot_be_shared(why, size, monkeypatch):
         monkeypatch.setattr(shared_gradients, "_process", lambda: f"/nowhere/{threading.get_native_id()}")
     elif why == "same process":
         monkeypatch.setattr(shared_gradients, "_process", lambda: "/proc/self")
+    elif why == "few CPUs":
+        monkeypatch.setattr(_core, "available_cpus", lambda: size - 1)
     alone = trainer(**options)
     fit(alone, shards=5 if why == "shards" else None)
 
@@ -191,7 +195,8 @@ def test_an_allreduce_where_memory_cannot_be_shared(why, size, monkeypatch):
         assert_close(made, alone)
 
 
-def test_a_file_of_the_same_name_is_not_taken_for_the_memory(tmp_path, monkeypatch):
+@pytest.mark.parametrize("other", ["file", "pipe", "memory"])
+def test_what_has_the_same_name_is_not_taken_for_the_memory(other, tmp_path, monkeypatch):
     """Another machine may have a process of that number, with something open under that number."""
     here = threading.local()
     real = shared_gradients._opened
@@ -199,8 +204,20 @@ def test_a_file_of_the_same_name_is_not_taken_for_the_memory(tmp_path, monkeypat
     def opened(name, mark, size):
         if here.rank == 0:
             return real(name, mark, size)
-        (tmp_path / "other").write_bytes(bytes(size))
-        return real(str(tmp_path / "other"), mark, size)
+        if other == "pipe":  # to open one waits for its other end
+            os.mkfifo(tmp_path / "other")
+            fd = os.open(tmp_path / "other", os.O_RDWR)
+        else:
+            fd = (
+                os.memfd_create(shared_gradients.NAME)
+                if other == "memory"
+                else os.open(tmp_path, os.O_TMPFILE | os.O_RDWR)
+            )
+            os.truncate(fd, size)
+        try:
+            return real(f"/proc/{os.getpid()}/fd/{fd}", mark, size)
+        finally:
+            os.close(fd)
 
     monkeypatch.setattr(shared_gradients, "_opened", opened)
 
@@ -225,6 +242,46 @@ def test_nothing_stays_open():
     for _ in range(3):
         on_ranks(2, train)
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+
+
+def test_ranks_that_did_not_meet_equally_often_take_other_memory():
+    made = [trainer(clip=None) for _ in range(2)]
+
+    def train(comm):
+        fit(made[comm.rank], 1, comm=comm)
+        return made[comm.rank]._shared
+
+    first, second = on_ranks(2, train)
+    assert first.meeting.count == second.meeting.count > 0
+    with pytest.raises(ZeroDivisionError):
+        _core.Meeting(first.seats, 0, lambda: 1 / 0).wait()  # as in a fit that broke off
+    assert all(memory not in (first, second) for memory in on_ranks(2, train))
+    assert_same_bits(*made)
+
+
+def test_a_fork_trains_in_memory_of_its_own():
+    def train(comm):
+        made = trainer(clip=None)
+        fit(made, 1, comm=comm)
+        return made
+
+    made, _ = on_ranks(2, train)
+    alone = trainer(clip=None)
+    fit(alone, 1), fit(alone, 1)
+    before = made._shared.own.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # there were threads
+        child = os.fork()
+    if not child:
+        try:
+            fit(made, 1)
+            assert_close(made, alone)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert np.array_equal(made._shared.own, before)
+    assert shared(made)
 
 
 # ---- stops and errors ------------------------------------------------------------------------------------------------
@@ -307,6 +364,17 @@ def test_nobody_leaves_before_all_have_come():
         thread.join()
     assert not wrong
     assert counts.tolist() == [299] * 3
+
+
+def test_who_waits_does_something_meanwhile():
+    seats, calls = _core.aligned(2 * _core.SEAT, np.uint8), []
+    first, second = _core.Meeting(seats, 0, lambda: calls.append(time.monotonic())), _core.Meeting(seats, 1)
+    late = threading.Timer(0.3, second.wait)
+    late.start()
+    first.wait()
+    late.join()
+    assert len(calls) > 1
+    assert (first.count, second.count) == (1, 1)
 
 
 def test_a_wait_in_vain_hears_ctrl_c():

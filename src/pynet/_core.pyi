@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -69,8 +69,10 @@ class Machine:
 
 @final
 class Meeting:
-    def __init__(self, seats: np.ndarray, own: int) -> None: ...
+    def __init__(self, seats: np.ndarray, own: int, meanwhile: Callable[[], object] | None = None) -> None: ...
     def wait(self) -> None: ...
+    @property
+    def count(self) -> int: ...
 
 @final
 class Search:

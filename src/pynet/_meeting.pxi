@@ -13,16 +13,18 @@ cdef class Meeting:
         In memory that all of them share.
     own : int
         Which of them is this process's.
+    meanwhile : callable, optional
+        What is called every 50 ms while others are late.
     """
-    cdef object held
+    cdef object held, meanwhile
     cdef pn_seat *seats
     cdef int n, own
 
-    def __init__(self, seats, int own):
+    def __init__(self, seats, int own, meanwhile=None):
         if seats.dtype != _np.uint8 or seats.ndim != 1 or not seats.flags.c_contiguous or not seats.flags.writeable \
                 or seats.ctypes.data % 64 or seats.size % SEAT or not 0 <= own < seats.size // SEAT:
             raise ValueError(f"seats: expected aligned memory of n * {SEAT} bytes, n > {own}")
-        self.held, self.own, self.n = seats, own, seats.size // SEAT
+        self.held, self.meanwhile, self.own, self.n = seats, meanwhile, own, seats.size // SEAT
         self.seats = <pn_seat *><uintptr_t>seats.ctypes.data
 
     def wait(self):
@@ -34,3 +36,10 @@ cdef class Meeting:
                 here = pn_all_here(self.seats, self.n, self.own, 0.05)
             if not here:
                 PyErr_CheckSignals()
+                if self.meanwhile is not None:
+                    self.meanwhile()
+
+    @property
+    def count(self):
+        """How often this process has come."""
+        return self.seats[self.own].meetings

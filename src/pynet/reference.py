@@ -8,6 +8,7 @@ penalties, clips and optimizers in reference_updates.py. The C machine of ``_cor
 from __future__ import annotations
 
 import functools
+import math
 import time
 
 import numpy as np
@@ -132,7 +133,7 @@ class Machine:
                     return False
                 self.targets.append(target.astype(np.int64))
             else:
-                self.targets.append(target.reshape(self.batch_rows, -1).astype(self.dtype))
+                self.targets.append(target.reshape(self.batch_rows, math.prod(target.shape[1:])).astype(self.dtype))
         return True
 
     def _score(self, job, sums: np.ndarray) -> bool:

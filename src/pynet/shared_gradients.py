@@ -2,14 +2,15 @@
 
 Every rank computes its gradient where all can see it.  When all are there they meet; each then makes its update with
 the sum of all gradients, which it adds up in registers as it reads them; and they meet again before anybody computes
-the next one.  A rank reads the gradients of all others, so this is for few of them; it takes a kernel that opens the
-memory of another process by name (Linux).
+the next one.  A rank reads the gradients of all others, so this is for few of them, and each needs a CPU of its own:
+who waits here keeps one busy.  It takes a kernel that opens the memory of another process by name (Linux).
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from . import _core
 __all__ = ["MOST_RANKS", "SharedGradients", "shared_gradients"]
 
 MOST_RANKS = 4  # a rank reads n gradients, an allreduce moves two whatever n is: by that count; measured were two ranks
+NAME = "pynet gradients"
+UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 PLACE = 7 * 576  # bytes: where in a page a gradient begins, and no other arena in its own; see _core.aligned
 
 
@@ -31,14 +34,18 @@ class SharedGradients:
         By which the ranks know it.
     terms : list of ndarray [n]
         The gradients of all ranks.
-    meeting : _core.Meeting
+    seats, meeting : ndarray, _core.Meeting
+    process : int
+        To which it belongs.  A fork of it has the same memory, and must not write there.
     """
 
-    def __init__(self, region, mark: bytes, n: int, dtype: np.dtype, rank: int, size: int) -> None:
+    def __init__(self, region, mark: bytes, n: int, dtype: np.dtype, comm: Any) -> None:
         raw = np.frombuffer(region, np.uint8)
-        self.mark, self.rank = mark, rank
-        seats = raw[len(mark) :][: size * _core.SEAT]
-        self.meeting = _core.Meeting(seats, rank)
+        rank, size = comm.Get_rank(), comm.Get_size()
+        self.mark, self.rank, self.process = mark, rank, os.getpid()
+        self.seats = raw[len(mark) :][: size * _core.SEAT]
+        # a message that was begun may need this rank's help, which any call of MPI gives
+        self.meeting = _core.Meeting(self.seats, rank, getattr(comm, "Iprobe", None))
         each, start = _layout(n, dtype, size)
         self.terms = [raw[start + k * each :][: n * dtype.itemsize].view(dtype) for k in range(size)]
         self.terms[rank][:] = 0  # who touches a page first has it near
@@ -64,6 +71,8 @@ def _process() -> str:
 def shared_gradients(comm: Any, n: int, dtype, known: SharedGradients | None, wanted: bool) -> SharedGradients | None:
     """Return memory for the gradients of all ranks, of `n` elements each; None on all of them where there is none.
 
+    It keeps a file descriptor of this process, until it is freed (before Python 3.13).
+
     Parameters
     ----------
     comm : communicator of more than one rank
@@ -76,17 +85,18 @@ def shared_gradients(comm: Any, n: int, dtype, known: SharedGradients | None, wa
     rank, size = comm.Get_rank(), comm.Get_size()
     wanted = wanted and size <= MOST_RANKS and hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd")
     fits = known is not None and [len(term) for term in known.terms] == [n] * size and known.own.dtype == dtype
-    every = comm.allgather((wanted, _process(), known.mark if known is not None and fits else b"", rank))
-    if not all(want for want, *_ in every) or len({process for _, process, *_ in every}) < size:
+    here = (known.mark, known.meeting.count) if known is not None and fits else None
+    every = comm.allgather((wanted, _process(), here))
+    if not all(want for want, _, _ in every) or len({process for _, process, _ in every}) < size:
         return None
-    if known is not None and fits and [mark for _, _, mark, _ in every] == [known.mark] * size:
+    if here is not None and [there for _, _, there in every] == [here] * size:
         return known
     each, start = _layout(n, np.dtype(dtype), size)
     fd, name, mark = -1, "", b""
     try:
         if rank == 0:
             try:
-                fd = os.memfd_create("pynet gradients")
+                fd = os.memfd_create(NAME)
                 os.truncate(fd, start + size * each)
                 mark = os.urandom(64)
                 os.pwrite(fd, mark, 0)
@@ -100,7 +110,7 @@ def shared_gradients(comm: Any, n: int, dtype, known: SharedGradients | None, wa
     finally:
         if fd >= 0:
             os.close(fd)
-    shared = SharedGradients(region, mark, n, np.dtype(dtype), rank, size)
+    shared = SharedGradients(region, mark, n, np.dtype(dtype), comm)
     comm.allgather(None)  # nobody computes before all have cleared their part
     return shared
 
@@ -108,13 +118,15 @@ def shared_gradients(comm: Any, n: int, dtype, known: SharedGradients | None, wa
 def _opened(name: str, mark: bytes, size: int) -> mmap.mmap | None:
     """Return that memory, or None if it cannot be seen from here, as from another machine."""
     try:
+        if not os.readlink(name).startswith(f"/memfd:{NAME}"):  # elsewhere anything may be open under this number
+            return None
         fd = os.open(name, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return None
     try:
         if os.fstat(fd).st_size != size:
             return None
-        region = mmap.mmap(fd, size)
+        region = mmap.mmap(fd, size, **UNTRACKED)
     except (OSError, ValueError):
         return None
     finally:

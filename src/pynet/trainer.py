@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from typing import Any
@@ -92,8 +93,7 @@ class Trainer:
         self.epoch = self.step = 0
         self.stop_training = False
         self.fit_info: dict = {}
-        self._exchange_in(_core.aligned(model.weights.elems + TAIL, model.dtype))
-        self._exchanges = False
+        self._exchange_nothing()
         self._scratch: Any = None  # gradients of machines that do not train
         self._slots = self._arenas(self.optimizer.n_slots)
         self._rule = self.optimizer.rule
@@ -107,11 +107,16 @@ class Trainer:
     def _arenas(self, n: int) -> list:
         return [_core.aligned(self.model.weights.elems, self.model.dtype) for _ in range(n)]
 
+    def _exchange_nothing(self) -> None:
+        """Have the gradient in memory like any other."""
+        self._exchange_in(_core.aligned(self.model.weights.elems + TAIL, self.model.dtype))
+        self._exchanges = False
+
     def _exchange_in(self, buffer: np.ndarray, shared: SharedGradients | None = None) -> None:
         """Have the gradient in `buffer`, with a message between ranks, of TAIL elements, behind it."""
         self._exchanged, self._shared = buffer, shared
         self._grads = buffer[:-TAIL]
-        self._exchanges = True  # not memory like any other
+        self._exchanges = True
         self._cache: dict = {}  # of machines: purpose -> (key, plan, machine, rows)
 
     def _machine(self, purpose: str, heads: list, rows: int, input_gradients: bool = False, mode: str = ""):
@@ -120,6 +125,8 @@ class Trainer:
         `purpose`, also the plan's mode where none is given: "train", "score" or "gradients".
         """
         mode = mode or purpose
+        if self._shared and self._shared.process != os.getpid():  # a fork: the memory stays the parent's
+            self._exchange_nothing()
         if self.optimizer.rule != self._rule and self._fit is None:  # a momentum more or less: another rule and state
             self._rule, self._slots = self.optimizer.rule, self._arenas(self.optimizer.n_slots)
         layers = tuple(getattr(layer, name) for layer in self.model.layers for name in layer.live)
