@@ -144,6 +144,60 @@ def on_ranks(size, work):
     return results
 
 
+# ---- what ends a fit on both of two ranks ----------------------------------------------------------------------------
+
+
+def lose_the_loss(backend, **options):
+    """Two trainers whose fit ended because a loss was not finite: in the fifth batch, in the rows of the second."""
+    X, y, _ = data()
+    X = X.copy()
+    X[13] = 1e30
+    order = [i for i in range(100) if i != 13] + [13]
+
+    def make(backend):
+        return pn.Trainer(pn.Sequential([pn.Input(6), pn.Dense(4), pn.Dense(1)]), "mse", backend=backend)
+
+    def train(comm):
+        made = make(backend)
+        with pytest.raises(FloatingPointError, match=r"batch 4 \(step 4\)"):
+            made.fit(X[order], y[order], batch_size=BATCH, shuffle=False, verbose=0, comm=comm, **options)
+        assert not any("Abort" in call for call in comm.calls)
+        return made
+
+    made, other = on_ranks(2, train)
+    assert_same_bits(made, other)
+    again = make("c")
+    again.fit(X[order][:80], y[order][:80], batch_size=BATCH, shuffle=False, verbose=0, epochs=1)
+    np.testing.assert_allclose(made.model.arena, again.model.arena, atol=1e-6)
+    return made, other
+
+
+def fail_in_a_layer(backend):
+    """Two trainers whose fit ended because a Python layer raised on the second rank."""
+    here = threading.local()
+
+    def forward(x):
+        here.n = getattr(here, "n", 0) + 1
+        if here.n == 3 and here.rank == 1:
+            raise ZeroDivisionError("of mine")
+        return x
+
+    def train(comm):
+        here.rank = comm.rank
+        layer = pn.PythonLayer(forward, lambda x, y, dy: dy, 6)
+        made = pn.Trainer(pn.Sequential([pn.Input(6), pn.Dense(6), layer, pn.Dense(3)]), "mse", backend=backend)
+        X, _, _ = data()
+        with pytest.raises((ZeroDivisionError, RuntimeError)) as caught:
+            made.fit(X, X[:, :3], batch_size=BATCH, verbose=0, comm=comm)
+        assert not any("Abort" in call for call in comm.calls)
+        return type(caught.value), made
+
+    (first, made), (second, other) = on_ranks(2, train)
+    assert (first, second) == (RuntimeError, ZeroDivisionError)
+    assert np.array_equal(made.model.arena, other.model.arena)
+    return made, other
+
+
 # ---- processes as ranks ----------------------------------------------------------------------------------------------
 
 ENVIRONMENT = {

@@ -6,7 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ranks import BATCH, Comm, assert_close, assert_same_bits, data, fit, on_ranks, trainer
+from ranks import (
+    BATCH,
+    Comm,
+    assert_close,
+    assert_same_bits,
+    data,
+    fail_in_a_layer,
+    fit,
+    lose_the_loss,
+    on_ranks,
+    trainer,
+)
 
 import pynet as pn
 from pynet.parallel import HUGE, exchanged
@@ -141,48 +152,12 @@ def test_fewer_shards_than_ranks_are_refused():
 @pytest.mark.parametrize("shards", [None, 5])
 @pytest.mark.parametrize("backend", ["c", "numpy"])
 def test_a_loss_that_is_not_finite_ends_the_fit_everywhere_before_the_step(backend, shards):
-    X, y, _ = data()
-    X = X.copy()
-    X[13] = 1e30  # in the last batch of five, in the rows of the second rank
-    order = [i for i in range(100) if i != 13] + [13]
-
-    def train(comm):
-        made = pn.Trainer(pn.Sequential([pn.Input(6), pn.Dense(4), pn.Dense(1)]), "mse", backend=backend)
-        with pytest.raises(FloatingPointError, match=r"batch 4 \(step 4\)"):
-            made.fit(X[order], y[order], batch_size=BATCH, shuffle=False, verbose=0, comm=comm, shards=shards)
-        assert not any("Abort" in call for call in comm.calls)
-        return made
-
-    made, other = on_ranks(2, train)
-    assert_same_bits(made, other)
-    again = pn.Trainer(pn.Sequential([pn.Input(6), pn.Dense(4), pn.Dense(1)]), "mse")
-    again.fit(X[order][:80], y[order][:80], batch_size=BATCH, shuffle=False, verbose=0, epochs=1)
-    np.testing.assert_allclose(made.model.arena, again.model.arena, atol=1e-6)
+    assert not any(made._shared for made in lose_the_loss(backend, shards=shards))
 
 
 @pytest.mark.parametrize("backend", ["c", "numpy"])
 def test_a_python_layer_that_fails_on_one_rank_ends_the_fit_everywhere(backend):
-    calls = threading.local()
-
-    def forward(x):
-        calls.n = getattr(calls, "n", 0) + 1
-        if calls.n == 3 and calls.rank == 1:
-            raise ZeroDivisionError("of mine")
-        return x
-
-    def train(comm):
-        calls.rank = comm.rank
-        layer = pn.PythonLayer(forward, lambda x, y, dy: dy, 6)
-        made = pn.Trainer(pn.Sequential([pn.Input(6), pn.Dense(6), layer, pn.Dense(3)]), "mse", backend=backend)
-        X, _, _ = data()
-        with pytest.raises((ZeroDivisionError, RuntimeError)) as caught:
-            made.fit(X, X[:, :3], batch_size=BATCH, verbose=0, comm=comm)
-        assert not any("Abort" in call for call in comm.calls)
-        return type(caught.value), made
-
-    (first, made), (second, other) = on_ranks(2, train)
-    assert (first, second) == (RuntimeError, ZeroDivisionError)
-    assert np.array_equal(made.model.arena, other.model.arena)
+    assert not any(made._shared for made in fail_in_a_layer(backend))
 
 
 @pytest.mark.parametrize("hook", ["on_fit_begin", "on_epoch_begin", "on_slice_end", "on_epoch_end", "on_fit_end"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ranks import BATCH, assert_close, assert_same_bits, data, fit, on_ranks, trainer
+from ranks import BATCH, assert_close, assert_same_bits, data, fail_in_a_layer, fit, lose_the_loss, on_ranks, trainer
 
 import pynet as pn
 from pynet import _core, parallel, shared_gradients
@@ -289,45 +289,20 @@ def test_a_fork_trains_in_memory_of_its_own():
 
 @pytest.mark.parametrize("backend", ["c", "numpy"])
 def test_a_loss_that_is_not_finite_ends_the_fit_everywhere_before_the_step(backend):
+    ranks = lose_the_loss(backend)
+    assert all(shared(made) for made in ranks)
     X, y, _ = data()
-    X = X.copy()
-    X[13] = 1e30  # in the last batch of five, in the rows of the second rank
-    order = [i for i in range(100) if i != 13] + [13]
 
-    def train(comm):
-        made = pn.Trainer(pn.Sequential([pn.Input(6), pn.Dense(4), pn.Dense(1)]), "mse", backend=backend)
-        with pytest.raises(FloatingPointError, match=r"batch 4 \(step 4\)"):
-            made.fit(X[order], y[order], batch_size=BATCH, shuffle=False, verbose=0, comm=comm)
-        assert shared(made)
-        made.fit(data()[0], y, epochs=1, batch_size=BATCH, verbose=0, comm=comm)  # they still count alike
-        return made
+    def go_on(comm):  # they still count alike
+        ranks[comm.rank].fit(X, y, epochs=1, batch_size=BATCH, verbose=0, comm=comm)
 
-    assert_same_bits(*on_ranks(2, train))
+    on_ranks(2, go_on)
+    assert_same_bits(*ranks)
 
 
 @pytest.mark.parametrize("backend", ["c", "numpy"])
 def test_a_python_layer_that_fails_on_one_rank_ends_the_fit_everywhere(backend):
-    here = threading.local()
-
-    def forward(x):
-        here.n = getattr(here, "n", 0) + 1
-        if here.n == 3 and here.rank == 1:
-            raise ZeroDivisionError("of mine")
-        return x
-
-    def train(comm):
-        here.rank = comm.rank
-        layer = pn.PythonLayer(forward, lambda x, y, dy: dy, 6)
-        made = pn.Trainer(pn.Sequential([pn.Input(6), pn.Dense(6), layer, pn.Dense(3)]), "mse", backend=backend)
-        X, _, _ = data()
-        with pytest.raises((ZeroDivisionError, RuntimeError)) as caught:
-            made.fit(X, X[:, :3], batch_size=BATCH, verbose=0, comm=comm)
-        assert shared(made)
-        return type(caught.value), made
-
-    (first, made), (second, other) = on_ranks(2, train)
-    assert (first, second) == (RuntimeError, ZeroDivisionError)
-    assert np.array_equal(made.model.arena, other.model.arena)
+    assert all(shared(made) for made in fail_in_a_layer(backend))
 
 
 def test_whoever_stops_stops_all():

@@ -1,7 +1,7 @@
 """The gradients of a few ranks on one machine, in memory that they share: nothing is copied between them.
 
 Every rank computes its gradient where all can see it.  When all are there they meet; each then makes its update with
-the sum of all gradients, which it adds up in registers as it reads them; and they meet again before anybody computes
+the sum of all gradients, which it adds up piece by piece as it reads them; and they meet again before anybody computes
 the next one.  A rank reads the gradients of all others, so this is for few of them, and each needs a CPU of its own:
 who waits here keeps one busy.  It takes a kernel that opens the memory of another process by name (Linux).
 """
