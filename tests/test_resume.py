@@ -24,6 +24,7 @@ import hashlib, json, sys
 import numpy as np
 import pynet as pn
 import pynet.fit
+from pynet.plan import unpack
 
 pynet.fit.SLICE_SECONDS = 0.0005  # many checkpoints an epoch
 path, setting, mode = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
@@ -43,7 +44,7 @@ class Say(pn.Callback):
     order = 2  # after the checkpoint
 
     def on_slice_end(self, trainer, logs):
-        print("going on", flush=True)
+        print("step", trainer.step, flush=True)
 
     on_epoch_end = lambda self, trainer, epoch, logs: self.on_slice_end(trainer, logs)
 
@@ -56,10 +57,12 @@ t = trainer() if mode == "start" else pn.Trainer.resume(path)
 begun = {"epoch": t.epoch, "step": t.step, "batch": (t._pending or {}).get("batch")}
 more = {"epochs": setting["epochs"], "batch_size": setting["batch"]} if mode == "start" else {}
 t.fit(X, y, validation_split=0.2, callbacks=callbacks, verbose=0, **more)
+# of the slots what stands beside weights: padding, where Rprop's first step makes sizes, is in no file
+slots = [[unpack(slot, record).tobytes() for record in t.model.weights.records] for slot in t._slots]
 print(json.dumps({
     "weights": hashlib.sha256(t.model.arena.tobytes()).hexdigest(), "history": t.history.history, "step": t.step,
     "epoch": t.epoch, "begun": begun, "stopped": callbacks[0].stopped_epoch, "best": callbacks[0].best_epoch,
-    "slots": [hashlib.sha256(slot.tobytes()).hexdigest() for slot in t._slots],
+    "slots": [hashlib.sha256(b"".join(of)).hexdigest() for of in slots],
 }))
 """
 
@@ -91,32 +94,31 @@ def start(path, setting, mode):
 def finish(child):
     out, err = child.communicate(timeout=120)
     assert child.returncode == 0, err
-    return json.loads(out.splitlines()[-1]), out.count("going on")
+    return json.loads(out.splitlines()[-1])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs kill -9")
 @pytest.mark.parametrize("name", SETTINGS)
 def test_kill_9_and_resume_ends_in_the_same_bits(tmp_path, name):
     setting = BASE | SETTINGS[name]
-    whole, slices = finish(start(tmp_path / "whole", setting, "start"))
+    whole = finish(start(tmp_path / "whole", setting, "start"))
     killed = inside = 0
     for seed in range(4):
         rng, path, mode = random.Random(seed), tmp_path / f"{seed}", "start"
-        for _ in range(2):  # killed, resumed, killed again, resumed
+        for share in (rng.uniform(0.02, 0.33), rng.uniform(0.34, 0.66)):  # killed, resumed, killed again, resumed
             child = start(path, setting, mode)
-            for _ in range(rng.randint(2, max(2, slices // 3))):
-                child.stdout.readline()
+            next(line for line in child.stdout if int(line.split()[1]) >= share * whole["step"])
             time.sleep(rng.uniform(0, 0.004))
             child.send_signal(signal.SIGKILL)
             child.communicate()
             killed += child.returncode == -signal.SIGKILL
             mode = "resume"
-        found, _ = finish(start(path, setting, "resume"))
+        found = finish(start(path, setting, "resume"))
         place = found.pop("begun")
         assert place["step"] > 0
         inside += 0 < (place["batch"] or 0) < 0.8 * setting["rows"] // setting["batch"]
         assert found == {k: v for k, v in whole.items() if k != "begun"}, place
-    print(f"{slices} slices, killed {killed} times of 8, the last resumption inside an epoch {inside} times of 4")
+    print(f"killed {killed} times of 8, the last resumption inside an epoch {inside} times of 4")
     assert killed >= 5  # the test did what it says
     assert inside > 0 or setting["every_seconds"] is None
     assert (whole["stopped"] is not None) == ("early" in name) == (whole["epoch"] < setting["epochs"])
