@@ -22,7 +22,7 @@ __attribute__((visibility("default"))) double gemm_seconds(const char *name, int
                 k->dense_forward(x, ldx, w, b, y, ldy, NULL, 0, 0, B, I, 0, pn_panels((uint32_t)O), PN_ACT_relu, p,
                                  NULL);
             if (which == 1) k->dense_dx(y, ldy, w, x, ldx, 0, B, O, 0, pn_panels((uint32_t)I), 0);
-            if (which == 2) k->dense_dw(x, ldx, y, ldy, w, I, 0, I, B, O, 0, pn_panels((uint32_t)O), 0);
+            if (which == 2) k->dense_dw(x, ldx, y, ldy, w, I, 0, I, B, O, 0, pn_panels((uint32_t)O), 0, NULL);
         }
         seconds = (pn_now() - seconds) / (double)rounds;
     }

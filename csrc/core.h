@@ -105,6 +105,15 @@ typedef struct pn_then {
     double rate;
 } pn_then;
 
+/* Rows that the next batch will gather: a product asks for a piece of one with each of its tiles. */
+typedef struct pn_wanted {
+    const char *base;
+    int64_t row_stride, bytes; /* from row to row, and of a row */
+    const int64_t *order;
+    int64_t row, end;  /* of the order, those not yet asked for */
+    int64_t at, piece; /* bytes of the first of them that have been, and to ask for at a time */
+} pn_wanted;
+
 typedef struct pn_sparse { /* a pruned weight matrix: kernels/sparse.h; in lanes: kernels/lanes.h */
     const void *values;    /* [ends[O-1]], output by output; in lanes [16 ends[P-1]] */
     const uint8_t *steps;  /* of each value, one byte or four bits; in lanes PN_LANES_BYTES of each step */
@@ -135,7 +144,8 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
                       int64_t m1, int64_t O, int64_t p0, int64_t p1, int add))                                         \
     /* dw_io (+)= x_bi^T dz_bo for inputs [i0,i1) and panels [p0,p1) of O; where O <= 4, rows of x are padded to 16 */   \
     SOLVES(dense_dw, (const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I,          \
-                      int64_t i0, int64_t i1, int64_t B, int64_t O, int64_t p0, int64_t p1, int add))                  \
+                      int64_t i0, int64_t i1, int64_t B, int64_t O, int64_t p0, int64_t p1, int add,                   \
+                      pn_wanted *wanted))                                                                              \
     /* db_o (+)= column sums of dz_bo */                                                                               \
     TRAINS(column_sums, (const real *dz_bo, int64_t lddz, real *db_o, int64_t B, int64_t p0, int64_t p1, int add))     \
     /* wt_oi = w_io^T, both in panels; p0, p1 are panels of I */                                                       \

@@ -101,11 +101,11 @@ static void lstm_sums_task(void *argument, int i, int n) { /* dw, db, dw2 over a
         const real *dz = gates(&l, l.dz, t);
         if (trainable(r, op->w)) /* dw += x_t^T dz */
             r->k->dense_dw(value(r, op->x) + t * l.F, ld(r, op->x), dz, l.ldg, gradient(r, op->w), l.F, 0, l.F, r->B,
-                           p1 * PN_PANEL, p0, p1, add || t);
+                           p1 * PN_PANEL, p0, p1, add || t, NULL);
         if (trainable(r, op->b)) r->k->column_sums(dz, l.ldg, gradient(r, op->b), r->B, p0, p1, add || t);
         if (trainable(r, op->w2) && t) /* dw2 += h_prev^T dz */
             r->k->dense_dw(hidden(&l, r, t - 1), l.ldu, dz, l.ldg, gradient(r, op->w2), l.U, 0, l.U, r->B,
-                           p1 * PN_PANEL, p0, p1, 1);
+                           p1 * PN_PANEL, p0, p1, 1, NULL);
     }
 }
 

@@ -68,16 +68,18 @@ static void sums_of_all(void *argument, int i, int n) {
     backward(&mine);
 }
 
-/* Strips are for nets whose activations weigh more than their weights, which all threads read.  Two threads, strips
- * against op by op (Zen 4): 32-32-32-4 @512 80 and 112 us, 64-64-64-10 @256 98 and 117, 784-128-10 @256 and @1024 the
- * same; where the weights weigh more, worse: 784-128-10 @32 144 and 111.  With one thread, strips of 32 to 256 rows, so
- * that a strip's activations stay in the cache, gained nothing anywhere (64-64-64-10 @256 and @1024, 784-128-10 and
- * 784-512-256-10 @1024: 0 to 6 % slower): refused. */
+/* Strips are for nets whose activations weigh more than their weights: of these half of what a thread reads was last
+ * written by another, in the update, and half of what it updates it has not summed.  Two threads, strips against op by
+ * op (Zen 4): 32-32-32-4 @512 80 and 112 us, 64-64-64-10 @256 108 and 118, 300-100-10 @256 244 and 275; 784-128-10
+ * @256, @512 and @1024, 256-256-256-10 @512 within 2 %; @128 333 and 323, where processors lie far from each other 650
+ * and 469; @32 144 and 111.  With one thread, strips of 32 to 256 rows, so that a strip's activations stay in the
+ * cache, gained nothing anywhere (64-64-64-10 @256 and @1024, 784-128-10 and 784-512-256-10 @1024: 0 to 6 % slower):
+ * refused. */
 enum { STRIP_ROWS = 28 }; /* two tiles of the widest kind */
 
 static int strip_threads(const run *r) { /* 1: op by op */
     const int64_t weights = (int64_t)r->m->plan.param_elems, activations = r->B * (int64_t)r->m->plan.row_elems;
-    if (!r->m->rows_apart || activations < weights) return 1;
+    if (!r->m->rows_apart || activations < 2 * weights) return 1;
     int64_t n = 1 + r->B * weights / GATE;
     if (n > r->B / (STRIP_ROWS / 2)) n = r->B / (STRIP_ROWS / 2);
     return n < 2 ? 1 : n < r->threads ? (int)n : r->threads;

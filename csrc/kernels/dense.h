@@ -23,9 +23,10 @@ typedef struct operands {
     int64_t K;
     const real *start; /* where the sums begin: at c itself, or at one row for all (ss = 0), NULL: at 0 */
     int64_t ss, sp;
-    int far;        /* what does not fit in the second-level cache, and is asked for ahead of its use */
-    uintptr_t next; /* of b, for the strip of columns after this: */
-    uintptr_t step; /* bytes for each k to ask for meanwhile */
+    pn_wanted *wanted; /* by the next batch, a piece with each tile; NULL: nothing */
+    int far;           /* what does not fit in the second-level cache, and is asked for ahead of its use */
+    uintptr_t next;    /* of b, for the strip of columns after this: */
+    uintptr_t step;    /* bytes for each k to ask for meanwhile */
 } operands;
 
 #define AT(stride, j) ((j) / PANEL_VECS * (stride) + (j) % PANEL_VECS * VLEN)
@@ -156,10 +157,17 @@ static void product(operands *o, int64_t m0, int64_t m1, int64_t p0, int64_t p1,
             const struct tiles *t = &tiles[end - m];
             o->a = a + m * o->sm;
             o->c = c + m * o->sc + AT(o->cp, q);
+            const int wanted = o->wanted && o->wanted->row < o->wanted->end;
+            if (wanted) {
+                pn_wanted *w = o->wanted;
+                o->next = (uintptr_t)(w->base + w->order[w->row] * w->row_stride + w->at);
+                o->step = (uintptr_t)((w->piece + o->K - 1) / o->K);
+                if ((w->at += w->piece) >= w->bytes) w->at = 0, w->row++;
+            }
             if (nv == ROW_VECS)
                 row_alone(o);
             else if (nv == TILE_VECS)
-                (o->far == NEXT_B ? t->asking : t->wide)(o);
+                (o->far == NEXT_B || wanted ? t->asking : t->wide)(o);
             else
                 t->narrow(o);
             o->start += (end - m) * o->ss;
@@ -278,7 +286,7 @@ static void few_outputs(const real *x_bi, int64_t ldx, const real *dz_bo, int64_
 }
 
 static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I, int64_t i0,
-                     int64_t i1, int64_t B, int64_t O, int64_t p0, int64_t p1, int add) {
+                     int64_t i1, int64_t B, int64_t O, int64_t p0, int64_t p1, int add, pn_wanted *wanted) {
     if (B == 1) {
         outer_product(x_bi, dz_bo, dw_io, I, i0, i1, p0, p1, add);
         return;
@@ -289,6 +297,12 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
     }
     real block[DW_COPY ? DW_ROWS * DW_INPUTS : 1];
     const int copy = DW_COPY && p1 - p0 > 4 && ldx > DW_INPUTS; /* worth it */
+    if (wanted) {
+        const int64_t wide = ((p1 - p0) * PANEL_VECS + TILE_VECS - 1) / TILE_VECS;
+        const int64_t per = wide * ((B + DW_ROWS - 1) / DW_ROWS) * ((i1 - i0 + TILE_ROWS - 1) / TILE_ROWS) /
+                            (wanted->end - wanted->row);
+        wanted->piece = per > 1 ? (wanted->bytes / per + 63) / 64 * 64 : wanted->bytes;
+    }
     /* dw[p][i][0..16) = sum_b x[b,i] dz[b, 16p..]; the next rows go on where the last ended: one order of the sum */
     for (int64_t b = 0; b < B; b += DW_ROWS)
         for (int64_t i = i0; i < i1; i += DW_INPUTS) {
@@ -310,6 +324,7 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
                           .start = add || b ? dw : NULL,
                           .ss = PN_PANEL,
                           .sp = I * PN_PANEL,
+                          .wanted = wanted,
                           .far = if_far(NEXT_C, i1 - i0, p1 - p0)};
             product(&o, 0, inputs, p0, p1, NULL);
         }

@@ -109,7 +109,13 @@ static void check_dense_dw(const kernels *k) {
         int64_t i0, i1, p0, p1;
         part(c / 4 % 4, I, &i0, &i1);
         part(c % 4, pad(O) / 16, &p0, &p1);
-        k->dense_dw(x, ldx, dz, lddz, dw->at, I, i0, i1, B, O, p0, p1, add);
+        const int64_t order[3] = {B - 1, 0, B / 2};
+        pn_wanted rows = {.base = (const char *)x, .row_stride = ldx * (int64_t)sizeof(real), .order = order, .end = 3};
+        rows.bytes = I * (int64_t)sizeof(real);
+        k->dense_dw(x, ldx, dz, lddz, dw->at, I, i0, i1, B, O, p0, p1, add, c % 3 ? &rows : NULL);
+        CHECK(rows.row <= rows.end && rows.at < rows.bytes);
+        CHECK(rows.row == rows.end || !(c % 3) || B == 1 || O <= 4 || i1 - i0 < 60 ||
+              p1 == p0); /* three tiles or more */
         for (int64_t i = i0; i < i1; i++)
             for (int64_t o = p0 * 16; o < p1 * 16; o++) {
                 const int64_t at = (o / 16 * I + i) * 16 + o % 16;
