@@ -105,13 +105,14 @@ typedef struct pn_then {
     double rate;
 } pn_then;
 
-/* Rows that the next batch will gather: a product asks for a piece of one with each of its tiles. */
+/* Rows that the next batch will gather: a product asks for their bytes, so many with each of its steps. */
 typedef struct pn_wanted {
     const char *base;
     int64_t row_stride, bytes; /* from row to row, and of a row */
     const int64_t *order;
-    int64_t row, end;  /* of the order, those not yet asked for */
-    int64_t at, piece; /* bytes of the first of them that have been, and to ask for at a time */
+    int64_t row, end; /* of the order, those not yet asked for */
+    uintptr_t next;   /* of the first of these, and how many bytes of it are left */
+    int64_t left;
 } pn_wanted;
 
 typedef struct pn_sparse { /* a pruned weight matrix: kernels/sparse.h; in lanes: kernels/lanes.h */

@@ -50,6 +50,7 @@ static pn_wanted next_rows(const run *r, int i, int n) {
         w.base = array->base, w.row_stride = array->row_stride, w.bytes = width(r, op->x) * array->col_stride;
         w.order = job->order + r->whole1;
         share(rows, i, n, &w.row, &w.end);
+        if (w.row < w.end) w.next = (uintptr_t)(w.base + w.order[w.row] * w.row_stride), w.left = w.bytes;
     }
     return w;
 }

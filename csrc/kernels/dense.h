@@ -23,9 +23,9 @@ typedef struct operands {
     int64_t K;
     const real *start; /* where the sums begin: at c itself, or at one row for all (ss = 0), NULL: at 0 */
     int64_t ss, sp;
-    pn_wanted *wanted; /* by the next batch, a piece with each tile; NULL: nothing */
     int far;           /* what does not fit in the second-level cache, and is asked for ahead of its use */
-    uintptr_t next;    /* of b, for the strip of columns after this: */
+    uintptr_t next;    /* of b, for the strip of columns after this; or else */
+    pn_wanted *wanted; /* what another op is going to want; NULL: nothing */
     uintptr_t step;    /* bytes for each k to ask for meanwhile */
 } operands;
 
@@ -38,12 +38,18 @@ enum { NOTHING, NEXT_B, NEXT_C };
 enum { GROUP = TILE_ROWS > 8 ? 4 : TILE_ROWS };
 enum { ROW_VECS = 8 }; /* vectors of the tile of a single row */
 
+/* Whether a tile looks after `wanted`: who only predicts wants nothing, and small tiles are too rare to spend code on.
+ */
+#define WANTS(mr) (PN_TRAINS(PN_DTYPE) && 2 * (mr) > TILE_ROWS)
+
 PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *o) {
     vec acc[TILE_ROWS][ROW_VECS];
     const real *a[(TILE_ROWS + GROUP - 1) / GROUP], *b = o->b;
     real *const c = o->c; /* what is stored could be `o` itself, for all that a compiler knows: it is read first */
     const int64_t sm = o->sm, sk = o->sk, sb = o->sb, bp = o->bp, sc = o->sc, cp = o->cp, ss = o->ss, sp = o->sp;
-    uintptr_t next = o->next;
+    pn_wanted *const w = asks && WANTS(mr) ? o->wanted : NULL;
+    uintptr_t next = w ? w->next : o->next;
+    int64_t left = w ? w->left : INT64_MAX;
 #pragma GCC unroll 4
     for (int m = 0; m < mr; m += GROUP) a[m / GROUP] = o->a + m * sm;
 #pragma GCC unroll 16
@@ -72,7 +78,15 @@ PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *
         for (int j = 0; asks && j < nv; j += PANEL_VECS)
             __builtin_prefetch((const void *)(next + (uintptr_t)AT(bp, j) * sizeof(real)));
         if (asks) next += o->step;
+        if (asks && WANTS(mr)) {
+            left -= (int64_t)o->step;
+            if (__builtin_expect(left <= 0, 0)) {
+                left = INT64_MAX;
+                if (++w->row < w->end) next = (uintptr_t)(w->base + w->order[w->row] * w->row_stride), left = w->bytes;
+            }
+        }
     }
+    if (asks && w) w->next = next, w->left = left;
 #pragma GCC unroll 16
     for (int m = 0; m < mr; m++)
 #pragma GCC unroll 8
@@ -145,7 +159,9 @@ static void product(operands *o, int64_t m0, int64_t m1, int64_t p0, int64_t p1,
     if (!o->start) o->start = pn_zeros.PN_SUFFIX(of), o->ss = 0, o->sp = 0;
     const real *const start = o->start;
     const pn_then *more = then ? then->then : NULL;
-    o->step = (uintptr_t)o->sb * sizeof(real) / (uintptr_t)blocks;
+    const int asks = o->far == NEXT_B;
+    const pn_wanted *const w = WANTS(TILE_ROWS) ? o->wanted : NULL;
+    if (asks) o->step = (uintptr_t)o->sb * sizeof(real) / (uintptr_t)blocks;
     for (int64_t q = p0 * PANEL_VECS; q < p1 * PANEL_VECS;) {
         const int64_t left = p1 * PANEL_VECS - q;
         const int nv = m1 - m0 == 1 && left >= ROW_VECS ? ROW_VECS : left >= TILE_VECS ? TILE_VECS : 1;
@@ -157,17 +173,10 @@ static void product(operands *o, int64_t m0, int64_t m1, int64_t p0, int64_t p1,
             const struct tiles *t = &tiles[end - m];
             o->a = a + m * o->sm;
             o->c = c + m * o->sc + AT(o->cp, q);
-            const int wanted = o->wanted && o->wanted->row < o->wanted->end;
-            if (wanted) {
-                pn_wanted *w = o->wanted;
-                o->next = (uintptr_t)(w->base + w->order[w->row] * w->row_stride + w->at);
-                o->step = (uintptr_t)((w->piece + o->K - 1) / o->K);
-                if ((w->at += w->piece) >= w->bytes) w->at = 0, w->row++;
-            }
             if (nv == ROW_VECS)
                 row_alone(o);
             else if (nv == TILE_VECS)
-                (o->far == NEXT_B || wanted ? t->asking : t->wide)(o);
+                (asks || (w && w->row < w->end) ? t->asking : t->wide)(o);
             else
                 t->narrow(o);
             o->start += (end - m) * o->ss;
@@ -285,6 +294,15 @@ static void few_outputs(const real *x_bi, int64_t ldx, const real *dz_bo, int64_
     }
 }
 
+/* Bytes that each step of a product [I,P] over B rows asks for, so that its last one asks for the last: one or two
+ * lines at most. */
+static uintptr_t asking_step(const pn_wanted *w, int64_t B, int64_t I, int64_t P) {
+    enum { MOST = PN_PANEL * sizeof(real) * (TILE_VECS > PANEL_VECS ? TILE_VECS / PANEL_VECS : 1) };
+    const int64_t tiles_of = (I + TILE_ROWS - 1) / TILE_ROWS * ((P * PANEL_VECS + TILE_VECS - 1) / TILE_VECS);
+    const int64_t step = 1 + (w->end - w->row) * w->bytes / (B * (tiles_of > 0 ? tiles_of : 1));
+    return (uintptr_t)(step < (int64_t)MOST ? step : (int64_t)MOST);
+}
+
 static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I, int64_t i0,
                      int64_t i1, int64_t B, int64_t O, int64_t p0, int64_t p1, int add, pn_wanted *wanted) {
     if (B == 1) {
@@ -297,12 +315,7 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
     }
     real block[DW_COPY ? DW_ROWS * DW_INPUTS : 1];
     const int copy = DW_COPY && p1 - p0 > 4 && ldx > DW_INPUTS; /* worth it */
-    if (wanted) {
-        const int64_t wide = ((p1 - p0) * PANEL_VECS + TILE_VECS - 1) / TILE_VECS;
-        const int64_t per = wide * ((B + DW_ROWS - 1) / DW_ROWS) * ((i1 - i0 + TILE_ROWS - 1) / TILE_ROWS) /
-                            (wanted->end - wanted->row);
-        wanted->piece = per > 1 ? (wanted->bytes / per + 63) / 64 * 64 : wanted->bytes;
-    }
+    const uintptr_t step = WANTS(TILE_ROWS) && wanted ? asking_step(wanted, B, i1 - i0, p1 - p0) : 0;
     /* dw[p][i][0..16) = sum_b x[b,i] dz[b, 16p..]; the next rows go on where the last ended: one order of the sum */
     for (int64_t b = 0; b < B; b += DW_ROWS)
         for (int64_t i = i0; i < i1; i += DW_INPUTS) {
@@ -325,6 +338,7 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
                           .ss = PN_PANEL,
                           .sp = I * PN_PANEL,
                           .wanted = wanted,
+                          .step = step,
                           .far = if_far(NEXT_C, i1 - i0, p1 - p0)};
             product(&o, 0, inputs, p0, p1, NULL);
         }
