@@ -109,9 +109,9 @@ typedef struct pn_then {
 typedef struct pn_wanted {
     const char *base;
     int64_t row_stride, bytes; /* from row to row, and of a row */
-    const int64_t *order;
-    int64_t row, end; /* of the order, those not yet asked for */
-    uintptr_t next;   /* of the first of these, and how many bytes of it are left */
+    const int64_t *order;      /* NULL: one after the other */
+    int64_t row, end;          /* in this order: the one that is being asked for, and where the last ends */
+    uintptr_t next;            /* byte of it, and how many are left */
     int64_t left;
 } pn_wanted;
 

@@ -82,7 +82,9 @@ PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *
             left -= (int64_t)o->step;
             if (__builtin_expect(left <= 0, 0)) {
                 left = INT64_MAX;
-                if (++w->row < w->end) next = (uintptr_t)(w->base + w->order[w->row] * w->row_stride), left = w->bytes;
+                if (++w->row < w->end)
+                    next = (uintptr_t)(w->base + (w->order ? w->order[w->row] : w->row) * w->row_stride),
+                    left = w->bytes;
             }
         }
     }

@@ -116,6 +116,8 @@ MEAN_ROW(bce)
 
 /* ---- cross-entropy from logits: l = log sum exp z - z_label,  g = softmax(z) - onehot -------------------- */
 
+/* Refused: one logarithm for 16 rows: 0.2 % fewer instructions of 64-64-64-10 @32, of 4-32-32-1 @1 1.2 % more. */
+
 static real cross_entropy_index_row(const real *z, int32_t label, real *dx, real factor, int64_t O) {
     const real top = row_max(z, O), s = row_exp(z, dx, top, O), zl = z[label];
     const vec scale = vset(factor / s);

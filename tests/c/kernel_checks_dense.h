@@ -110,11 +110,11 @@ static void check_dense_dw(const kernels *k) {
         part(c / 4 % 4, I, &i0, &i1);
         part(c % 4, pad(O) / 16, &p0, &p1);
         const int64_t order[3] = {B - 1, 0, B / 2};
-        pn_wanted rows = {.base = (const char *)x, .row_stride = ldx * (int64_t)sizeof(real), .order = order, .end = 3};
-        rows.bytes = rows.left = I * (int64_t)sizeof(real), rows.next = (uintptr_t)x;
+        pn_wanted rows = {.base = (const char *)x, .row_stride = ldx * (int64_t)sizeof(real), .row = -1, .end = 3};
+        rows.bytes = I * (int64_t)sizeof(real), rows.order = c % 2 ? order : NULL;
         k->dense_dw(x, ldx, dz, lddz, dw->at, I, i0, i1, B, O, p0, p1, add, c % 3 ? &rows : NULL);
         CHECK(rows.row <= rows.end);
-        if (c % 3 && B > 4 && i1 - i0 > 16 && p1 - p0 > 1) CHECK(rows.row > 0);
+        if (c % 3 && B > 4 && i1 - i0 > 16 && p1 - p0 > 1) CHECK(rows.row >= 0);
         for (int64_t i = i0; i < i1; i++)
             for (int64_t o = p0 * 16; o < p1 * 16; o++) {
                 const int64_t at = (o / 16 * I + i) * 16 + o % 16;
