@@ -24,8 +24,8 @@ typedef struct operands {
     const real *start; /* where the sums begin: at c itself, or at one row for all (ss = 0), NULL: at 0 */
     int64_t ss, sp;
     int far;           /* what does not fit in the second-level cache, and is asked for ahead of its use */
-    uintptr_t next;    /* of b, for the strip of columns after this; or else */
-    pn_wanted *wanted; /* what another op is going to want; NULL: nothing */
+    uintptr_t next;    /* of b, for the strip of columns after this */
+    pn_wanted *wanted; /* instead of that: rows of the next batch, or NULL */
     uintptr_t step;    /* bytes for each k to ask for meanwhile */
 } operands;
 
@@ -38,8 +38,7 @@ enum { NOTHING, NEXT_B, NEXT_C };
 enum { GROUP = TILE_ROWS > 8 ? 4 : TILE_ROWS };
 enum { ROW_VECS = 8 }; /* vectors of the tile of a single row */
 
-/* Whether a tile looks after `wanted`: who only predicts wants nothing, and small tiles are too rare to spend code on.
- */
+/* Whether a tile asks for what is wanted: who predicts wants nothing, and small tiles are too rare to spend code on. */
 #define WANTS(mr) (PN_TRAINS(PN_DTYPE) && 2 * (mr) > TILE_ROWS)
 
 PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *o) {
@@ -88,7 +87,7 @@ PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *
             }
         }
     }
-    if (asks && w) w->next = next, w->left = left;
+    if (w) w->next = next, w->left = left;
 #pragma GCC unroll 16
     for (int m = 0; m < mr; m++)
 #pragma GCC unroll 8

@@ -19,9 +19,8 @@
  *   a sight that may begin at any input: 8 to 10 % fewer steps, but nothing slides
  *   one input of a panel a step, a mask saying whose weights are left: as many steps whatever is pruned, four times as
  *   many at 80 % as here
- *   outputs sorted by how many weights they have left, before they form panels: 1.5 to 3 % fewer steps of 1024 wide
- * (256 wide 4 to 7 %); grouped by where their inputs lie 3 to 4.5 % (8 to 12 %), and each result has to find its place
- */
+ *   outputs sorted by how many weights they have left, before they form panels: 1.5 to 3 % fewer steps of 1024 wide;
+ *   grouped by where their inputs lie: 3 to 4.5 %, and each result has to find its place */
 #ifndef PN_LANES_H
 #define PN_LANES_H
 #include "simd.h"
