@@ -358,12 +358,19 @@ static void column_sums(const real *dz_bo, int64_t lddz, real *db_o, int64_t B, 
     }
 }
 
-/* wt[p][o][l] = w[o/16][16p + l][o%16], 0 beyond I */
+/* wt[p][o][l] = w[o/16][16p + l][o%16], 0 beyond I.  Squares of one p lie far apart, so no processor sees the next one
+ * coming: it is asked for, where weights do not fit in the second-level cache. */
 static void transpose(const real *w_io, real *wt_oi, int64_t I, int64_t O, int64_t p0, int64_t p1) {
+    const int far = if_far(1, I, pn_panels((uint32_t)O));
     for (int64_t p = p0; p < p1; p++)
         for (int64_t o = 0; o < O; o += VLEN)
-            for (int64_t l = 0; l < PN_PANEL; l += VLEN)
-                transpose_square(w_io + (o / PN_PANEL * I + p * PN_PANEL + l) * PN_PANEL + o % PN_PANEL, PN_PANEL,
-                                 I - p * PN_PANEL - l, wt_oi + (p * O + o) * PN_PANEL + l, PN_PANEL, O - o);
+            for (int64_t l = 0; l < PN_PANEL; l += VLEN) {
+                const real *from = w_io + (o / PN_PANEL * I + p * PN_PANEL + l) * PN_PANEL + o % PN_PANEL;
+                for (int k = 0; far && k < VLEN; k++)
+                    __builtin_prefetch(
+                        (const void *)((uintptr_t)from + (uintptr_t)((I + k) * PN_PANEL) * sizeof(real)));
+                transpose_square(from, PN_PANEL, I - p * PN_PANEL - l, wt_oi + (p * O + o) * PN_PANEL + l, PN_PANEL,
+                                 O - o);
+            }
 }
 #endif
