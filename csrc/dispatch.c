@@ -17,16 +17,27 @@ PN_BUILT_ISAS
 
 enum { NEEDS_scalar, NEEDS_neon, NEEDS_avx2, NEEDS_avx512 }; /* NEON is part of the aarch64 baseline */
 
-static int has(int needs) {
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
-    /* libgcc and compiler-rt ask cpuid once and XGETBV too: a CPU whose system does not save the registers says no. */
-    if (needs >= NEEDS_avx2 && !(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))) return 0;
-    if (needs == NEEDS_avx512)
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+#include <cpuid.h>
+/* A processor may have what its system does not save: XGETBV tells what it does. (__builtin_cpu_supports asks for all
+ * processors there are: 4.3 kB of libgcc.) */
+static int has(int needs) {
+    enum { AVX_SAVED = 6, AVX512_SAVED = 0xe6 }; /* of XCR0: xmm and ymm; masks and both parts of zmm as well */
+    const unsigned avx512 = bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL;
+    unsigned a, b, c, d, saved, high;
+    if (needs == NEEDS_scalar) return 1;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || ~c & (bit_OSXSAVE | bit_AVX | bit_FMA)) return 0;
+    __asm__ volatile("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    if (~saved & AVX_SAVED || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || ~b & bit_AVX2) return 0;
+    if (needs == NEEDS_avx2) return 1;
+#if !defined(__APPLE__) /* where the system begins to save zmm when a thread first uses it */
+    if (~saved & AVX512_SAVED) return 0;
 #endif
-    return needs >= NEEDS_scalar;
+    return !(~b & avx512);
 }
+#else
+static int has(int needs) { return needs >= NEEDS_scalar; }
+#endif
 
 #define ISA(name, doubles) {#name, NEEDS_##name, {&pn_kernels_##name##_f32, DOUBLES(doubles)}},
 static const pn_isa isas[] = {PN_BUILT_ISAS};
