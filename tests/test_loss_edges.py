@@ -45,16 +45,17 @@ def agree(kind, X, target, dtype, weight=None):
     return loss, gradient
 
 
+@pytest.mark.parametrize("rows", [6, 37])  # 37: several times all lanes of a vector, and some rows more
 @pytest.mark.parametrize("width", [1, 2, 7, 15, 16, 17, 31, 32, 33, 100])
 @pytest.mark.parametrize("kind", cases.LOSSES)
-def test_every_width(kind, width, dtype):
+def test_every_width(kind, width, rows, dtype):
     rng = np.random.default_rng(width)
-    X = np.abs(rng.normal(size=(6, width)) * 3) if kind == "poisson" else rng.normal(size=(6, width)) * 3
-    target = cases.target(kind, 6, width, rng)
-    loss, gradient = agree(kind, X, target, dtype, rng.random(6))
+    X = np.abs(rng.normal(size=(rows, width)) * 3) if kind == "poisson" else rng.normal(size=(rows, width)) * 3
+    target = cases.target(kind, rows, width, rng)
+    loss, gradient = agree(kind, X, target, dtype, rng.random(rows))
     if width > 1 or "cross_entropy_" not in kind:
         assert loss > 0.01
-        assert np.abs(gradient).max() > 1e-3
+        assert np.abs(gradient).max() > 6e-3 / rows
 
 
 @pytest.mark.parametrize("width", [2, 15, 17, 33])
@@ -97,15 +98,33 @@ def test_far_misses_and_exact_hits(kind, dtype):
     assert (np.sign(gradient[1:]) == np.sign(d[1:])).all()
 
 
+@pytest.mark.parametrize("width", [2, 10, 16, 17, 33])
+@pytest.mark.parametrize("size", [1.0, 1e4])
+def test_a_row_has_the_bits_that_it_has_alone(size, width, executor, dtype):
+    """However many rows share a vector: weights of 1, 18 and 18 make the factor of a row that of 37 equal ones."""
+    rng = np.random.default_rng(width)
+    X, labels = rng.normal(size=(37, width)) * size, rng.integers(0, width, 37)
+    X[5], X[6, 1:], labels[6] = 0, -np.inf, 0
+    status, _, together = score(executor, "cross_entropy_index", X.astype(dtype), labels, dtype, np.ones(37))
+    assert status == "ok"
+    for row in range(37):
+        few = np.array([row, 0, 1])
+        x = X[few].astype(dtype)
+        status, _, alone = score(executor, "cross_entropy_index", x, labels[few], dtype, np.array([1.0, 18, 18]))
+        assert status == "ok"
+        assert (alone[0] == together[row]).all(), row
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("column", [0, 1, 2, 18])
+@pytest.mark.parametrize("column", [0, 1, 2, -1])
+@pytest.mark.parametrize(("row", "rows", "width"), [(2, 4, 19), (2, 40, 11), (39, 40, 11)])
 @pytest.mark.parametrize("kind", cases.LOSSES)
-def test_no_loss_hides_what_is_not_finite(kind, column, bad, executor, dtype):
-    X, target = np.ones((4, 19)), cases.target(kind, 4, 19, np.random.default_rng(0))
+def test_no_loss_hides_what_is_not_finite(kind, row, rows, width, column, bad, executor, dtype):
+    X, target = np.ones((rows, width)), cases.target(kind, rows, width, np.random.default_rng(0))
     if kind == "cross_entropy_index":
         target[:] = 1
     assert score(executor, kind, X, target, dtype)[0] == "ok"
-    X[2, column] = bad
+    X[row, column] = bad
     assert score(executor, kind, X, target, dtype)[0] == "not_finite"
 
 

@@ -116,8 +116,6 @@ MEAN_ROW(bce)
 
 /* ---- cross-entropy from logits: l = log sum exp z - z_label,  g = softmax(z) - onehot -------------------- */
 
-/* Refused: one logarithm for 16 rows: 0.2 % fewer instructions of 64-64-64-10 @32, of 4-32-32-1 @1 1.2 % more. */
-
 static real cross_entropy_index_row(const real *z, int32_t label, real *dx, real factor, int64_t O) {
     const real top = row_max(z, O), s = row_exp(z, dx, top, O), zl = z[label];
     const vec scale = vset(factor / s);
@@ -149,10 +147,41 @@ static real cross_entropy_dense_row(const real *z, const real *t, real *dx, real
     return sum * lane[0] + lanes_sum(&dot);
 }
 
+/* VLEN rows of one panel at once, rows in the lanes: only exponentials that count, one logarithm and no reduction.  The
+ * same sums in the same order. */
+static void cross_entropy_few_classes(const real *x_bo, int64_t ldx, const int32_t *label, const real *weight,
+                                      double factor, real *loss, real *dx_bo, int64_t lddx, int64_t O) {
+    real z[PN_PANEL * VLEN], e[PN_PANEL * VLEN], sums[PN_PANEL * VLEN], f[VLEN], l[VLEN];
+    for (int j = 0; j < PANEL_VECS; j++) transpose_square(x_bo + j * VLEN, ldx, VLEN, z + j * VLEN * VLEN, VLEN, VLEN);
+    vec top = vload(z), picked = vset(0);
+    for (int64_t o = 1; o < O; o++) top = vmax(top, vload(z + o * VLEN));
+    for (int64_t o = 0; o < PN_PANEL; o++) {
+        const vec x = o < O ? vexp(vsub(vload(z + o * VLEN), top)) : vset(0);
+        vstore(e + o * VLEN, x), vstore(sums + o * VLEN, x);
+    }
+    for (int64_t n = PN_PANEL / 2 * VLEN; n >= VLEN; n /= 2) /* lanes_sum */
+        for (int64_t i = 0; i < n; i += VLEN) vstore(sums + i, vadd(vload(sums + i), vload(sums + i + n)));
+    for (int m = 0; m < VLEN; m++) f[m] = R(factor * (double)weight[m]), l[m] = (real)label[m];
+    const vec s = vload(sums), scale = vdiv(vload(f), s);
+    for (int64_t o = 0; o < O; o++) {
+        const mask here = veq(vload(l), vset((real)o));
+        const vec g = vflush(vmul(vload(e + o * VLEN), scale));
+        vstore(e + o * VLEN, vsel(here, vsub(g, vload(f)), g));
+        picked = vsel(here, vload(z + o * VLEN), picked);
+    }
+    vstore(loss, vadd(vadd(vsub(top, picked), vlog(s)), vsub(s, s)));
+    for (int j = 0; j < PANEL_VECS; j++)
+        transpose_square(e + j * VLEN * VLEN, VLEN, VLEN, dx_bo + j * VLEN, lddx, VLEN);
+}
+
 static void loss(int kind, double parameter, const real *x_bo, int64_t ldx, const real *t_bo, int64_t ldt,
                  const int32_t *labels, const real *weight, double factor, real *row_loss, real *dx_bo, int64_t lddx,
                  int64_t m0, int64_t m1, int64_t O) {
-    for (int64_t m = m0; m < m1; m++) {
+    int64_t m = m0;
+    for (; VLEN > 1 && kind == PN_LOSS_cross_entropy_index && O <= PN_PANEL && m1 - m >= VLEN; m += VLEN)
+        cross_entropy_few_classes(x_bo + m * ldx, ldx, labels + m, weight + m, factor, row_loss + m, dx_bo + m * lddx,
+                                  lddx, O);
+    for (; m < m1; m++) {
         const real *x = x_bo + m * ldx, *t = t_bo ? t_bo + m * ldt : NULL;
         real *dx = dx_bo + m * lddx;
         const real c = R(parameter), f = R(factor * (double)weight[m]), fo = R(factor * (double)weight[m] / (double)O);
