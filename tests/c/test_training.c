@@ -119,6 +119,33 @@ static void check_statistics(void) {
     put_away(&b);
 }
 
+/* ---- the way down, in a call of its own, which has no data ---------------------------------------------------- */
+
+static void check_way_down(void) {
+    enum { MANY = 500 }; /* so many that the next batch would be asked for: the first row, again and again */
+    pn_array same_inputs[] = {inputs[0], inputs[1]}, same_targets[] = {targets[0], targets[1]};
+    for (int i = 0; i < 2; i++) same_inputs[i].row_stride = same_targets[i].row_stride = 0;
+    const size_t bytes = bytes_of(&small.net, PN_F64);
+    bench b;
+    AT("the way down alone");
+    set_up(&b, &small);
+    pn_machine_close(b.machine);
+    CHECK(pn_machine_open(&b.machine, &small.net.plan, PN_F64, MANY, &b.arenas, NULL, 2) == PN_OK);
+    b.function.machine = b.machine;
+    pn_machine_on_call(b.machine, squash, &b.function);
+    b.job.inputs = same_inputs, b.job.targets = same_targets, b.job.weight = NULL, b.job.order = NULL;
+    b.job.rows = 2 * MANY, b.job.batch = MANY;
+    b.job.stages &= ~(uint32_t)PN_UPDATE;
+    CHECK(MANY * INPUTS >= 1 << 13 && step(&b) == PN_OK);
+    const uint64_t at_once = add_bits(NO_BITS, b.arenas.grads, bytes);
+    memset(b.arenas.grads, 0, bytes);
+    b.job.stages = PN_FORWARD | PN_LOSS; /* afresh: dy is overwritten on the way down */
+    CHECK(step(&b) == PN_OK && add_bits(NO_BITS, b.arenas.grads, bytes) != at_once);
+    b.job.stages = PN_BACKWARD, b.job.inputs = b.job.targets = NULL;
+    CHECK(step(&b) == PN_OK && add_bits(NO_BITS, b.arenas.grads, bytes) == at_once);
+    put_away(&b);
+}
+
 /* ---- the caller's function: missing, failing on the way up, on the way down -------------------------------- */
 
 static void check_function(void) {
@@ -360,6 +387,7 @@ int main(void) {
     small.net = make_rich_net(37, 7);
     link_plan(&small.net);
     check_statistics();
+    check_way_down();
     check_function();
     check_gradient_clips();
     check_masks();
