@@ -265,7 +265,7 @@ PN_INLINE void outer_products(int rows, const real *x_bi, int64_t ldx, const rea
             for (int j = 0; j < PANEL_VECS; j++) g[b].v[j] = vload(dz_bo + b * lddz + p * PN_PANEL + j * VLEN);
         for (int64_t i = i0; i < i1; i++, to += PN_PANEL, start += step)
             for (int j = 0; j < PANEL_VECS; j++) {
-                vec sum = vload(start + j * VLEN);
+                vec sum = rows > 1 ? vload(start + j * VLEN) : add ? vload(to + j * VLEN) : vset(0);
 #pragma GCC unroll 4
                 for (int b = 0; b < rows; b++) sum = vfma(vset(x_bi[b * ldx + i]), g[b].v[j], sum);
                 vstore(to + j * VLEN, sum);

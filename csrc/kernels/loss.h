@@ -149,9 +149,16 @@ static real cross_entropy_dense_row(const real *z, const real *t, real *dx, real
 
 /* VLEN rows of one panel at once, rows in the lanes: only exponentials that count, one logarithm and no reduction.  The
  * same sums in the same order. */
+#if defined(__SANITIZE_ADDRESS__) /* whose stack is less aligned than gcc takes it to be: nothing may look aligned */
+enum { SKEW = 1 };
+#else
+enum { SKEW = 0 };
+#endif
 static void cross_entropy_few_classes(const real *x_bo, int64_t ldx, const int32_t *label, const real *weight,
                                       double factor, real *loss, real *dx_bo, int64_t lddx, int64_t O) {
-    real z[PN_PANEL * VLEN], e[PN_PANEL * VLEN], sums[PN_PANEL * VLEN], f[VLEN], l[VLEN];
+    enum { SQUARES = PN_PANEL * VLEN };
+    real room[SKEW + 3 * SQUARES + 2 * VLEN];
+    real *z = room + SKEW, *e = z + SQUARES, *sums = e + SQUARES, *f = sums + SQUARES, *l = f + VLEN;
     for (int j = 0; j < PANEL_VECS; j++) transpose_square(x_bo + j * VLEN, ldx, VLEN, z + j * VLEN * VLEN, VLEN, VLEN);
     vec top = vload(z), picked = vset(0);
     for (int64_t o = 1; o < O; o++) top = vmax(top, vload(z + o * VLEN));
