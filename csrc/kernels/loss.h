@@ -147,13 +147,14 @@ static real cross_entropy_dense_row(const real *z, const real *t, real *dx, real
     return sum * lane[0] + lanes_sum(&dot);
 }
 
-/* VLEN rows of one panel at once, rows in the lanes: only exponentials that count, one logarithm and no reduction.  The
- * same sums in the same order. */
 #if defined(__SANITIZE_ADDRESS__) /* whose stack is less aligned than gcc takes it to be: nothing may look aligned */
 enum { SKEW = 1 };
 #else
 enum { SKEW = 0 };
 #endif
+
+/* VLEN rows of one panel at once, rows in the lanes: only exponentials that count, one logarithm and no reduction.  The
+ * same sums in the same order. */
 static void cross_entropy_few_classes(const real *x_bo, int64_t ldx, const int32_t *label, const real *weight,
                                       double factor, real *loss, real *dx_bo, int64_t lddx, int64_t O) {
     enum { SQUARES = PN_PANEL * VLEN };
