@@ -143,13 +143,16 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
     /* dx_bi (+)= dz_bo w_io^T; wt holds w^T in panels along I; p0, p1 are panels of I.  An LSTM goes up with it. */   \
     KERNEL(dense_dx, (const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,       \
                       int64_t m1, int64_t O, int64_t p0, int64_t p1, int add))                                         \
-    /* dw_io (+)= x_bi^T dz_bo for inputs [i0,i1) and panels [p0,p1) of O; where O <= 4, rows of x are padded to 16 */   \
+    /* dw_io (+)= x_bi^T dz_bo for inputs [i0,i1) and panels [p0,p1) of O; where O <= 4, rows of x are padded to 16 */ \
     SOLVES(dense_dw, (const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I,          \
                       int64_t i0, int64_t i1, int64_t B, int64_t O, int64_t p0, int64_t p1, int add,                   \
                       pn_wanted *wanted))                                                                              \
     /* db_o (+)= column sums of dz_bo */                                                                               \
     TRAINS(column_sums, (const real *dz_bo, int64_t lddz, real *db_o, int64_t B, int64_t p0, int64_t p1, int add))     \
-    /* wt_oi = w_io^T, both in panels; p0, p1 are panels of I */                                                       \
+    /* the same from w itself, with room for p1 - p0 panels of w^T; more than 256 kB are not needed */                 \
+    TRAINS(dense_dx_from_w, (const real *dz_bo, int64_t lddz, const real *w_io, real *room, real *dx_bi, int64_t lddx, \
+                             int64_t m0, int64_t m1, int64_t I, int64_t O, int64_t p0, int64_t p1, int add))           \
+    /* wt_oi = panels [p0,p1) along I of w_io^T */                                                                     \
     TRAINS(transpose, (const real *w_io, real *wt_oi, int64_t I, int64_t O, int64_t p0, int64_t p1))                   \
     /* y_bo = x_bi w_io + b_o, then act, of a pruned w: one row after the other, in lanes some at once; or, in steps,  \
        from columns of x_bi, tiles of R rows: 16 or 32 */                                                              \

@@ -83,29 +83,25 @@ static void transpose_task(void *argument, int i, int n) {
     const run *r = argument;
     int64_t p0, p1;
     share(panels(r, r->op->x), i, n, &p0, &p1);
-    r->k->transpose(weight(r, r->op->w), transposed(r, r->op->w), width(r, r->op->x), width(r, r->op->y), p0, p1);
+    const int64_t I = width(r, r->op->x), O = width(r, r->op->y);
+    r->k->transpose(weight(r, r->op->w), transposed(r, r->op->w) + p0 * O * PN_PANEL, I, O, p0, p1);
 }
 
-/* A task that has panels of dx to itself transposes a few of w at a time, always into the same place, which stays in
- * the cache.  At 1024 x 1024 that is four megabytes less to write and to read again: a step of 1024-1024-1024-1024
- * takes 0.82 of the time @8, 0.92 @32, 0.97 @256 (transpose asks for w early as well), of 512-512-512-512 0.90 @8.
- * Blocks of 64 outputs, in the first-level cache, gained 4 % more of a single row and nothing of 32 rows: refused. */
+/* A task that has panels of dx to itself takes them from w; tasks by rows share a transpose. */
 static void dx_task(void *argument, int i, int n) {
-    enum { FITS = 1 << 18 }; /* bytes */
     const run *r = argument;
     const pn_op *op = r->op;
-    const int64_t O = width(r, op->y), own = r->part & TRANSPOSES && !r->by_rows;
+    const int64_t I = width(r, op->x), O = width(r, op->y);
+    const int add = op->flags & PN_ADD_X;
     int64_t m[2] = {r->m0, r->m1}, p[2];
     cut(r, panels(r, op->x), i, n, m, p);
-    int64_t most = own ? FITS / (O * PN_PANEL * (int64_t)sizeof(real)) : p[1] - p[0];
-    if (most < 2) most = 2;
-    for (int64_t from = p[0], to; from < p[1]; from = to) {
-        to = p[1] - from < most ? p[1] : from + most;
-        real *wt = transposed(r, op->w) - (from - p[0]) * O * PN_PANEL;
-        if (own) r->k->transpose(weight(r, op->w), wt, width(r, op->x), O, from, to);
-        r->k->dense_dx(dvalue(r, op->y), ld(r, op->y), wt, dvalue(r, op->x), ld(r, op->x), m[0], m[1], O, from, to,
-                       op->flags & PN_ADD_X);
-    }
+    const real *dz = dvalue(r, op->y);
+    real *dx = dvalue(r, op->x), *wt = transposed(r, op->w);
+    if (r->by_rows)
+        r->k->dense_dx(dz, ld(r, op->y), wt, dx, ld(r, op->x), m[0], m[1], O, p[0], p[1], add);
+    else
+        r->k->dense_dx_from_w(dz, ld(r, op->y), weight(r, op->w), wt + p[0] * O * PN_PANEL, dx, ld(r, op->x), m[0],
+                              m[1], I, O, p[0], p[1], add);
 }
 
 static void dense_backward(run *r, const pn_op *op) {
@@ -120,7 +116,8 @@ static void dense_backward(run *r, const pn_op *op) {
         divide(r, dw_task, r->B * I * O, r->by_rows ? I : P);
     }
     if (op->flags & PN_STOP_X) return;
-    r->by_rows = !(r->part & ROWS) || prefer_rows(r, r->m1 - r->m0, panels(r, op->x));
+    r->by_rows = r->part != (ROWS | SUMS | TRANSPOSES) ||
+                 (threads_for(r, r->B * I * O, r->B) > 1 && prefer_rows(r, r->B, panels(r, op->x)));
     if (r->part & TRANSPOSES && r->by_rows) divide(r, transpose_task, I * O * 2, panels(r, op->x));
     if (r->part & ROWS) divide(r, dx_task, r->B * I * O, r->by_rows ? r->B : panels(r, op->x));
 }

@@ -57,19 +57,23 @@ static int trainable(const run *r, uint32_t p) { return p != PN_NONE && r->m->pl
  * four tasks for each, of at least as much: what a late thread has not begun by then, others do. */
 enum { GATE = 1 << 19, TASKS = 4 };
 
+static int64_t threads_for(const run *r, int64_t multiply_adds, int64_t units) {
+    int64_t n = 1 + multiply_adds / GATE;
+    if (n > r->threads) n = r->threads;
+    return n > units ? units : n;
+}
+
 static void divide(run *r, pn_work *work, int64_t multiply_adds, int64_t units) {
     if (r->pieces) {
         work(r, r->piece, r->pieces);
         return;
     }
-    int64_t n = 1 + multiply_adds / GATE, each;
-    if (n > r->threads) n = r->threads;
-    if (n > units) n = units;
+    const int64_t n = threads_for(r, multiply_adds, units);
     if (n <= 1) {
         work(r, 0, 1);
         return;
     }
-    each = multiply_adds / (n * GATE);
+    int64_t each = multiply_adds / (n * GATE);
     if (each > units / (2 * n)) each = units / (2 * n); /* panels go in pairs */
     pn_parallel(work, r, (int)n, (int)(each < 1 ? 1 : each > TASKS ? TASKS : each));
 }

@@ -1,4 +1,4 @@
-/* dense.h: one register tile, c[m,n] (+)= sum_k a(m,k) b[k,n], and its three callers.
+/* dense.h: one register tile, c[m,n] (+)= sum_k a(m,k) b[k,n], and its callers; the one of dx stands in dense_dx.h.
  *
  *   forward   y_bo  = x_bi  w_io + b_o     a = x  (rows of the batch)       b = w, panels along O
  *   dx        dx_bi = dz_bo w_io^T         a = dz (rows of the batch)       b = w^T, panels along I
@@ -220,26 +220,6 @@ static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const
     product(&o, m0, m1, p0, p1, &after);
 }
 
-static void dense_dx(const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,
-                     int64_t m1, int64_t O, int64_t p0, int64_t p1, int add) {
-    /* dx[m, 16p..] = sum_o dz[m,o] wt[p][o][0..16) */
-    operands o = {.a = dz_bo,
-                  .sm = lddz,
-                  .sk = 1,
-                  .b = wt_oi,
-                  .sb = PN_PANEL,
-                  .bp = O * PN_PANEL,
-                  .c = dx_bi,
-                  .sc = lddx,
-                  .cp = PN_PANEL,
-                  .K = O,
-                  .start = add ? dx_bi + m0 * lddx : NULL,
-                  .ss = lddx,
-                  .sp = PN_PANEL,
-                  .far = if_far(NEXT_B, O, p1 - p0)};
-    product(&o, m0, m1, p0, p1, NULL);
-}
-
 /* dw takes x in blocks that stay in the second-level cache while all of dz passes.  Unblocked, 4096 x 4096 @1024 ran at
  * 49 % of the FMA peak, in blocks of 256 x 224 at 89 % (Zen 4, AVX-512; 256 x 448 and 512 x 224: no better).  A tile of
  * six rows has six cycles for a row of the batch, too few to look up the page of x and that of dz for each: it takes a
@@ -376,21 +356,5 @@ static void column_sums(const real *dz_bo, int64_t lddz, real *db_o, int64_t B, 
             vstore(d, add ? vadd(vload(d), s.v[j]) : s.v[j]);
         }
     }
-}
-
-/* wt[p][o][l] = w[o/16][16p + l][o%16], 0 beyond I.  Squares of one p lie far apart, so no processor sees the next one
- * coming: it is asked for, where weights do not fit in the second-level cache. */
-static void transpose(const real *w_io, real *wt_oi, int64_t I, int64_t O, int64_t p0, int64_t p1) {
-    const int far = if_far(1, I, pn_panels((uint32_t)O));
-    for (int64_t p = p0; p < p1; p++)
-        for (int64_t o = 0; o < O; o += VLEN)
-            for (int64_t l = 0; l < PN_PANEL; l += VLEN) {
-                const real *from = w_io + (o / PN_PANEL * I + p * PN_PANEL + l) * PN_PANEL + o % PN_PANEL;
-                for (int k = 0; far && k < VLEN; k++)
-                    __builtin_prefetch(
-                        (const void *)((uintptr_t)from + (uintptr_t)((I + k) * PN_PANEL) * sizeof(real)));
-                transpose_square(from, PN_PANEL, I - p * PN_PANEL - l, wt_oi + (p * O + o) * PN_PANEL + l, PN_PANEL,
-                                 O - o);
-            }
 }
 #endif

@@ -3,6 +3,7 @@
 
 #include "data.h"
 #include "dense.h"
+#include "dense_dx.h"
 #include "loss.h"
 #include "norm.h"
 #include "random.h"

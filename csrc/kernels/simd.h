@@ -7,7 +7,7 @@
  *   vload_only(p, n): the first n lanes, 0 in the others; vstore_head(p, a, n): the first n.  They touch nothing else:
  *          where rows end inside a vector, others may be writing
  *   vpow2(n) = 2^n for integral n in the normal range;  vexponent, vmantissa: x = mantissa 2^exponent, in [1,2)
- *   vtransposed(r, p, ld): r[j][i] = p[i ld + j], of a square of VLEN rows
+ *   vcolumns(r, p, ld): r[j][i] = p[i ld + j], of VLEN rows the first VCOLUMNS columns: 16 bytes of each
  *   vpick(sight, at): of the 32 numbers in sight, in each lane number at[lane] % 32, at bytes
  *   sight  32 numbers: their address, or the numbers in registers (SIGHT_IN_REGISTERS): vsee(p) those from p on,
  *          vslide(s, p, on) those from p on, which is 16 `on` further than what s sees, `on` 0 or 1
@@ -43,6 +43,8 @@ typedef uint64_t bits;
 #define REAL_ROUND    12582912.0f /* 1.5 * 2^23 */
 typedef uint32_t bits;
 #endif
+
+#define VCOLUMNS (VLEN > 1 ? (int)(16 / sizeof(real)) : 1)
 
 #if defined(PN_ISA_avx512) || defined(PN_ISA_avx2)
 #include "simd_x86.h"
@@ -117,7 +119,7 @@ PN_INLINE void vstore_head(real *p, vec a, int64_t n) {
 #else
 #define UNROLL_VECS /* it would not fit: 16 and more */
 #endif
-#ifndef TRANSPOSED
+#ifndef COLUMNS
 #ifndef __has_builtin
 #define __has_builtin(x) 0
 #endif
@@ -136,7 +138,7 @@ PN_INLINE void vstore_head(real *p, vec a, int64_t n) {
         r[i] = __builtin_shufflevector(a, b, LANES(UPPER, s));                                                         \
         r[i + (s)] = __builtin_shufflevector(a, b, LANES(LOWER, s));                                                   \
     }
-PN_INLINE void vtransposed(vec *r, const real *from, int64_t ld) {
+PN_INLINE void vcolumns(vec *r, const real *from, int64_t ld) {
     for (int i = 0; i < VLEN; i++) r[i] = vload(from + i * ld);
     SWAP(1)
 #if VLEN > 2
@@ -144,29 +146,37 @@ PN_INLINE void vtransposed(vec *r, const real *from, int64_t ld) {
 #endif
 }
 #else
-PN_INLINE void vtransposed(vec *r, const real *from, int64_t ld) {
+PN_INLINE void vcolumns(vec *r, const real *from, int64_t ld) {
     real to[VLEN];
-    for (int j = 0; j < VLEN; j++) {
+    for (int j = 0; j < VCOLUMNS; j++) {
         for (int i = 0; i < VLEN; i++) to[i] = from[i * ld + j];
         r[j] = vload(to);
     }
 }
 #endif
 #endif
-/* to[j][i] = from[i][j], 0 for i from n on, of j those below m; a square of VLEN rows and columns */
+/* A square of VLEN rows and columns of which n rows are there: from itself, or a copy in which the others are 0. */
+typedef struct square {
+    real at[VLEN * PN_PANEL];
+} square;
+PN_INLINE const real *square_of(const real *from, int64_t *ld, int64_t n, square *copy) {
+    if (n >= VLEN) return from;
+    for (int i = 0; i < VLEN; i++) vstore(copy->at + i * PN_PANEL, i < n ? vload(from + i * *ld) : vset(0));
+    *ld = PN_PANEL;
+    return copy->at;
+}
+/* to[j][i] = from[i][j], 0 for i from n on, of j those below m */
 PN_SHARED void transpose_square(const real *from, int64_t ldfrom, int64_t n, real *to, int64_t ldto, int64_t m) {
-    real square[VLEN * VLEN];
-    vec r[VLEN];
-    if (n < VLEN) {
-        for (int i = 0; i < VLEN; i++) vstore(square + i * VLEN, i < n ? vload(from + i * ldfrom) : vset(0));
-        from = square, ldfrom = VLEN;
-    }
-    vtransposed(r, from, ldfrom);
-    if (m >= VLEN) {
-#pragma GCC unroll 16
-        for (int j = 0; j < VLEN; j++) vstore(to + j * ldto, r[j]);
-    } else {
-        for (int j = 0; j < m; j++) vstore(to + j * ldto, r[j]);
+    square copy;
+    from = square_of(from, &ldfrom, n, &copy);
+    for (int j = 0; j < VLEN && j < m; j += VCOLUMNS) {
+        vec r[VCOLUMNS];
+        vcolumns(r, from + j, ldfrom);
+#pragma GCC unroll 4
+        for (int k = 0; k < VCOLUMNS; k++) {
+            if (j + k == m) return;
+            vstore(to + (j + k) * ldto, r[k]);
+        }
     }
 }
 /* Integers below 2^REAL_MANTISSA as numbers: put under the exponent of 2^m, they are the low digits of 2^m + i. */

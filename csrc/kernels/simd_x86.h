@@ -169,22 +169,18 @@ PN_INLINE vec vmax(vec a, vec b) { return W(max)(a, b); }
 PN_INLINE vec vmin(vec a, vec b) { return W(min)(a, b); }
 /* vquarters(p, ld): the 16 bytes at p, those as many rows of ld below as they are numbers, and so on.  What moves
  * between 16 bytes is so done by loads, and half of the permutations are left, within 16 bytes. */
-PN_INLINE void vtransposed(vec *r, const real *from, int64_t ld) {
-    enum { N = 16 / sizeof(real) };
-#pragma GCC unroll 16
-    for (int j = 0; j < VLEN; j += N) {
-        vec a[N];
+PN_INLINE void vcolumns(vec *r, const real *from, int64_t ld) {
+    vec a[VCOLUMNS];
 #pragma GCC unroll 4
-        for (int i = 0; i < N; i++) a[i] = vquarters(from + i * ld + j, ld);
+    for (int i = 0; i < VCOLUMNS; i++) a[i] = vquarters(from + i * ld, ld);
 #if defined(PN_DTYPE_f64)
-        r[j] = W(unpacklo)(a[0], a[1]), r[j + 1] = W(unpackhi)(a[0], a[1]);
+    r[0] = W(unpacklo)(a[0], a[1]), r[1] = W(unpackhi)(a[0], a[1]);
 #else
-        const vec low = W(unpacklo)(a[0], a[1]), high = W(unpackhi)(a[0], a[1]);
-        const vec low2 = W(unpacklo)(a[2], a[3]), high2 = W(unpackhi)(a[2], a[3]);
-        r[j] = W(shuffle)(low, low2, 0x44), r[j + 1] = W(shuffle)(low, low2, 0xee);
-        r[j + 2] = W(shuffle)(high, high2, 0x44), r[j + 3] = W(shuffle)(high, high2, 0xee);
+    const vec low = W(unpacklo)(a[0], a[1]), high = W(unpackhi)(a[0], a[1]);
+    const vec low2 = W(unpacklo)(a[2], a[3]), high2 = W(unpackhi)(a[2], a[3]);
+    r[0] = W(shuffle)(low, low2, 0x44), r[1] = W(shuffle)(low, low2, 0xee);
+    r[2] = W(shuffle)(high, high2, 0x44), r[3] = W(shuffle)(high, high2, 0xee);
 #endif
-    }
 }
-#define TRANSPOSED
+#define COLUMNS
 #endif

@@ -98,6 +98,37 @@ static void check_dense_dx(const kernels *k) {
     }
 }
 
+/* From w itself, the same bits as from w^T: what rows and panels there are decides how, so each way gets both. */
+static void check_dense_dx_from_w(const kernels *k) {
+    EACH_TRIPLE(B, I, O) {
+        if (B == 1) B += c / 8 % 8;
+        if (c % 5 == 4) B += 64;            /* tiles, everywhere */
+        if (c % 100 == 4) I = 1100, O = 90; /* and some panels at a time */
+        AT("dense_dx_from_w B %d I %d O %d, case %d", B, I, O, c);
+        const int64_t lddz = lead(c, O), lddx = lead(c + 1, I), square = O * 16;
+        const int add = c / 3 % 2;
+        const real *dz = matrix(B, O, lddz, -1, 1, NAN), *w = panels_of(I, O, NAN);
+        real *wt = input(pad(I) * O), *want = input(B * lddx);
+        for (int64_t i = 0; i < pad(I); i++)
+            for (int64_t o = 0; o < O; o++) PANEL(wt, O, o, i) = i < I ? PANEL(w, I, i, o) : 0;
+        output *dx = output_of(B * lddx);
+        for (int64_t i = 0; add && i < B * lddx; i++) dx->at[i] = (real)uniform(-1, 1);
+        memcpy(want, dx->at, (size_t)(B * lddx) * sizeof(real));
+        ready(dx);
+        int64_t m0, m1, p0, p1;
+        part(c / 4 % 4, B, &m0, &m1);
+        part(c % 4, pad(I) / 16, &p0, &p1);
+        output *room = output_of((p1 - p0) * square);
+        memset(room->seen + room->first, 2, (size_t)((p1 - p0) * square)); /* the kernel's business */
+        k->dense_dx(dz, lddz, wt, want, lddx, m0, m1, O, p0, p1, add);
+        k->dense_dx_from_w(dz, lddz, w, room->at, dx->at, lddx, m0, m1, I, O, p0, p1, add);
+        for (int64_t m = m0; m < m1; m++)
+            for (int64_t i = p0 * 16; i < p1 * 16; i++) expect_bits(dx, m * lddx + i, want[m * lddx + i]);
+        finish(room, 0);
+        bits = finish(dx, bits);
+    }
+}
+
 static void check_dense_dw(const kernels *k) {
     EACH_TRIPLE(B, I, O) {
         if (B == 1) B += c / 8 % 8; /* up to 4: outer products */
@@ -162,7 +193,7 @@ static void check_transpose(const kernels *k) {
         output *wt = output_of(pad(I) * O);
         int64_t p0, p1;
         part(c % 4, pad(I) / 16, &p0, &p1);
-        k->transpose(w, wt->at, I, O, p0, p1);
+        k->transpose(w, wt->at + p0 * O * 16, I, O, p0, p1);
         for (int64_t i = p0 * 16; i < p1 * 16; i++)
             for (int64_t o = 0; o < O; o++)
                 expect_bits(wt, (i / 16 * O + o) * 16 + i % 16, i < I ? PANEL(w, I, i, o) : 0);
