@@ -34,11 +34,11 @@ static void dropped_relu_task(void *argument, int i, int n) { /* dz = y > 0 ? dy
 }
 
 /* What the next batch will gather for this op, piece i of n.  Memory rests while the sum over rows is computed: a step
- * of 784-128-10 @32 and @128 takes 4 to 7 % less with shuffled rows, and 64-64-64-10 @256 5 %; with inputs of a few
- * kilobytes nothing (then end = row).
+ * of 784-128-10 @32 and @128 takes 4 to 7 % less with shuffled rows, and 64-64-64-10 @256 5 %, @64 8, @32 4,
+ * 32-32-32-4 @32 11; with inputs of a kilobyte nothing (then end = row).
  * Targets as wide, asked for in the same way: 784-128-784 @128 0 to 3 %, refused. */
 static pn_wanted next_rows(const run *r, int i, int n) {
-    enum { LARGE = 1 << 13 };
+    enum { LARGE = 1 << 8 };
     const pn_op *op = r->op;
     const pn_job *job = r->job;
     const int64_t left = job->rows - r->whole1, rows = left < job->batch ? left : job->batch;
