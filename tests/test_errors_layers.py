@@ -63,6 +63,7 @@ ROWS = [
     ("center 1", lambda: pn.BatchNorm(center=1), TypeError, r"center must be True or False, got int 1"),
     ("scale None", lambda: pn.BatchNorm(scale=None), TypeError, r"scale must be True or False, got NoneType None"),
     ("trainable", lambda: pn.BatchNorm(trainable="no"), TypeError, r"trainable must be True or False, got str 'no'"),
+    ("epsilon too small", rows(pn.LayerNorm(1e-50)), ValueError, r"layer 'layer_norm_1': epsilon 1e-50 is 0 in fl"),
     ("epsilon of layer norm", lambda: pn.LayerNorm(-1e-5), ValueError, r"epsilon of LayerNorm .*> 0, got -1e-05"),
     ("scale of layer norm", lambda: pn.LayerNorm(scale="x"), TypeError, r"scale must be True or False, got str 'x'"),
     ("epsilon of instance norm", lambda: pn.InstanceNorm(NAN), ValueError, r"epsilon of InstanceNorm .*got nan"),

@@ -345,7 +345,8 @@ def _labels(array: np.ndarray, classes: int, n_rows: int | None, name: str) -> n
         )
     labels = as_rows(name, array, 1)[:, 0]
     _check_length(labels, n_rows, name)
-    _refuse(~((labels >= 0) & (labels < classes)), labels, name, f"class numbers must be in 0..{classes - 1}")
+    if not (len(labels) and labels.min() >= 0 and labels.max() < classes):  # a NaN is neither
+        _refuse(~((labels >= 0) & (labels < classes)), labels, name, f"class numbers must be in 0..{classes - 1}")
     if labels.dtype.kind == "f":
         _refuse(labels != np.floor(labels), labels, name, "class numbers must be integers")
     return labels if labels.dtype in (np.int32, np.int64) else labels.astype(np.int64)

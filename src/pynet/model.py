@@ -88,6 +88,9 @@ class Model(Trained):
         self.nodes = walk(self.inputs, self.outputs)
         self.layers = list(dict.fromkeys(node.layer for node in self.nodes))
         self.names = name_layers(self.layers)
+        for layer, own in self.names.items():
+            if self.dtype.type(least := getattr(layer, "epsilon", 1.0)) == 0:  # then 0 / 0 where a variance is 0
+                raise ValueError(f"layer {own!r}: epsilon {least:g} is 0 in {self.dtype}; take a larger one or float64")
         self.weights = Weights(self.layers, self.names, self.dtype)
         self.plan = build(self)
         warn_of_variance_shift(self.nodes)
