@@ -97,6 +97,7 @@ PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *
 /* A single row goes by 8 vectors, so that more sums, and more streams of weights, wait at once.  One row in C, times as
  * fast as by 2 vectors (Zen 4): 784-128-10 1.05 with AVX-512, 1.83 with AVX2; 64-64 0.99, 1.88; 1024-1024 1.54, 1.51;
  * 4096-4096 1.39, 1.80; of the smallest nets (4-32-32-1) 0.97.  6 x 4 gained nothing; 2 and 3 rows were not tried.
+ * By 4 vectors where there are no 8: 64-64-64-10 @1 with AVX-512 0.3 %, refused.
  *
  * One function per number of rows.  `_asking`: for weights that do not fit in the second-level cache.  A strip of them
  * comes from memory while the first tile of its rows waits, unless the strip before has asked for it; the gradient of
@@ -345,6 +346,7 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
         }
 }
 
+/* Four panels at once, because a sum waits for its last addition: 0.3 us of 124 (64-64-64-10 @256), refused. */
 static void column_sums(const real *dz_bo, int64_t lddz, real *db_o, int64_t B, int64_t p0, int64_t p1, int add) {
     for (int64_t p = p0; p < p1; p++) { /* db[o] = sum_b dz[b,o], b ascending */
         lanes16 s = lanes_set(0);

@@ -41,13 +41,14 @@ static void dense_dx(const real *dz_bo, int64_t lddz, const real *wt_oi, real *d
 
 /* Few rows: squares of w are transposed in registers, in the order in which they lie, and written nowhere.  A row loads
  * and stores its dx for each of them, so tiles are faster where these are many, unless a multiply-add of a vector takes
- * as long as two loads.  The way down through all layers, times that of tiles (Zen 4): 64-64-64-10 with AVX-512 @1
- * 0.74,
- * @8 0.89, @32 0.95, @256 0.98, 256-256-256-256 @4 0.72, @8 0.85, @32 0.95, @128 1.00, 1024-1024-1024 @1 0.76, @8 0.91,
- * @16 1.05; with AVX2 256-256-256-256 @4 0.85, @8 0.97, @16 1.06, 64-64-64-10 @64 1.08. */
+ * as long as two loads and dx stays in the cache.  The way down through all layers, times that of tiles (Zen 4), with
+ * AVX-512: 64-64-64-10 @1 0.74, @8 0.89, @32 0.95, @256 0.98; 256-256-256-256 @4 0.72, @8 0.85, @32 0.95, @128 1.00;
+ * 1024-1024-1024 @1 0.76, @8 0.91, @16 1.05; with AVX2: 256-256-256-256 @4 0.85, @8 0.97, @16 1.06, 64-64-64-10 @64
+ * 1.08. */
 static int few_enough(int64_t rows, int64_t O, int64_t panels) {
     enum { WIDE = TILE_ROWS == 14, ROWS = WIDE ? 64 : VLEN, DX = 1 << 12 };
-    return VLEN > 1 && ((rows <= ROWS && rows * panels * PN_PANEL <= DX) || (WIDE && O <= 64));
+    const int64_t dx = rows * panels * PN_PANEL, passes = (O + PN_PANEL - 1) / PN_PANEL;
+    return VLEN > 1 && ((rows <= ROWS && dx <= DX) || (WIDE && (passes == 1 || (passes <= 4 && dx <= 4 * DX))));
 }
 
 static void dx_of_few(const real *dz_bo, int64_t lddz, const real *w_io, real *dx_bi, int64_t lddx, int64_t m0,
@@ -60,7 +61,12 @@ static void dx_of_few(const real *dz_bo, int64_t lddz, const real *w_io, real *d
             int64_t ld = PN_PANEL;
             const real *w = square_of(w_io + (o / PN_PANEL * I + i) * PN_PANEL + o % PN_PANEL, &ld, I - i, &copy);
 #pragma GCC unroll 4
-            for (int k = 0; k < VLEN; k += VCOLUMNS) vcolumns(wt + k, w + k, ld);
+            for (int k = 0; k < VLEN; k += VCOLUMNS) {
+                if (k < left)
+                    vcolumns(wt + k, w + k, ld);
+                else
+                    for (int j = 0; j < VCOLUMNS; j++) wt[k + j] = vset(0); /* nobody reads it */
+            }
             for (int64_t b = m0; b < m1; b++) {
                 const real *dz = dz_bo + b * lddz + o;
                 real *dx = dx_bi + b * lddx + i;

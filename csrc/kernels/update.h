@@ -32,7 +32,10 @@ PN_INLINE void nesterov(const rule *r, real *p, vec g, real *s0, real *s1) {
     vstore(s0, v);
     vstore(p, vfnma(r->rate, vfma(r->h0, v, g), vload(p))); /* p -= lr (g + mu v) */
 }
-/* Kingma and Ba 2015, algorithm 1; c1 = lr/(1-beta_1^t), c2 = 1/sqrt(1-beta_2^t) */
+/* Kingma and Ba 2015, algorithm 1; c1 = lr/(1-beta_1^t), c2 = 1/sqrt(1-beta_2^t).
+ * On Zen 4 it waits for the divider, 16.0 of 16.4 cycles for 16 parameters, and nothing hides behind that: the
+ * schedulers are full of what waits.  Refused: weights transposed for the next step while they are written, each block
+ * after its own update or after that of the next: a step of 64-64-64-10 @1 takes 1.04 times as long. */
 PN_INLINE void adam(const rule *r, real *p, vec g, real *s0, real *s1) {
     const vec m = vflush(vfma(r->h0, vload(s0), vmul(r->g0, g)));
     const vec v = vflush(vfma(r->h1, vload(s1), vmul(r->g1, vmul(g, g))));
