@@ -231,36 +231,42 @@ enum { DW_ROWS = 256, DW_INPUTS = 224, DW_COPY = 0 };
 enum { DW_ROWS = 128, DW_INPUTS = 96, DW_COPY = 1 };
 #endif
 
-/* dw[p][i][0..16) = sum_b x[b,i] dz[b, 16p..] of up to FEW_ROWS rows, whose dz stay in registers: a tile would load and
- * store more than it multiplies (256-256-256-256 @2, @3, @4 in tiles: a step takes 1.10, 1.10, 1.14 times as long).  A
- * single row loads nothing that it does not add: with `start` a step of 4-32-32-1 took 9 % more instructions. */
-enum { FEW_ROWS = VLEN > 1 && PN_TRAINS(PN_DTYPE) ? 4 : 1 };
+/* dw[p][i][0..16) = sum_b x[b,i] dz[b, 16p..], FEW_ROWS rows at a time, whose dz stay in registers: a tile would load
+ * and store more than it multiplies.  Times of a step in tiles over those without (Zen 4, 256-256-256-256): @2 1.10,
+ * @4 1.14, @6 1.09, @8 1.10, @12 1.08, @16 1.04, @24 1.03 (64-64-64-64 1.01, 64-64-64-10 @32 0.98); AVX2 @6 1.04,
+ * @8 1.03, @12 1.00, @16 0.99 (64-64-64-64 0.90).  All panels for each few rows, instead of all rows for each panel: a
+ * step of 1024-1024-1024-1024 @6 takes 1.06 times as long.
+ * A single row loads nothing that it does not add: with `start` a step of 4-32-32-1 took 9 % more instructions. */
+enum { FEW_ROWS = VLEN > 1 && PN_TRAINS(PN_DTYPE) ? 4 : 1, NO_TILE = FEW_ROWS > 1 ? VLEN : 1 };
 PN_INLINE void outer_products(int rows, const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io,
-                              int64_t I, int64_t i0, int64_t i1, int64_t p0, int64_t p1, int add) {
+                              int64_t i0, int64_t i1, int add) {
     const int64_t step = add ? PN_PANEL : 0;
-    for (int64_t p = p0; p < p1; p++) {
-        real *to = dw_io + (p * I + i0) * PN_PANEL;
-        const real *start = add ? to : pn_zeros.PN_SUFFIX(of);
-        lanes16 g[FEW_ROWS];
+    real *to = dw_io + i0 * PN_PANEL;
+    const real *start = add ? to : pn_zeros.PN_SUFFIX(of);
+    lanes16 g[FEW_ROWS];
 #pragma GCC unroll 4
-        for (int b = 0; b < rows; b++)
-            for (int j = 0; j < PANEL_VECS; j++) g[b].v[j] = vload(dz_bo + b * lddz + p * PN_PANEL + j * VLEN);
-        for (int64_t i = i0; i < i1; i++, to += PN_PANEL, start += step)
-            for (int j = 0; j < PANEL_VECS; j++) {
-                vec sum = rows > 1 ? vload(start + j * VLEN) : add ? vload(to + j * VLEN) : vset(0);
+    for (int b = 0; b < rows; b++)
+        for (int j = 0; j < PANEL_VECS; j++) g[b].v[j] = vload(dz_bo + b * lddz + j * VLEN);
+    for (int64_t i = i0; i < i1; i++, to += PN_PANEL, start += step)
+        for (int j = 0; j < PANEL_VECS; j++) {
+            vec sum = rows > 1 ? vload(start + j * VLEN) : add ? vload(to + j * VLEN) : vset(0);
 #pragma GCC unroll 4
-                for (int b = 0; b < rows; b++) sum = vfma(vset(x_bi[b * ldx + i]), g[b].v[j], sum);
-                vstore(to + j * VLEN, sum);
-            }
-    }
+            for (int b = 0; b < rows; b++) sum = vfma(vset(x_bi[b * ldx + i]), g[b].v[j], sum);
+            vstore(to + j * VLEN, sum);
+        }
 }
 static void few_rows(int64_t B, const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I,
                      int64_t i0, int64_t i1, int64_t p0, int64_t p1, int add) {
 #define ROWS(n)                                                                                                        \
     case n:                                                                                                            \
-        if (n <= FEW_ROWS) outer_products(n, x_bi, ldx, dz_bo, lddz, dw_io, I, i0, i1, p0, p1, add);                   \
+        if (n <= FEW_ROWS) outer_products(n, x, ldx, dz, lddz, dw, i0, i1, add || b);                                  \
         break;
-    switch (B) { ROWS(1) ROWS(2) ROWS(3) ROWS(4) }
+    for (int64_t p = p0; p < p1; p++)
+        for (int64_t b = 0; b < B; b += FEW_ROWS) {
+            const real *x = x_bi + b * ldx, *dz = dz_bo + b * lddz + p * PN_PANEL;
+            real *dw = dw_io + p * I * PN_PANEL;
+            switch (B - b < FEW_ROWS ? B - b : FEW_ROWS) { ROWS(1) ROWS(2) ROWS(3) ROWS(4) }
+        }
 #undef ROWS
 }
 
@@ -307,7 +313,7 @@ static uintptr_t asking_step(const pn_wanted *w, int64_t B, int64_t I, int64_t P
 
 static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I, int64_t i0,
                      int64_t i1, int64_t B, int64_t O, int64_t p0, int64_t p1, int add, pn_wanted *wanted) {
-    if (B == 1 || (FEW_ROWS > 1 && B <= FEW_ROWS && O > FEW_OUTPUTS)) {
+    if (B == 1 || (B <= NO_TILE && O > FEW_OUTPUTS)) {
         few_rows(B, x_bi, ldx, dz_bo, lddz, dw_io, I, i0, i1, p0, p1, add);
         return;
     }

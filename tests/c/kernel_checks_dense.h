@@ -131,7 +131,7 @@ static void check_dense_dx_from_w(const kernels *k) {
 
 static void check_dense_dw(const kernels *k) {
     EACH_TRIPLE(B, I, O) {
-        if (B == 1) B += c / 8 % 8; /* up to 4: outer products */
+        if (B == 1) B += c / 8 % 8; /* up to 16: outer products of up to 4 */
         AT("dense_dw B %d I %d O %d, case %d", B, I, O, c);
         const int64_t ldx = lead(c, I), lddz = lead(c + 1, O);
         const int add = (c + c / 64) % 2;
@@ -148,7 +148,7 @@ static void check_dense_dw(const kernels *k) {
         rows.bytes = I * (int64_t)sizeof(real), rows.order = c % 2 ? order : NULL;
         k->dense_dw(x, ldx, dz, lddz, dw->at, I, i0, i1, B, O, p0, p1, add, c % 3 ? &rows : NULL);
         CHECK(rows.row <= rows.end);
-        if (PN_TRAINS(PN_DTYPE) && c % 3 && B > 4 && i1 - i0 > 16 && p1 - p0 > 1) CHECK(rows.row >= 0);
+        if (PN_TRAINS(PN_DTYPE) && c % 3 && B > 16 && i1 - i0 > 16 && p1 - p0 > 1) CHECK(rows.row >= 0);
         for (int64_t i = i0; i < i1; i++)
             for (int64_t o = p0 * 16; o < p1 * 16; o++) {
                 const int64_t at = (o / 16 * I + i) * 16 + o % 16;
