@@ -41,42 +41,57 @@ static void prune(form *f, int64_t I, int64_t O, double density, int nibbles) {
         if (nibbles && n % 2) f->values[n++] = 0; /* a step of 0: counts are even */
         f->ends[o] = n;
     }
-    f->w = (pn_sparse){f->values, f->steps, f->ends, nibbles};
+    f->w = (pn_sparse){f->values, f->steps, f->ends, nibbles, 0, NULL};
+}
+
+/* A copy from a line of the cache on, as in pynet, and room for some bytes more. */
+static void *in_lines(const void *from, size_t n, size_t more) {
+    enum { LINE = 64 };
+    void *to = aligned_alloc(LINE, (n + more + LINE - 1) / LINE * LINE);
+    return memcpy(to, from, n);
 }
 
 /* The same in lanes, made of a form with steps of eight bits: src/pynet/lanes.py. */
 static form in_lanes(const form *f, int64_t I, int64_t O) {
-    const int64_t P = pn_panels((uint32_t)O), most = (int64_t)f->ends[O - 1] + 1; /* each step takes a value */
-    const int64_t last = (int64_t)pn_pad((uint64_t)I) / PN_PANEL - PN_LANES_SIGHT / PN_PANEL;
-    form l = {.values = calloc((size_t)most * PN_PANEL, sizeof(float)), .steps = malloc((size_t)most * PN_LANES_BYTES)};
+    enum { BLOCK = PN_LANES_BLOCK };
+    const int64_t P = pn_panels((uint32_t)O), most = (int64_t)f->ends[O - 1] + 4 * P; /* a block takes a value */
+    const int64_t last = ((int64_t)pn_pad((uint64_t)I) - PN_LANES_SIGHT) / PN_LANES_UNIT;
+    form l = {0};
+    float *values = calloc((size_t)(4 * most) * PN_PANEL, sizeof(float));
+    uint8_t *places = malloc((size_t)(4 * most) * PN_PANEL), *sights = malloc((size_t)(4 * most));
     l.ends = malloc((size_t)P * sizeof *l.ends);
     uint32_t s = 0;
     for (int64_t q = 0; q < P; l.ends[q++] = s) {
-        int64_t e[PN_PANEL], i[PN_PANEL];
+        int64_t e[PN_PANEL], i[PN_PANEL], least = I, k = 0;
         for (int64_t j = 0; j < PN_PANEL; j++) {
             const int64_t o = q * PN_PANEL + j;
             e[j] = o < O && o ? f->ends[o - 1] : 0;
             i[j] = o < O && e[j] < f->ends[o] ? f->steps[e[j]] - 1 : I;
+            least = i[j] < least ? i[j] : least;
         }
-        for (;; s++) {
-            int64_t least = I;
-            for (int64_t j = 0; j < PN_PANEL; j++) least = i[j] < least ? i[j] : least;
-            if (least == I) break;
-            const int64_t k = least / PN_PANEL < last ? least / PN_PANEL : last;
-            uint8_t *step = l.steps + (size_t)s * PN_LANES_BYTES;
-            step[0] = (uint8_t)(k & 255), step[1] = (uint8_t)(k >> 8);
+        for (; least < I || s % BLOCK; s++) {
+            if (s % 2 == 0) {
+                k = least / PN_LANES_UNIT < last ? least / PN_LANES_UNIT : last;
+                sights[s] = (uint8_t)(k & 255), sights[s + 1] = (uint8_t)(k >> 8);
+            }
+            least = I;
             for (int64_t j = 0; j < PN_PANEL; j++) {
-                const int64_t place = i[j] - k * PN_PANEL;
-                step[2 + j] = PN_NO_PLACE;
-                if (i[j] == I || place >= PN_LANES_SIGHT) continue;
-                step[2 + j] = (uint8_t)place, l.values[(size_t)s * PN_PANEL + (size_t)j] = f->values[e[j]++];
-                i[j] = e[j] < f->ends[q * PN_PANEL + j] ? i[j] + f->steps[e[j]] : I;
+                const int64_t place = i[j] - k * PN_LANES_UNIT;
+                uint8_t *own = places + (s / BLOCK * PN_PANEL + j) * BLOCK + s % BLOCK;
+                *own = PN_NO_PLACE;
+                if (i[j] < I && place < PN_LANES_SIGHT) {
+                    *own = (uint8_t)place, values[(size_t)s * PN_PANEL + (size_t)j] = f->values[e[j]++];
+                    i[j] = e[j] < f->ends[q * PN_PANEL + j] ? i[j] + f->steps[e[j]] : I;
+                }
+                least = i[j] < least ? i[j] : least;
             }
         }
     }
-    l.values = realloc(l.values, (size_t)s * PN_PANEL * sizeof(float)),
-    l.steps = realloc(l.steps, (size_t)s * PN_LANES_BYTES);
-    l.w = (pn_sparse){l.values, l.steps, l.ends, 0, 1};
+    l.values = in_lines(values, (size_t)s * PN_PANEL * sizeof(float), 0);
+    l.steps = in_lines(places, (size_t)s * PN_PANEL, s);
+    memcpy(l.steps + (size_t)s * PN_PANEL, sights, s);
+    free(values), free(places), free(sights);
+    l.w = (pn_sparse){l.values, l.steps, l.ends, 0, 1, l.steps + (size_t)s * PN_PANEL};
     return l;
 }
 

@@ -117,17 +117,27 @@ typedef struct pn_wanted {
 
 typedef struct pn_sparse { /* a pruned weight matrix: kernels/sparse.h; in lanes: kernels/lanes.h */
     const void *values;    /* [ends[O-1]], output by output; in lanes [16 ends[P-1]] */
-    const uint8_t *steps;  /* of each value, one byte or four bits; in lanes PN_LANES_BYTES of each step */
+    const uint8_t *steps;  /* of each value, one byte or four bits; in lanes the places */
     const uint32_t *ends;  /* [O] values of the outputs up to this one; in lanes [P] steps up to this panel */
     int nibbles, lanes;
+    const uint8_t *sights; /* in lanes */
 } pn_sparse;
 static inline int pn_in_lanes(const pn_op *op) { return op->p[2] == PN_LANES; } /* of a SPARSE op */
 static inline int pn_step(const pn_sparse *w, int64_t e) {
     return w->nibbles ? w->steps[e >> 1] >> (e & 1) * 4 & 15 : w->steps[e];
 }
-/* A step in lanes: of the inputs it sees the first, a multiple of 16, in two bytes; then a place of each output. */
-enum { PN_LANES_SIGHT = 32, PN_NO_PLACE = PN_LANES_SIGHT, PN_LANES_BYTES = 2 + PN_PANEL };
-static inline uint32_t pn_sight(const uint8_t *step) { return (uint32_t)(step[0] | step[1] << 8) * PN_PANEL; }
+/* In lanes each output of a panel has a place in every step.  Of four steps, a block, the places of one output stand
+ * side by side.  After all places the sights: of every two steps the first input that they see, in units, in two bytes.
+ */
+enum { PN_LANES_SIGHT = 32, PN_NO_PLACE = PN_LANES_SIGHT, PN_LANES_UNIT = 8, PN_LANES_BLOCK = 4, PN_LANES_BYTES = 17 };
+static inline uint8_t pn_place(const uint8_t *places, int64_t step, int64_t lane) {
+    const int64_t within = step & (PN_LANES_BLOCK - 1);
+    return places[(step - within) * PN_PANEL + lane * PN_LANES_BLOCK + within];
+}
+static inline uint32_t pn_sight(const uint8_t *sights, int64_t step) {
+    const uint8_t *at = sights + (step & ~(int64_t)1);
+    return (uint32_t)(at[0] | at[1] << 8) * PN_LANES_UNIT;
+}
 enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles][I][R] */
 
 /* ---- kernels --------------------------------------------------------------------------------- *

@@ -191,11 +191,11 @@ static int idle_are_0(const pn_model *m) {
         const pn_op *op = &m->plan.ops[i];
         if (op->kind != PN_OP_sparse || !pn_in_lanes(op) || op != first_with(&m->plan, op->w)) continue;
         const pn_param *w = &m->plan.params[op->w];
+        const uint8_t *places = m->plan.places + op->at;
         for (uint64_t k = 0; k < w->cols; k++) {
-            const uint8_t *step = m->plan.places + op->at + k / PN_PANEL * PN_LANES_BYTES;
             const double v = m->dtype == PN_F64 ? ((const double *)m->params)[w->offset + k]
                                                 : (double)((const float *)m->params)[w->offset + k];
-            if (v != 0 && step[2 + k % PN_PANEL] == PN_NO_PLACE) return 0;
+            if (v != 0 && pn_place(places, (int64_t)(k / PN_PANEL), (int64_t)(k % PN_PANEL)) == PN_NO_PLACE) return 0;
         }
     }
     return 1;
@@ -230,7 +230,7 @@ static const char *fill_all(pn_model *m, const pn_container *c, size_t file_size
     const uint64_t arena = m->plan.param_elems * (m->dtype == PN_F64 ? 8 : 4);
     const char *fault = count_places(m, c);
     if (fault) return fault;
-    const uint64_t ends = (uint64_t)m->plan.n_ends * sizeof(uint32_t),
+    const uint64_t ends = whole_lines((uint64_t)m->plan.n_ends * sizeof(uint32_t)),
                    need = whole_lines(arena) + ends + m->plan.n_places;
     if (need > PN_MODEL_BYTES && (need - PN_MODEL_BYTES) / PN_MODEL_BYTES_PER_BYTE > file_size)
         return "it would take more memory than such a file can be worth";

@@ -2,8 +2,10 @@
 
 static pn_sparse sparse_of(const run *r) {
     const pn_op *op = r->op;
-    return (pn_sparse){weight(r, op->w), r->m->plan.places + op->at, r->m->plan.ends + op->slot, op->p[2] == 4,
-                       pn_in_lanes(op)};
+    pn_sparse w = {
+        weight(r, op->w), r->m->plan.places + op->at, r->m->plan.ends + op->slot, op->p[2] == 4, pn_in_lanes(op), NULL};
+    if (w.lanes) w.sights = w.steps + (size_t)w.ends[panels(r, op->y) - 1] * PN_PANEL;
+    return w;
 }
 
 /* Rows side by side: as many as a batch fills. */

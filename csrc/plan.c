@@ -204,19 +204,22 @@ static int lanes_ok(const walk *w) {
     const uint32_t I = w->plan->values[op->x].width, O = w->plan->values[op->y].width, P = pn_panels(O);
     const uint32_t *ends = ends_of(w, P);
     if (!ends || !places_ok(w, (uint64_t)ends[P - 1] * PN_PANEL, (uint64_t)ends[P - 1] * PN_LANES_BYTES)) return 0;
-    const uint8_t *step = w->plan->places + op->at;
-    for (uint32_t q = 0, s = 0; q < P; q++)
-        for (; s < ends[q]; s++, step += PN_LANES_BYTES) {
-            const uint32_t first = pn_sight(step);
+    const uint8_t *places = w->plan->places + op->at, *sights = places + (size_t)ends[P - 1] * PN_PANEL;
+    for (uint32_t q = 0, s = 0; q < P; q++) {
+        if (ends[q] % PN_LANES_BLOCK)
+            return refuse(w->f, "op %u: %u steps up to panel %u, expected a multiple of 4", w->i, ends[q], q);
+        for (; s < ends[q]; s++) {
+            const uint32_t first = pn_sight(sights, s);
             if (first + PN_LANES_SIGHT > pn_pad(I))
                 return refuse(w->f, "op %u: step %u lies outside of %u inputs", w->i, s, I);
             for (uint32_t o = 0; o < PN_PANEL; o++) {
-                const uint8_t place = step[2 + o];
+                const uint8_t place = pn_place(places, s, o);
                 if (place != PN_NO_PLACE && (place > PN_NO_PLACE || first + place >= I || q * PN_PANEL + o >= O))
                     return refuse(w->f, "op %u: step %u has a place outside of %u inputs and %u outputs", w->i, s, I,
                                   O);
             }
         }
+    }
     return 1;
 }
 
@@ -232,7 +235,7 @@ static int sparse_ok(const walk *w) {
     const uint32_t *ends = ends_of(w, O);
     const uint64_t n = ends ? ends[O - 1] : 0;
     if (!ends || !places_ok(w, n, op->p[2] == 8 ? n : n / 2 + n % 2)) return 0;
-    const pn_sparse s = {NULL, plan->places + op->at, ends, op->p[2] == 4, 0};
+    const pn_sparse s = {NULL, plan->places + op->at, ends, op->p[2] == 4, 0, NULL};
     for (uint32_t o = 0; o < O; o++) {
         uint64_t i = 0; /* one more than the input */
         if (s.nibbles && ends[o] % 2) return refuse(w->f, "op %u: output %u has an odd number of nibbles", w->i, o);

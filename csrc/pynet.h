@@ -102,9 +102,10 @@ typedef struct pn_plan {
      * has a step in places, of eight bits or of four (the even one in the lower half): the distance from its input to
      * that of the next, the first of an output counted from input -1.  A longer distance has values 0 on the way; an
      * output has an even number of steps of four bits, the last perhaps 0 with a value 0.
-     * In lanes (PN_LANES) 16 outputs stand side by side and step together: ends[q] steps belong to the panels of 16
-     * outputs up to q, each has 16 values, and 18 bytes in places: k of two bytes, the lower first, and for each output
-     * j < 32, whose value then belongs to input 16 k + j; or 32, and the value is 0. */
+     * In lanes (PN_LANES) 16 outputs stand side by side and step together: ends[q] steps, a multiple of 4, belong to
+     * the panels of 16 outputs up to q, and each has 16 values.  In places each output has of every four steps four
+     * bytes j < 32, whose value then belongs to input 8 k + j; or 32, and the value is 0.  Behind all these follows k
+     * of every two steps, in two bytes, the lower first. */
     const uint8_t *places;
     const uint32_t *ends;
     uint64_t n_places;

@@ -145,8 +145,8 @@ def test_sparse_ops(told, saved, form):
 
 
 def test_lanes(libpynet_build, tmp_path):
-    """40 inputs: a step sees the first 32 of them, or the last 24; 5 outputs of 16."""
-    model = pn.Sequential([pn.Input(40), pn.Dense(5, name="d")])
+    """40 inputs: a step sees 32 of them, from the first, ninth or 17th on; 20 outputs of 32."""
+    model = pn.Sequential([pn.Input(40), pn.Dense(20, name="d")])
     pn.prune.magnitude(model, 0.8)
     model = model.compact({"d": "lanes"})
     path, name = tmp_path / "net.safetensors", "d.kernel"
@@ -154,6 +154,8 @@ def test_lanes(libpynet_build, tmp_path):
     tensors, texts = read(path)
     texts.pop("crc32", None)
     values, counts, lanes = (tensors[f"{name}.{key}"] for key in ("values", "counts", "lanes"))
+    steps, first = int(counts.sum()), int(counts[0])  # of them those of panel 0
+    nobody = 16 * first + 15  # in panel 1, output 31
     missing = "the places of a sparse op are missing or do not fit"
     for changed, text in (
         ({}, ""),
@@ -164,15 +166,20 @@ def test_lanes(libpynet_build, tmp_path):
         ({"lanes": lanes.astype(np.uint32)}, missing),
         ({"lanes": lanes[:-1]}, "but there are"),
         ({"lanes": np.full_like(lanes, 255)}, "step 0 lies outside of 40 inputs"),
-        ({"lanes": value(lanes, 0, 2)}, "step 0 lies outside of 40 inputs"),
-        ({"lanes": value(lanes, 2, 33)}, "step 0 has a place outside of 40 inputs and 5 outputs"),
-        ({"lanes": value(lanes, 7, 0)}, "step 0 has a place outside of 40 inputs and 5 outputs"),
+        ({"lanes": value(lanes, steps * 16, 3)}, "step 0 lies outside of 40 inputs"),
+        ({"lanes": value(lanes, steps * 16 + 2, 3)}, "step 2 lies outside of 40 inputs"),
+        ({"lanes": value(lanes, 0, 33)}, "step 0 has a place outside of 40 inputs and 20 outputs"),
+        (
+            {"lanes": value(lanes, 16 * first + 4 * 5 + 3, 0)},
+            f"step {first + 3} has a place outside of 40 inputs and 20 outputs",
+        ),
         ({"counts": counts + np.uint32(1)}, "has shape 1 x"),
+        ({"counts": counts + np.array([1, -1]).astype(np.uint32)}, f"{first + 1} steps up to panel 0, expected a mult"),
         ({"counts": counts + np.uint32(2**28)}, "values, the most is 16777216"),
         ({"values": values[:-16]}, "has another type or shape than the plan says"),
         ({"values": value(values, 0, np.nan)}, "has NaN or infinite values"),
-        ({"values": value(values, 5, 1)}, "values other than 0 that belong nowhere"),
-        ({"values": value(values, 5, -0.0)}, ""),
+        ({"values": value(values, nobody, 1)}, "values other than 0 that belong nowhere"),
+        ({"values": value(values, nobody, -0.0)}, ""),
     ):
         change = tensors | {f"{name}.{key}": array for key, array in changed.items()}
         change = {key: array for key, array in change.items() if array is not None}

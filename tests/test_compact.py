@@ -71,38 +71,47 @@ def test_lanes_say_all_of_a_matrix(shape, share):
     np.testing.assert_array_equal(form.matrix(), matrix)
     np.testing.assert_array_equal(form.mask(), mask)
     assert form.n == len(form.values) == 16 * int(form.counts.sum()) >= 16
-    assert form.places.nbytes == 18 * int(form.counts.sum())
+    assert form.places.nbytes == 17 * int(form.counts.sum())
     assert form.left().sum() == mask.sum()
     least = max(mask.sum(axis=0).max(), 1) if mask.any() else 1
     assert least <= form.longest_sum() <= 16 * -(-shape[0] // 16) + 1
 
 
+def read_lanes(form):
+    """Return of each two steps the first input that they see, and of each step the places of outputs 0, 1 and 2."""
+    steps = form.n // 16
+    places = form.places[: 16 * steps].reshape(-1, 16, 4).transpose(0, 2, 1).reshape(steps, 16)
+    assert (places[:, 3:] == 32).all()
+    return (8 * form.places[16 * steps :].view("<u2").astype(int)).tolist(), places[:, :3].tolist()
+
+
 def test_lanes_by_hand():
-    """Inputs 0 .. 47, so that a step sees 0 .. 31 or 16 .. 47; outputs 0: 1 and 33; 1: 47; 17: 20."""
+    """Inputs 0 .. 47, seen from 0, 8 or 16 on; outputs 0: 1, 2, 3 and 33; 1: 46; 17: 20."""
     matrix = np.zeros((47, 18), np.float32)
-    matrix[1, 0], matrix[33, 0], matrix[46, 1], matrix[20, 17] = 5, 6, 7, 8
+    matrix[[1, 2, 3, 33], 0], matrix[46, 1], matrix[20, 17] = (5, 6, 7, 8), 9, 10
     form = Lanes.of(matrix, matrix != 0)
-    nowhere = [32] * 14
-    assert form.counts.tolist() == [2, 1]
-    assert form.places.reshape(-1, 18).tolist() == [
-        [0, 0, 1, 32, *nowhere],
-        [1, 0, 17, 30, *nowhere],
-        [1, 0, 32, 4, *nowhere],
-    ]
-    assert form.values.reshape(-1, 16)[:, :2].tolist() == [[5, 0], [6, 7], [0, 8]]
-    assert not form.values.reshape(-1, 16)[:, 2:].any()
+    assert form.counts.tolist() == [8, 4]
+    none = [32, 32, 32]
+    assert read_lanes(form) == (
+        [0, 0, 16, 16, 16, 16],
+        [[1, 32, 32], [2, 32, 32], [3, 32, 32], none, [17, 30, 32], none, none, none, [32, 4, 32], none, none, none],
+    )
+    values = form.values.reshape(-1, 16)
+    assert values[[0, 1, 2, 4], 0].tolist() == [5, 6, 7, 8]
+    assert values[[4, 8], 1].tolist() == [9, 10]
+    assert np.count_nonzero(values) == 6
 
 
 def test_lanes_far_away():
-    """Beyond 256 times 16 inputs the second byte counts."""
+    """Beyond 256 times 8 inputs the second byte counts."""
     matrix = np.zeros((70_000, 1), np.float32)
     matrix[[3, 66_000]] = 1
     form = Lanes.of(matrix, matrix != 0)
-    assert form.places.reshape(-1, 18)[:, :3].tolist() == [[0, 0, 3], [66_000 // 16 % 256, 66_000 // 4096, 66_000 % 16]]
-    assert [Lanes.fits((rows, 1)) for rows in (16, 17, 1 << 20, (1 << 20) + 1)] == [False, True, True, False]
+    assert read_lanes(form) == ([0, 66_000], [[3, 32, 32], [32] * 3, [0, 32, 32], [32] * 3])
+    assert [Lanes.fits((rows, 1)) for rows in (16, 17, 1 << 19, (1 << 19) + 1)] == [False, True, True, False]
     model = pn.Sequential([pn.Input(16), pn.Dense(4, name="c")])
     pn.prune.magnitude(model, 0.5)
-    with pytest.raises(ValueError, match="layer 'c' has 16 inputs, expected 17 to 1048576 for lanes"):
+    with pytest.raises(ValueError, match="layer 'c' has 16 inputs, expected 17 to 524288 for lanes"):
         model.compact({"c": "lanes"})
 
 
@@ -142,13 +151,13 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-LANES = {"values": np.zeros(16, F), "counts": np.array([1], W), "lanes": np.full(18, 32, U)}  # of [20, 3]
-LANES["values"][:2], LANES["lanes"][:4] = 1, (0, 0, 19, 4)
+LANES = {"values": np.zeros(64, F), "counts": np.array([4], W), "lanes": np.full(68, 32, U)}  # of [20, 3]
+LANES["values"][:2], LANES["lanes"][[0, 4]], LANES["lanes"][64:] = 1, (19, 4), 0  # bytes 4 k belong to output k, step 0
 
 
 def lane(k, value, **more):
     """The lanes above with another byte k."""
-    return {"lanes": np.where(np.arange(18) == k, value, LANES["lanes"]).astype(U)} | more
+    return {"lanes": np.where(np.arange(68) == k, value, LANES["lanes"]).astype(U)} | more
 
 
 HOSTILE_LANES = [
@@ -156,18 +165,19 @@ HOSTILE_LANES = [
     ("a count of each output", {"counts": np.array([1, 0, 0], W)},
      r"must be uint32 \[1\] beside lanes, got uint32 \[3\]"),
     ("counts signed", {"counts": np.array([1], np.int32)}, r"must be uint32 \[1\] beside lanes, got int32"),
-    ("one step more", {"counts": np.array([2], W)}, "'w.values' must have 32 elements"),
-    ("fewer values", {"values": np.ones(15, F)}, "'w.values' must have 16 elements"),
-    ("fewer lanes", {"lanes": np.ones(17, U)}, "'w.lanes' must have 18 elements"),
-    ("lanes of 16 bits", {"lanes": LANES["lanes"].astype(np.uint16)}, "'w.lanes' must have 18 elements"),
-    ("sees beyond the inputs", lane(0, 1), "'w.lanes' leads outside of the 20 inputs and 3 outputs"),
-    ("far beyond", lane(1, 255), "'w.lanes' leads outside"),
-    ("a place beyond the inputs", lane(2, 20), "'w.lanes' leads outside"),
-    ("no place", lane(2, 33), "'w.lanes' leads outside"),
-    ("an output beyond", lane(5, 3), "'w.lanes' leads outside"),
-    ("a value that belongs nowhere", lane(3, 32), "'w.values' has values other than 0 that belong nowhere"),
-    ("an input twice", {"counts": np.array([2], W), "values": np.tile(LANES["values"], 2),
-                        "lanes": np.tile(LANES["lanes"], 2)}, "'w.lanes' has inputs of an output that do not ascend"),
+    ("four steps more", {"counts": np.array([8], W)}, "'w.values' must have 128 elements"),
+    ("half a block", {"counts": np.array([2], W)}, "'w.counts' must have multiples of 4 beside lanes"),
+    ("fewer values", {"values": np.ones(63, F)}, "'w.values' must have 64 elements"),
+    ("fewer lanes", {"lanes": np.ones(67, U)}, "'w.lanes' must have 68 elements"),
+    ("lanes of 16 bits", {"lanes": LANES["lanes"].astype(np.uint16)}, "'w.lanes' must have 68 elements"),
+    ("sees beyond the inputs", lane(64, 1), "'w.lanes' leads outside of the 20 inputs and 3 outputs"),
+    ("later steps do", lane(66, 1), "'w.lanes' leads outside of the 20 inputs and 3 outputs"),
+    ("far beyond", lane(65, 255), "'w.lanes' leads outside"),
+    ("a place beyond the inputs", lane(0, 20), "'w.lanes' leads outside"),
+    ("no place", lane(3, 33), "'w.lanes' leads outside"),
+    ("an output beyond", lane(13, 3), "'w.lanes' leads outside"),
+    ("a value that belongs nowhere", lane(4, 32), "'w.values' has values other than 0 that belong nowhere"),
+    ("an input twice", lane(1, 19), "'w.lanes' has inputs of an output that do not ascend"),
 ]  # fmt: skip
 
 
@@ -287,20 +297,20 @@ def test_the_plan_is_checked_before_it_runs():
 
 
 def test_a_plan_in_lanes_is_checked_before_it_runs():
-    """40 inputs are three times 16, so a step sees 0 .. 31 or 16 .. 47, of which 40 are there; 5 of 16 outputs are."""
+    """40 inputs stand in 48, so a step sees 0 .. 31, 8 .. 39 or 16 .. 47; 5 of 16 outputs are there."""
     model = one_pruned_layer("lanes")
     places, steps = model.plan.places, int(model.plan.ends[0])
     assert sparse_op(model.plan)["p"][2] == 16
-    assert (len(places), len(model.plan.ends)) == (18 * steps, 1)
-    assert places[18 * (steps - 1)] == 1  # the last step sees the last inputs
+    assert (len(places), len(model.plan.ends)) == (17 * steps, 1)
+    assert places[-2] == 2  # the last steps see the last inputs
     _core.check_plan(spoilt(model))
     for text, changes in {
-        "step 0 lies outside of 40 inputs": {"places": put(0, 2)},
-        "step 1 lies outside of 40 inputs": {"places": put(19, 1)},
-        f"step {steps - 1} has a place outside of 40 inputs": {"places": put(18 * steps - 16, 24)},
-        "step 0 has a place outside": {"places": put(2, 33)},
-        "and 5 outputs": {"places": put(7, 0)},
-        "op 1: w ": {"ends": put(0, steps - 1)},
+        "step 0 lies outside of 40 inputs": {"places": put(16 * steps, 3)},
+        "step 2 lies outside of 40 inputs": {"places": put(16 * steps + 3, 1)},
+        f"step {steps - 1} has a place outside of 40 inputs": {"places": put(16 * steps - 61, 24)},
+        "step 0 has a place outside": {"places": put(0, 33)},
+        "and 5 outputs": {"places": put(4 * 5 + 3, 0)},
+        "op 1: w ": {"ends": put(0, steps - 4)},
         "values, the most is": {"ends": put(0, 1 << 21)},
         "no values": {"ends": put(0, 0)},
         "but there are 0": {"ends": lambda ends: ends[:0]},

@@ -29,38 +29,50 @@
  * its loads, asks only where there are many, 5 MB of them: with what a cache holds it would be 3 to 8 % slower. */
 enum { LANES_AHEAD = 48, LANES_MANY = 1 << 16 };
 #ifdef SIGHT_IN_REGISTERS
-enum { LANES_PANELS = 2 }; /* that a single row meets at once */
+enum {
+    LANES_PANELS = 2, /* that a single row meets at once */
+    SEEN_AT_ONCE = 2
+}; /* steps that need what is seen loaded once */
 #else
-enum { LANES_PANELS = 1 };
+enum { LANES_PANELS = 1, SEEN_AT_ONCE = 1 };
 #endif
 #define LANES_ROWS (VLEN == 16 ? 8 : VLEN == 8 ? 4 : 1) /* whose sums wait in registers at once, at most */
 
 /* Where a panel is, and its sums of up to eight rows. */
 typedef struct lanes_panel {
     const real *v;
-    const uint8_t *step;
-    int64_t output, steps; /* its first one; of them all */
-    uint32_t block;        /* of 16 inputs, the first that is seen */
-    sight seen[8];
+    const uint8_t *places, *sights;
+    int64_t output, blocks; /* its first one; of them all */
     vec sum[8][PANEL_VECS];
 } lanes_panel;
 
-PN_INLINE void lanes_step(lanes_panel *a, const int M, const int ahead, const real *x, int64_t ldx) {
-    const uint32_t block = pn_sight(a->step) / PN_PANEL, on = block - a->block;
-    const real *from = x + (size_t)block * PN_PANEL;
-    if (__builtin_expect(on > 1, 0))
+PN_INLINE void some_steps(lanes_panel *a, const int M, const int ahead, const real *x, int64_t ldx, const places *at,
+                          int first) {
+    const real *from = x + pn_sight(a->sights, first);
+    sight seen[8];
 #pragma GCC unroll 8
-        for (int m = 0; m < M; m++) a->seen[m] = vsee(from + m * ldx);
-    else
+    for (int m = 0; m < M; m++) seen[m] = vsee(from + m * ldx);
+#pragma GCC unroll 2
+    for (int k = first; k < first + SEEN_AT_ONCE; k++) {
+        const real *v = a->v + k * PN_PANEL;
+        if (ahead) __builtin_prefetch((const void *)((uintptr_t)v + LANES_AHEAD * PN_PANEL * sizeof(real)));
+        UNROLL_VECS
+        for (int j = 0; j < PANEL_VECS; j++)
 #pragma GCC unroll 8
-        for (int m = 0; m < M; m++) a->seen[m] = vslide(a->seen[m], from + m * ldx, on);
-    if (ahead) __builtin_prefetch((const void *)((uintptr_t)a->v + LANES_AHEAD * PN_PANEL * sizeof(real)));
+            for (int m = 0; m < M; m++)
+                a->sum[m][j] = vfma(vload(v + j * VLEN), vpick(seen[m], at[j], k), a->sum[m][j]);
+    }
+}
+
+PN_INLINE void lanes_steps(lanes_panel *a, const int M, const int ahead, const real *x, int64_t ldx) {
+    places at[PANEL_VECS];
     UNROLL_VECS
-    for (int j = 0; j < PANEL_VECS; j++)
-#pragma GCC unroll 8
-        for (int m = 0; m < M; m++)
-            a->sum[m][j] = vfma(vload(a->v + j * VLEN), vpick(a->seen[m], a->step + 2 + j * VLEN), a->sum[m][j]);
-    a->block = block, a->step += PN_LANES_BYTES, a->v += PN_PANEL;
+    for (int j = 0; j < PANEL_VECS; j++) at[j] = vplaces(a->places + j * VLEN * PN_LANES_BLOCK);
+    if (M == 1 && SEEN_AT_ONCE == 2) /* each instruction counts */
+        some_steps(a, M, ahead, x, ldx, at, 0), some_steps(a, M, ahead, x, ldx, at, 2);
+    else
+        for (int k = 0; k < PN_LANES_BLOCK; k += SEEN_AT_ONCE) some_steps(a, M, ahead, x, ldx, at, k);
+    a->v += PN_LANES_BLOCK * PN_PANEL, a->places += PN_LANES_BLOCK * PN_PANEL, a->sights += PN_LANES_BLOCK;
 }
 
 PN_INLINE int64_t lanes_begin(const pn_sparse *w, int64_t q) { return q ? w->ends[q - 1] : 0; }
@@ -73,10 +85,9 @@ PN_INLINE void lanes_block(const pn_sparse *w, const int Q, const int M, const i
 #pragma GCC unroll 2
     for (int k = 0; k < Q; k++) {
         const int64_t at = q + (k ^ second), begin = lanes_begin(w, at);
-        a[k].output = at * PN_PANEL, a[k].steps = w->ends[at] - begin, a[k].block = 0;
-        a[k].v = (const real *)w->values + begin * PN_PANEL, a[k].step = w->steps + begin * PN_LANES_BYTES;
-#pragma GCC unroll 8
-        for (int m = 0; m < M; m++) a[k].seen[m] = vsee(x + m * ldx);
+        a[k].output = at * PN_PANEL, a[k].blocks = (w->ends[at] - begin) / PN_LANES_BLOCK;
+        a[k].v = (const real *)w->values + begin * PN_PANEL;
+        a[k].places = w->steps + begin * PN_PANEL, a[k].sights = w->sights + begin;
         UNROLL_VECS
         for (int j = 0; j < PANEL_VECS; j++) {
             const vec first = b ? vload(b + a[k].output + j * VLEN) : vset(0);
@@ -85,8 +96,8 @@ PN_INLINE void lanes_block(const pn_sparse *w, const int Q, const int M, const i
         }
     }
     int64_t s = 0;
-    for (; Q == 2 && s < a[1].steps; s++) lanes_step(&a[0], M, ahead, x, ldx), lanes_step(&a[1], M, ahead, x, ldx);
-    for (; s < a[0].steps; s++) lanes_step(&a[0], M, ahead, x, ldx);
+    for (; Q == 2 && s < a[1].blocks; s++) lanes_steps(&a[0], M, ahead, x, ldx), lanes_steps(&a[1], M, ahead, x, ldx);
+    for (; s < a[0].blocks; s++) lanes_steps(&a[0], M, ahead, x, ldx);
 #pragma GCC unroll 2
     for (int k = 0; k < Q; k++) UNROLL_VECS
     for (int j = 0; j < PANEL_VECS; j++)
@@ -116,7 +127,7 @@ PN_SHARED void lanes_sums(const real *x, int64_t ldx, const pn_sparse *w, const 
                 n = 4, lanes_block(w, 1, 4, 1, from, ldx, b, to, ldy, q);
             else if (LANES_ROWS >= 2 && n >= 2)
                 n = 2, lanes_block(w, 1, 2, 1, from, ldx, b, to, ldy, q);
-            else if (n = 1, LANES_PANELS == 1 && many)
+            else if (n = 1, LANES_ROWS > 1 && LANES_PANELS == 1 && many)
                 lanes_block(w, 1, 1, 1, from, ldx, b, to, ldy, q);
             else
                 lanes_block(w, 1, 1, 0, from, ldx, b, to, ldy, q);
@@ -129,12 +140,12 @@ PN_SHARED void lanes_sums(const real *x, int64_t ldx, const pn_sparse *w, const 
 PN_INLINE void lanes_dx(const real *dz, int64_t R, const pn_sparse *w, real *dx, int64_t O) {
     for (int64_t q = 0, s = 0; q * PN_PANEL < O; q++)
         for (; s < w->ends[q]; s++) {
-            const uint8_t *step = w->steps + s * PN_LANES_BYTES;
             for (int64_t o = 0; o < PN_PANEL; o++) {
-                if (step[2 + o] == PN_NO_PLACE) continue;
+                const uint8_t place = pn_place(w->steps, s, o);
+                if (place == PN_NO_PLACE) continue;
                 const vec value = vset(((const real *)w->values)[s * PN_PANEL + o]);
                 const real *from = dz + (q * PN_PANEL + o) * R;
-                real *to = dx + (pn_sight(step) + step[2 + o]) * R;
+                real *to = dx + (pn_sight(w->sights, s) + place) * R;
                 for (int64_t k = 0; k < R; k += VLEN) vstore(to + k, vfma(vload(from + k), value, vload(to + k)));
             }
         }

@@ -8,9 +8,9 @@
  *          where rows end inside a vector, others may be writing
  *   vpow2(n) = 2^n for integral n in the normal range;  vexponent, vmantissa: x = mantissa 2^exponent, in [1,2)
  *   vcolumns(r, p, ld): r[j][i] = p[i ld + j], of VLEN rows the first VCOLUMNS columns: 16 bytes of each
- *   vpick(sight, at): of the 32 numbers in sight, in each lane number at[lane] % 32, at bytes
- *   sight  32 numbers: their address, or the numbers in registers (SIGHT_IN_REGISTERS): vsee(p) those from p on,
- *          vslide(s, p, on) those from p on, which is 16 `on` further than what s sees, `on` 0 or 1
+ *   vpick(s, a, k): of the 32 numbers in sight, in each lane that of the place in its byte k, modulo 32
+ *   sight  32 numbers from p on, vsee(p): their address, or the numbers in registers (SIGHT_IN_REGISTERS)
+ *   places four bytes of each lane, vplaces(p): their address, or what stands there (PLACES_IN_REGISTERS)
  *   wide   64-bit lanes: wset wload wxor whigh(a) = a >> 32, wmul(a,b) = product of the low halves;
  *          wjoin(even, odd): their low halves, one for each lane of a vec (f64: of `even` alone)
  *
@@ -76,7 +76,10 @@ PN_INLINE vec vmantissa(vec a) {
 #ifndef SIGHT_IN_REGISTERS
 typedef const real *sight;
 PN_INLINE sight vsee(const real *p) { return p; }
-PN_INLINE sight vslide(sight s, const real *p, uint32_t on) { return (void)s, (void)on, p; }
+#endif
+#ifndef PLACES_IN_REGISTERS
+typedef const uint8_t *places;
+PN_INLINE places vplaces(const uint8_t *p) { return p; }
 #endif
 PN_INLINE vec vsquare(vec a) { return vmul(a, a); }
 PN_INLINE vec vsign(vec a) { /* -1, 0, 1 */

@@ -20,7 +20,7 @@ typedef uint64x2_t ivec;
 #define IOR(a, b)  vorrq_u64(a, b)
 PN_INLINE vec vset(real x) { return vdupq_n_f64(x); }
 PN_INLINE vec viota(void) { return (vec){0, 1}; }
-PN_INLINE vec vpick(const real *p, const uint8_t *at) { return (vec){p[at[0] & 31], p[at[1] & 31]}; }
+PN_INLINE vec vpick(const real *p, const uint8_t *at, int k) { return (vec){p[at[k] & 31], p[at[k + 4] & 31]}; }
 #else
 #define VLEN       4
 typedef float32x4_t vec;
@@ -36,8 +36,8 @@ typedef uint32x4_t ivec;
 #define IOR(a, b)  vorrq_u32(a, b)
 PN_INLINE vec vset(real x) { return vdupq_n_f32(x); }
 PN_INLINE vec viota(void) { return (vec){0, 1, 2, 3}; }
-PN_INLINE vec vpick(const real *p, const uint8_t *at) {
-    return (vec){p[at[0] & 31], p[at[1] & 31], p[at[2] & 31], p[at[3] & 31]};
+PN_INLINE vec vpick(const real *p, const uint8_t *at, int k) {
+    return (vec){p[at[k] & 31], p[at[k + 4] & 31], p[at[k + 8] & 31], p[at[k + 12] & 31]};
 }
 #endif
 PN_INLINE vec vload(const real *p) { return W(vld1)(p); }

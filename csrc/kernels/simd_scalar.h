@@ -26,7 +26,7 @@ PN_INLINE real TO_REAL(bits b) {
 #define IOR(a, b)  ((a) | (b))
 PN_INLINE vec vset(real x) { return x; }
 PN_INLINE vec viota(void) { return 0; }
-PN_INLINE vec vpick(const real *p, const uint8_t *at) { return p[at[0] & 31]; }
+PN_INLINE vec vpick(const real *p, const uint8_t *at, int k) { return p[at[k] & 31]; }
 PN_INLINE vec vload(const real *p) { return *p; }
 PN_INLINE void vstore(real *p, vec a) { *p = a; }
 PN_INLINE vec vadd(vec a, vec b) { return a + b; }

@@ -20,8 +20,11 @@ typedef __m512i ivec;
 #define SETBITS(x)      _mm512_set1_epi64((long long)(x))
 #define VCMP(a, b, how) _mm512_cmp_pd_mask(a, b, how)
 PN_INLINE vec viota(void) { return _mm512_set_pd(7, 6, 5, 4, 3, 2, 1, 0); }
-PN_INLINE vec vpick(const real *p, const uint8_t *at) {
-    const ivec i = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)at));
+#define PLACES_IN_REGISTERS
+typedef ivec places;
+PN_INLINE places vplaces(const uint8_t *p) { return _mm512_cvtepu32_epi64(_mm256_loadu_si256((const __m256i *)p)); }
+PN_INLINE vec vpick(const real *p, places at, int k) {
+    const ivec i = (ivec)((__v8du)at >> 8 * k);
     const vec low = _mm512_permutex2var_pd(_mm512_loadu_pd(p), i, _mm512_loadu_pd(p + 8));
     const vec high = _mm512_permutex2var_pd(_mm512_loadu_pd(p + 16), i, _mm512_loadu_pd(p + 24));
     return _mm512_mask_blend_pd(_mm512_test_epi64_mask(i, SETBITS(16)), low, high);
@@ -47,18 +50,21 @@ typedef struct sight {
     vec low, high;
 } sight;
 PN_INLINE sight vsee(const real *p) { return (sight){_mm512_loadu_ps(p), _mm512_loadu_ps(p + 16)}; }
-PN_INLINE sight vslide(sight s, const real *p, uint32_t on) {
-    return (sight){_mm512_mask_blend_ps((__mmask16)-on, s.low, s.high), _mm512_loadu_ps(p + 16)};
-}
 PN_INLINE vec vquarters(const real *p, int64_t ld) {
     const vec two = _mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * ld), 1);
     return _mm512_insertf32x4(_mm512_insertf32x4(two, _mm_loadu_ps(p + 8 * ld), 2), _mm_loadu_ps(p + 12 * ld), 3);
 }
-PN_INLINE vec vpick(sight s, const uint8_t *at) {
-    const ivec i = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)at));
-    return _mm512_permutex2var_ps(s.low, i, s.high);
-}
 #define SIGHT_IN_REGISTERS
+#define PLACES_IN_REGISTERS
+typedef ivec places;
+PN_INLINE places vplaces(const uint8_t *p) {
+    places at = _mm512_loadu_si512(p);
+    __asm__("" : "+v"(at)); /* gcc would load it again for each of its uses */
+    return at;
+}
+PN_INLINE vec vpick(sight s, places at, int k) {
+    return _mm512_permutex2var_ps(s.low, (ivec)((__v16su)at >> 8 * k), s.high);
+}
 #endif
 PN_INLINE mask vfirst(int64_t n) { return n >= VLEN ? (mask)-1 : n > 0 ? (mask)((1 << n) - 1) : 0; }
 PN_INLINE vec vload_only(const real *p, int64_t n) { return W(maskz_loadu)(vfirst(n), p); }
@@ -100,8 +106,8 @@ PN_INLINE vec viota(void) { return _mm256_set_pd(3, 2, 1, 0); }
 PN_INLINE vec vquarters(const real *p, int64_t ld) {
     return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + 2 * ld), 1);
 }
-PN_INLINE vec vpick(const real *p, const uint8_t *at) {
-    return _mm256_set_pd(p[at[3] & 31], p[at[2] & 31], p[at[1] & 31], p[at[0] & 31]);
+PN_INLINE vec vpick(const real *p, const uint8_t *at, int k) {
+    return _mm256_set_pd(p[at[k + 12] & 31], p[at[k + 8] & 31], p[at[k + 4] & 31], p[at[k] & 31]);
 }
 #else
 #define VLEN       8
@@ -118,8 +124,15 @@ PN_INLINE vec viota(void) { return _mm256_set_ps(7, 6, 5, 4, 3, 2, 1, 0); }
 PN_INLINE vec vquarters(const real *p, int64_t ld) {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * ld), 1);
 }
-PN_INLINE vec vpick(const real *p, const uint8_t *at) { /* bits 3 and 4 of an index say which eight of the 32 */
-    const ivec i = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)at));
+#define PLACES_IN_REGISTERS
+typedef ivec places;
+PN_INLINE places vplaces(const uint8_t *p) {
+    places at = _mm256_loadu_si256((const __m256i *)p);
+    __asm__("" : "+x"(at)); /* as above */
+    return at;
+}
+PN_INLINE vec vpick(const real *p, places at, int k) { /* bits 3 and 4 of an index say which eight of the 32 */
+    const ivec i = (ivec)((__v8su)at >> 8 * k);
     const vec bit3 = TO_REAL(SHL(i, 28)), bit4 = TO_REAL(SHL(i, 27));
     const vec a = _mm256_permutevar8x32_ps(_mm256_loadu_ps(p), i);
     const vec b = _mm256_permutevar8x32_ps(_mm256_loadu_ps(p + 8), i);

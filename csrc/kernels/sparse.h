@@ -22,20 +22,24 @@
 #define real_fma(a, b, c) __builtin_fmaf(a, b, c)
 #endif
 
-/* Step number e: of eight bits (nibbles 0, known to the compiler), or of four. */
-PN_INLINE int64_t step_at(const uint8_t *steps, int64_t e, const int nibbles) {
-    return nibbles ? steps[e >> 1] >> (e & 1) * 4 & 15 : steps[e];
-}
 PN_INLINE int64_t begin_of(const pn_sparse *w, int64_t o) { return o ? w->ends[o - 1] : 0; }
 
 /* ---- one row: y[o] for outputs [o0,o1) ------------------------------------------------------------------------- */
 
-/* Goes on with a sum at value e, where x points at the input before. */
+/* sum += value e times its input, of nibbles e + 1 as well; x points at the input before, then at the last. */
+PN_INLINE void add_one(const pn_sparse *w, const int nibbles, const real **x, int64_t e, real *sum) {
+    const real *v = (const real *)w->values + e;
+    const int64_t step = w->steps[nibbles ? e >> 1 : e];
+    *x += nibbles ? step & 15 : step;
+    *sum = real_fma(v[0], **x, *sum);
+    if (!nibbles) return;
+    *x += step >> 4;
+    *sum = real_fma(v[1], **x, *sum);
+}
+
+/* Goes on with a sum at value e. */
 PN_INLINE real go_on(const pn_sparse *w, const int nibbles, const real *x, int64_t e, int64_t end, real sum) {
-    for (; e < end; e++) {
-        x += step_at(w->steps, e, nibbles);
-        sum = real_fma(((const real *)w->values)[e], *x, sum);
-    }
+    for (; e < end; e += 1 + nibbles) add_one(w, nibbles, &x, e, &sum);
     return sum;
 }
 
@@ -44,7 +48,6 @@ PN_INLINE real go_on(const pn_sparse *w, const int nibbles, const real *x, int64
  * to 2048 inputs and 1.8 with 4096, whose x shares the first-level cache with what passes through. */
 PN_INLINE void one_row(const pn_sparse *w, const int nibbles, const real *x, const real *b, real *y, int64_t o0,
                        int64_t o1) {
-    const real *v = w->values;
     int64_t o = o0;
     for (; o + 4 <= o1; o += 4) {
         const int64_t e0 = begin_of(w, o), e1 = w->ends[o], e2 = w->ends[o + 1], e3 = w->ends[o + 2];
@@ -55,29 +58,11 @@ PN_INLINE void one_row(const pn_sparse *w, const int nibbles, const real *x, con
         least = e2 - e1 < least ? e2 - e1 : least;
         least = e3 - e2 < least ? e3 - e2 : least;
         least = e4 - e3 < least ? e4 - e3 : least;
-        for (; nibbles && k < least; k += 2) { /* all counts are even */
-            const int64_t p0 = w->steps[(e0 + k) >> 1], p1 = w->steps[(e1 + k) >> 1], p2 = w->steps[(e2 + k) >> 1];
-            const int64_t p3 = w->steps[(e3 + k) >> 1];
-            x0 += p0 & 15, x1 += p1 & 15, x2 += p2 & 15, x3 += p3 & 15;
-            s0 = real_fma(v[e0 + k], *x0, s0);
-            s1 = real_fma(v[e1 + k], *x1, s1);
-            s2 = real_fma(v[e2 + k], *x2, s2);
-            s3 = real_fma(v[e3 + k], *x3, s3);
-            x0 += p0 >> 4, x1 += p1 >> 4, x2 += p2 >> 4, x3 += p3 >> 4;
-            s0 = real_fma(v[e0 + k + 1], *x0, s0);
-            s1 = real_fma(v[e1 + k + 1], *x1, s1);
-            s2 = real_fma(v[e2 + k + 1], *x2, s2);
-            s3 = real_fma(v[e3 + k + 1], *x3, s3);
-        }
-        for (; k < least; k++) {
-            x0 += step_at(w->steps, e0 + k, nibbles);
-            x1 += step_at(w->steps, e1 + k, nibbles);
-            x2 += step_at(w->steps, e2 + k, nibbles);
-            x3 += step_at(w->steps, e3 + k, nibbles);
-            s0 = real_fma(v[e0 + k], *x0, s0);
-            s1 = real_fma(v[e1 + k], *x1, s1);
-            s2 = real_fma(v[e2 + k], *x2, s2);
-            s3 = real_fma(v[e3 + k], *x3, s3);
+        for (; k < least; k += 1 + nibbles) { /* of nibbles all counts are even */
+            add_one(w, nibbles, &x0, e0 + k, &s0);
+            add_one(w, nibbles, &x1, e1 + k, &s1);
+            add_one(w, nibbles, &x2, e2 + k, &s2);
+            add_one(w, nibbles, &x3, e3 + k, &s3);
         }
         y[o] = go_on(w, nibbles, x0, e0 + k, e1, s0);
         y[o + 1] = go_on(w, nibbles, x1, e1 + k, e2, s1);
@@ -255,8 +240,8 @@ static void sparse_dw(const real *x_tir, const real *dz_tor, int64_t R, const pn
     for (int64_t o = o0; w->lanes && o < o1; o++) {
         const int64_t q = o / PN_PANEL, lane = o % PN_PANEL;
         for (int64_t s = begin_of(w, q); s < w->ends[q]; s++) {
-            const uint8_t *step = w->steps + s * PN_LANES_BYTES, place = step[2 + lane];
-            const int64_t i = pn_sight(step) + place;
+            const uint8_t place = pn_place(w->steps, s, lane);
+            const int64_t i = pn_sight(w->sights, s) + place;
             put_dw(dv, s * PN_PANEL + lane, place == PN_NO_PLACE ? 0 : dw_of(x_tir, dz_tor, R, B, I, O, i, o), add);
         }
     }

@@ -113,7 +113,7 @@ def compact(model, names=None, batch_sizes=None):
     for name in pruned if names is None else dict.fromkeys(wanted):
         matrix, mask = own[f"{name}.kernel"], masks[f"{name}.kernel"]
         if asked.get(name) == "lanes" and not Lanes.fits(matrix.shape):
-            raise ValueError(f"layer {name!r} has {len(matrix)} inputs, expected 17 to 1048576 for lanes")
+            raise ValueError(f"layer {name!r} has {len(matrix)} inputs, expected 17 to 524288 for lanes")
         forms = [asked[name]] if name in asked else list(FORMS) if sizes else ["steps"]
         form = _fastest(pruned[name], matrix, mask, sizes, forms, names is not None)
         if form is not None:

@@ -1,12 +1,13 @@
 """The compact form of a pruned matrix for few rows: outputs side by side.  The same in files, in memory, for kernels.
 
-The outputs of a matrix [I, O] stand in panels of 16, the last one filled up.  A panel is a row of steps; a step sees 32
-inputs, from a multiple of 16 on, and takes of each output the next weight that is left, if it is among those.  With S
-steps in all,
+The outputs of a matrix [I, O] stand in panels of 16, the last one filled up.  A panel is a row of steps, a multiple of
+four; every two steps see the same 32 inputs, from a multiple of 8 on, and a step takes of each output the next weight
+that is left, if it is among those.  With S steps in all,
 
     values   float [16 S]       of each step, one of each output
-    lanes    uint8 [18 S]       of each step k in two bytes, the lower first, and of each output j < 32: the value
-                                belongs to input 16 k + j; or 32, and the value is 0
+    lanes    uint8 [17 S]       of every four steps, of each output, four bytes j < 32: the value belongs to input
+                                8 k + j; or 32, and the value is 0.  Then of every two steps k, in two bytes, the lower
+                                first
     counts   uint32 [O / 16]    steps of each panel
 
 That is 5.1 bytes a value, and as not all places are taken, some 7, 8 and 10 a weight with 80, 90 and 95 % pruned.  A
@@ -21,7 +22,7 @@ from .compact_form import Form
 
 __all__ = ["BYTES", "PANEL", "Lanes"]
 
-PANEL, SIGHT, NOWHERE, BYTES = 16, 32, 32, 18
+PANEL, SIGHT, NOWHERE, UNIT, BLOCK, BYTES = 16, 32, 32, 8, 4, 17
 
 
 class Lanes(Form):
@@ -33,7 +34,7 @@ class Lanes(Form):
     @staticmethod
     def fits(shape: tuple[int, int]) -> bool:
         """Return whether a matrix is wide enough to be seen through 32 inputs, and not too wide."""
-        return SIGHT - PANEL < shape[0] <= PANEL << 16
+        return SIGHT - PANEL < shape[0] <= UNIT << 16
 
     @classmethod
     def of(cls, matrix: np.ndarray, mask: np.ndarray) -> Lanes:
@@ -46,40 +47,48 @@ class Lanes(Form):
         ends = np.cumsum(wide.sum(axis=1))
         at, ends = np.append(0, ends[:-1]).reshape(panels, PANEL), ends.reshape(panels, PANEL)
         i, far = np.append(i, 0), rows + SIGHT  # what stands behind the last is not looked at
-        last = -(-rows // PANEL) - SIGHT // PANEL  # the last multiple of 16 from where all that is seen is there
-        steps: list = []
-        while True:  # a step of all panels
-            following = np.where(at < ends, i[at], far)
-            least = following.min(axis=1)
-            going = least < far
-            if not going.any() and steps:  # of a matrix of which nothing is left, one
-                break
-            first = np.minimum(np.where(going, least // PANEL, 0), last)
-            place = following - first[:, None] * PANEL
-            taken = place < SIGHT
-            steps.append((going, first, np.where(taken, place, NOWHERE), np.where(taken, at, len(left))))
-            at = at + taken
-        going, first, place, source = (np.stack(part, axis=1) for part in zip(*steps, strict=True))  # [panels, steps]
+        last = (-(-rows // PANEL) * PANEL - SIGHT) // UNIT  # the last sight that is there as a whole
+        blocks: list = []
+        while (going := (at < ends).any(axis=1)).any() or not blocks:  # a block of all panels; if nothing is left, one
+            sights, places, sources = [], [], []
+            for step in range(BLOCK):
+                following = np.where(at < ends, i[at], far)
+                if step % 2 == 0:
+                    sights.append(np.minimum(following.min(axis=1) // UNIT, last))
+                place = following - sights[-1][:, None] * UNIT
+                taken = place < SIGHT
+                places.append(np.where(taken, place, NOWHERE))
+                sources.append(np.where(taken, at, len(left)))
+                at = at + taken
+            blocks.append((going, np.stack(sights, 1), np.stack(places, 2), np.stack(sources, 1)))
+        going, sight, place, source = (np.stack(part, axis=1) for part in zip(*blocks, strict=True))
         if not len(left):
             going[0, 0] = True
-        places = np.empty((int(going.sum()), BYTES), np.uint8)
-        places[:, 0], places[:, 1], places[:, 2:] = first[going] & 255, first[going] >> 8, place[going]
-        values = np.append(left, np.zeros(1, matrix.dtype))[source[going]]
-        return cls((rows, cols), values.reshape(-1), places.reshape(-1), going.sum(axis=1).astype(np.uint32))
+        values = np.append(left, np.zeros(1, matrix.dtype))[source[going]]  # going: [panels, blocks]
+        lanes = [
+            part.reshape(-1).view(np.uint8) for part in (place[going].astype(np.uint8), sight[going].astype("<u2"))
+        ]
+        counts = BLOCK * going.sum(axis=1)
+        return cls((rows, cols), values.reshape(-1), np.concatenate(lanes), counts.astype(np.uint32))
 
     @property
     def n(self) -> int:
         return PANEL * int(self.counts.sum(dtype=np.int64))
 
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return of each step the first input that it sees [S], and the place of each output [S, 16]."""
+        places, sights = np.split(self.places, [self.n])
+        by_step = places.reshape(-1, PANEL, BLOCK).transpose(0, 2, 1).reshape(-1, PANEL)
+        return np.repeat(UNIT * sights.view("<u2").astype(np.int64), 2), by_step
+
     def left(self) -> np.ndarray:
-        return self.places.reshape(-1, BYTES)[:, 2:].reshape(-1) < SIGHT
+        return self._places()[1].reshape(-1) < SIGHT
 
     there = left
 
     def where(self) -> tuple[np.ndarray, np.ndarray]:
-        steps = self.places.reshape(-1, BYTES).astype(np.int64)
-        first = PANEL * (steps[:, 0] | steps[:, 1] << 8)
-        i = first[:, None] + steps[:, 2:] % SIGHT
+        first, place = self._places()
+        i = first[:, None] + place % SIGHT
         panel = np.repeat(np.arange(len(self.counts)), self.counts)
         o = PANEL * panel[:, None] + np.arange(PANEL)
         return i.reshape(-1), np.minimum(o, self.shape[1] - 1).reshape(-1)
@@ -91,6 +100,8 @@ class Lanes(Form):
             got = f"{self.counts.dtype.name} {list(self.counts.shape)}"
             raise ValueError(f"tensor '{name}.counts' must be uint32 [{panels}] beside lanes, got {got}")
         steps = int(self.counts.sum(dtype=np.int64))
+        if (self.counts % BLOCK).any():
+            raise ValueError(f"tensor '{name}.counts' must have multiples of {BLOCK} beside lanes")
         for what, array, kind, size in (("values", self.values, "f", PANEL), ("lanes", self.places, "u", BYTES)):
             wrong = array.dtype.kind != kind or (kind == "u" and array.dtype != np.uint8)
             n, got = size * steps, f"{array.dtype.name} {list(array.shape)}"
@@ -98,7 +109,7 @@ class Lanes(Form):
                 raise ValueError(f"tensor '{name}.{what}' must have {n} elements, as its counts say, got {got}")
         i, o = self.where()
         there = self.left()
-        place = self.places.reshape(-1, BYTES)[:, 2:].reshape(-1)
+        place = self._places()[1].reshape(-1)
         first = i - place % SIGHT
         beyond = np.tile(np.arange(PANEL), steps) + PANEL * np.repeat(np.arange(panels), PANEL * self.counts) >= cols
         outside = first + SIGHT > -(-rows // PANEL) * PANEL

@@ -301,7 +301,7 @@ class Planner:
     def _structures(self) -> tuple[np.ndarray, np.ndarray]:
         """Return places and ends of the sparse ops, one behind the other; all plans of a model share the places."""
         forms = list(dict.fromkeys(op.form for op in self.ops if op.form is not None))
-        at = np.cumsum([0, *(len(form.places) for form in forms)]).tolist()
+        at = np.cumsum([0, *(_lines(form.places) for form in forms)]).tolist()
         slot = np.cumsum([0, *(len(form.counts) for form in forms)]).tolist()
         if at[-1] >= NONE:
             raise ValueError(f"the model is too large: {at[-1]} weights left of pruned layers")
@@ -312,10 +312,12 @@ class Planner:
         ends = _joined([np.cumsum(form.counts, dtype=np.uint32) for form in forms], np.uint32)
         places = _shared([form.places for form in forms])
         if places is None:
-            places = _joined([form.places for form in forms], np.uint8)
+            places = _core.aligned(at[-2] + len(forms[-1].places) if forms else 0, np.uint8)
             for form, first in zip(forms, at, strict=False):
+                own = places[first : first + len(form.places)]
+                own[:] = form.places
                 if form.places.base is None:  # from now on it stands in this table, once
-                    form.places = places[first : first + len(form.places)]
+                    form.places = own
         return places, ends
 
     def _tables(self, sum_slots: list, n_targets: int, input_gradients: list[int]) -> Plan:
@@ -362,14 +364,19 @@ def _joined(arrays: list, dtype) -> np.ndarray:
     return arrays[0] if len(arrays) == 1 else np.concatenate([np.zeros(0, dtype), *arrays])
 
 
+def _lines(places: np.ndarray) -> int:
+    """Return their bytes in whole lines of the cache: kernels read lanes fastest from there."""
+    return -(-len(places) // 64) * 64
+
+
 def _shared(places: list) -> np.ndarray | None:
-    """Return the table of which these arrays are all parts, one behind the other, or None."""
+    """Return the table of which these arrays are parts, one behind the other, each from a line on, or None."""
     base = places[0].base if places else None
-    if base is None or sum(map(len, places)) != len(base):
+    if not isinstance(base, np.ndarray):
         return None
-    at = base.ctypes.data
+    at = begin = places[0].ctypes.data
     for part in places:
         if part.base is not base or part.ctypes.data != at:
             return None
-        at += len(part)
-    return base
+        end, at = at + len(part), at + _lines(part)
+    return base[begin - base.ctypes.data : end - base.ctypes.data] if begin % 64 == 0 else None

@@ -16,42 +16,49 @@ static int64_t next_of(const pruned *w, int64_t I, int64_t O, int64_t i, int64_t
     return i;
 }
 
-/* What is left of w->dense, in lanes; now and then a step begins earlier than it has to, or takes nothing. */
+/* What is left of w->dense, in lanes; now and then a sight begins earlier than it has to, and a block takes nothing. */
 static void put_into_lanes(pruned *w, int64_t I, int64_t O) {
-    const int64_t P = pad(O) / 16, most = 2 * P * (I + 17), last = pad(I) / 16 - 2;
+    enum { BLOCK = PN_LANES_BLOCK * 16 };
+    const int64_t P = pad(O) / 16, most = 8 * P * (I + 17), last = (pad(I) - PN_LANES_SIGHT) / PN_LANES_UNIT;
     real *values = input(most * 16);
     uint32_t *ends = keep((size_t)P * sizeof *ends);
-    uint8_t *places = keep((size_t)(most * PN_LANES_BYTES));
+    uint8_t *places = keep((size_t)(most * 16)), *sights = keep((size_t)most);
     w->at = keep((size_t)(most * 16) * sizeof *w->at), w->of = keep((size_t)(most * 16) * sizeof *w->of);
     w->gap = keep((size_t)(most * 16));
     int64_t s = 0;
     for (int64_t q = 0; q < P; q++) {
-        int64_t next[16], least = I;
+        int64_t next[16], least = I, first = 0;
         for (int j = 0; j < 16; j++)
             next[j] = next_of(w, I, O, 0, q * 16 + j), least = next[j] < least ? next[j] : least;
-        for (int idle = q == 0 || below(3) == 0; least < I || idle; idle = below(9) == 0 && !idle, s++) {
-            int64_t first = idle ? below((int)last + 1) : least / 16;
-            first -= first && below(3) == 0;
-            first = first < last ? first : last;
-            places[s * PN_LANES_BYTES] = (uint8_t)(first & 255), places[s * PN_LANES_BYTES + 1] = (uint8_t)(first >> 8);
+        int idle = q == 0 || below(3) == 0;
+        for (; least < I || idle || s % PN_LANES_BLOCK; s++) {
+            if (s % PN_LANES_BLOCK == 0 && s && least < I) idle = below(9) == 0 && !idle;
+            if (s % 2 == 0) {
+                first = idle || least == I ? below((int)last + 1) : least / PN_LANES_UNIT;
+                first -= first && below(3) == 0;
+                first = first < last ? first : last;
+                sights[s] = (uint8_t)(first & 255), sights[s + 1] = (uint8_t)(first >> 8);
+            }
             least = I;
             for (int j = 0; j < 16; j++) {
-                const int64_t e = s * 16 + j, o = q * 16 + j, place = next[j] - first * 16;
-                const int taken = !idle && next[j] < I && place < PN_LANES_SIGHT;
-                places[s * PN_LANES_BYTES + 2 + j] = taken ? (uint8_t)place : PN_NO_PLACE;
+                const int64_t e = s * 16 + j, o = q * 16 + j, place = next[j] - first * PN_LANES_UNIT;
+                const int taken = !idle && next[j] < I && place >= 0 && place < PN_LANES_SIGHT;
+                places[s / 4 * BLOCK + 4 * j + s % 4] = taken ? (uint8_t)place : PN_NO_PLACE;
                 values[e] = taken ? PANEL(w->dense, I, next[j], o) : 0;
                 w->at[e] = taken ? (int32_t)next[j] : 0, w->of[e] = (int32_t)o, w->gap[e] = !taken;
                 if (taken) next[j] = next_of(w, I, O, next[j] + 1, o);
                 least = next[j] < least ? next[j] : least;
             }
+            if (s % PN_LANES_BLOCK == 3 && least == I) idle = 0;
         }
         ends[q] = (uint32_t)s;
     }
     w->n = s * 16;
     uint8_t *own = keep((size_t)(s * PN_LANES_BYTES)); /* no longer than it has to be */
     real *tight = input(w->n);
-    memcpy(own, places, (size_t)(s * PN_LANES_BYTES)), memcpy(tight, values, (size_t)w->n * sizeof *tight);
-    w->form = (pn_sparse){tight, own, ends, 0, 1};
+    memcpy(own, places, (size_t)(s * 16)), memcpy(own + s * 16, sights, (size_t)s);
+    memcpy(tight, values, (size_t)w->n * sizeof *tight);
+    w->form = (pn_sparse){tight, own, ends, 0, 1, own + s * 16};
 }
 
 /* By turns nothing, little, a half and everything of an output is left; or nothing of all but one. */
