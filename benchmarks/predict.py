@@ -1,4 +1,4 @@
-"""One row predicted in C by libpynet, without Python; what pruned networks take in memory; the sizes of the library.
+"""One row predicted in C by libpynet, without Python; what pruned networks take in memory and time; the library's size.
 
 python benchmarks/predict.py [--json FILE] [--rounds 15]
 """
@@ -12,13 +12,16 @@ import os
 import statistics
 import subprocess
 import tempfile
+import time
 
+import numpy as np
 from calibrate import HERE, cpu_name
 from gemm import built
 
 import pynet as pn
 
 NETS = {"64-64": (64, 64), "4-32-32-1": (4, 32, 32, 1), "64-64-64-10": (64, 64, 64, 10), "784-128-10": (784, 128, 10)}
+SHARES = (0.8, 0.9, 0.95)  # pruned
 BUILDS = {
     "default": [],
     "float64 trains too": ["-DPYNET_TRAINED=f32;f64"],
@@ -38,13 +41,16 @@ def saved(widths, folder: str) -> bytes:
     return path.encode()
 
 
+def lenet() -> pn.Sequential:
+    hidden = [pn.Dense(300, activation="relu"), pn.Dense(100, activation="relu")]
+    return pn.Sequential([pn.Input(784), *hidden, pn.Dense(10, activation="softmax")])
+
+
 def pruned(lib, folder: str) -> dict[str, list[int]]:
     """Print and return bytes of LeNet-300-100, dense and pruned by magnitude: its file, open in C, with a machine."""
-    sizes, path = {}, os.path.join(folder, "pruned.safetensors")
-    hidden = [pn.Dense(300, activation="relu"), pn.Dense(100, activation="relu")]
-    model = pn.Sequential([pn.Input(784), *hidden, pn.Dense(10, activation="softmax")])
+    sizes, path, model = {}, os.path.join(folder, "pruned.safetensors"), lenet()
     print("784-300-100-10, bytes: file, open in C, with a machine for one row; dense over pruned")
-    for share in (0.0, 0.8, 0.9, 0.95):
+    for share in (0.0, *SHARES):
         if share:
             pn.prune.magnitude(model, sparsity=share)
         (model.compact() if share else model).save(path)
@@ -54,6 +60,38 @@ def pruned(lib, folder: str) -> dict[str, list[int]]:
         ratios = "  ".join(f"{n:9d} {dense / n:5.2f}" for n, dense in zip(row, sizes["0%"], strict=True))
         print(f"{share:>12.0%} {ratios}")
     return sizes
+
+
+def pruned_times(lib, folder: str, rounds: int) -> dict[str, dict[str, float]]:
+    """Print and return how many times as fast as dense the same network predicts pruned, in one thread."""
+    result, X = {}, np.random.default_rng(0).random((256, 784), np.float32)
+    print(
+        f"784-300-100-10, times as fast as dense, median of {rounds} rounds: one row in C, in the form for one row, in"
+    )
+    print("that for many; 256 rows from Python, in that for many")
+    for share in SHARES:
+        model = lenet()
+        pn.prune.magnitude(model, sparsity=share)
+        models = {"dense": model, "one": model.compact(batch_sizes=[1]), "many": model.compact()}
+        took: dict[str, list[float]] = {}
+        for name, own in models.items():
+            own.save(os.path.join(folder, name))
+        for _ in range(rounds):
+            for name, own in models.items():
+                took.setdefault(f"one row, {name}", []).append(
+                    lib.predict_seconds(os.path.join(folder, name).encode(), 2000)
+                )
+                begun = time.perf_counter()
+                for _ in range(20):
+                    own.predict(X)
+                took.setdefault(f"256 rows, {name}", []).append(time.perf_counter() - begun)
+        ratios = {
+            name: statistics.median(d / o for d, o in zip(took[f"{name.split(',')[0]}, dense"], own, strict=True))
+            for name, own in took.items()
+        }
+        result[f"{share:.0%}"] = {name: ratios[name] for name in ("one row, one", "one row, many", "256 rows, many")}
+        print(f"{share:>12.0%} " + "  ".join(f"{ratio:5.2f}" for ratio in result[f"{share:.0%}"].values()))
+    return result
 
 
 def library_bytes(options, folder: str) -> int:
@@ -71,6 +109,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json")
     chosen = parser.parse_args()
+    pn.set_num_threads(1)
     result: dict = {"cpu": cpu_name(), "isa": pn.cpu_info()["isa"], "seconds": {}, "bytes": {}}
     with tempfile.TemporaryDirectory() as folder:
         lib = built("predict", folder)
@@ -87,6 +126,7 @@ def main() -> None:
         lib.model_bytes.restype = ctypes.c_longlong
         lib.model_bytes.argtypes = [ctypes.c_char_p, ctypes.POINTER(ctypes.c_longlong)]
         result["pruned"] = pruned(lib, folder)
+        result["pruned_times"] = pruned_times(lib, folder, chosen.rounds)
     print("libpynet.so, stripped")
     for name, options in BUILDS.items():
         with tempfile.TemporaryDirectory() as folder:

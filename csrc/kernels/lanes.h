@@ -1,26 +1,32 @@
 /* lanes.h: a pruned w whose outputs stand side by side, for few rows: y_bo = x_bi w_io + b_o.
  *
- * A panel of 16 outputs is a row of steps.  A step sees 32 inputs, from a multiple of 16 on, and has for each output
- * one value and the place of its input among the 32; PN_NO_PLACE and a value 0 where an output has none there.  Steps
- * are made so that what an output has goes over its inputs in order (src/pynet/lanes.py): with 80 % pruned three of
- * four places are taken, with 95 % a half.
+ * A panel of 16 outputs is a row of steps.  Every two steps see the same 32 inputs, from a multiple of 8 on; a step has
+ * for each output one value and the place of its input among the 32, or PN_NO_PLACE and a value 0.  Steps are made so
+ * that what an output has goes over its inputs in order (src/pynet/lanes.py): with 80 % pruned three of four places are
+ * taken, with 95 % a half.
  *
  * So one instruction picks the inputs of 16 values from what is in registers, where sparse.h loads each alone, and the
  * bits are the same: each sum goes over its inputs in order, and products with 0 change none (of finite x).
  *
- * Zen 4, AVX-512, one row: 3.9 cycles a step with all in the first-level cache, 4.4 from the second, 4.7 from the
- * third.  Spreading the places, the pick, the product and two loads take 2.8, and 82 bytes from the second-level cache
- * as long.  The window of 32 inputs slides in registers, with one load of x a step instead of two: 10 to 30 % faster.
- * A single row gains that only with two panels at a time, because a sum waits 4 cycles for its last product.
+ * Zen 4, AVX-512, one row of 1024: 3.0 cycles a step, where 81 bytes from the second-level cache take 2.6 and what is
+ * loaded, 512 bits a cycle, 3.0: the values 1, x 1.5 (each sight is loaded once in two steps, and half of them cross a
+ * line), the places of four steps a quarter (a shift brings those of the next to where the pick looks for them, where
+ * spreading bytes took a load and a shuffle for each step).  A single row gains that only with two panels at a time,
+ * because a sum waits 4 cycles for its last product.
  *
- * Refused:
- *   packed values and places, spread by a mask (vexpandps): a fifth fewer bytes, but 12 cycles a step
- *   64 inputs in sight: 12 to 24 % fewer steps, and each takes 1.4 times as long; faster only beyond the caches
- *   a sight that may begin at any input: 8 to 10 % fewer steps, but nothing slides
- *   one input of a panel a step, a mask saying whose weights are left: as many steps whatever is pruned, four times as
- *   many at 80 % as here
- *   outputs sorted by how many weights they have left, before they form panels: 1.5 to 3 % fewer steps of 1024 wide;
- *   grouped by where their inputs lie: 3 to 4.5 %, and each result has to find its place */
+ * Times of a step, and steps, of other forms (one row of 1024, 80 and 90 and 95 % pruned):
+ *   a sight of each step, from multiples of 16 on, places of 18 bytes a step, x sliding in registers: the form before,
+ *   1.17, 1.23 and 1.20 times as long in all; with a flag in the places instead of a number 1.06, 1.10, 1.10
+ *   the same with a branch that slides: 0.97 of that up to 1024, where the processor knows all turns by heart, and
+ * twice as long beyond two panels that share their sight: 5, 8 and 10 % more steps; four 9, 15 and 20 a sight for four
+ * steps: 6, 16 and 30 % more steps from multiples of 4 on, 2 on, any: 2 to 4 % fewer steps, but more lines are
+ * crossed: 1.00 to 1.1 times as long copies of x for each place in a line: nothing, the cache is full of them places
+ * and sights in blocks of 68 bytes, whose places cross lines: 1.02 to 1.06 Refused earlier: packed values and places,
+ * spread by a mask (vexpandps): a fifth fewer bytes, but 12 cycles a step 64 inputs in sight: 12 to 24 % fewer steps,
+ * and each takes 1.4 times as long; faster only beyond the caches one input of a panel a step, a mask saying whose
+ * weights are left: as many steps whatever is pruned, four times as many at 80 % as here outputs sorted by how many
+ * weights they have left, before they form panels: 1.5 to 3 % fewer steps of 1024 wide; grouped by where their inputs
+ * lie: 3 to 4.5 %, and each result has to find its place */
 #ifndef PN_LANES_H
 #define PN_LANES_H
 #include "simd.h"
@@ -29,12 +35,14 @@
  * its loads, asks only where there are many, 5 MB of them: with what a cache holds it would be 3 to 8 % slower. */
 enum { LANES_AHEAD = 48, LANES_MANY = 1 << 16 };
 #ifdef SIGHT_IN_REGISTERS
-enum {
-    LANES_PANELS = 2, /* that a single row meets at once */
-    SEEN_AT_ONCE = 2
-}; /* steps that need what is seen loaded once */
+enum { LANES_PANELS = 2 }; /* that a single row meets at once */
 #else
-enum { LANES_PANELS = 1, SEEN_AT_ONCE = 1 };
+enum { LANES_PANELS = 1 };
+#endif
+#ifdef PLACES_IN_REGISTERS
+enum { SEEN_AT_ONCE = 2, NO_LOOP = 1 }; /* steps for which a sight is loaded once; shifts that are known are cheaper */
+#else
+enum { SEEN_AT_ONCE = 1, NO_LOOP = 0 };
 #endif
 #define LANES_ROWS (VLEN == 16 ? 8 : VLEN == 8 ? 4 : 1) /* whose sums wait in registers at once, at most */
 
@@ -68,7 +76,7 @@ PN_INLINE void lanes_steps(lanes_panel *a, const int M, const int ahead, const r
     places at[PANEL_VECS];
     UNROLL_VECS
     for (int j = 0; j < PANEL_VECS; j++) at[j] = vplaces(a->places + j * VLEN * PN_LANES_BLOCK);
-    if (M == 1 && SEEN_AT_ONCE == 2) /* each instruction counts */
+    if (NO_LOOP)
         some_steps(a, M, ahead, x, ldx, at, 0), some_steps(a, M, ahead, x, ldx, at, 2);
     else
         for (int k = 0; k < PN_LANES_BLOCK; k += SEEN_AT_ONCE) some_steps(a, M, ahead, x, ldx, at, k);
