@@ -7,8 +7,8 @@ Adam, 5 epochs, the rate falling from 3e-4 along half a cosine.  The blocks are 
 net was not trained on, and taken out one by one; then one more epoch, whose targets are half the labels and half what
 the whole net says of the training images, at a temperature of 2.  What stays, the first layer and the last, is 1.6 % of
 the work.
-(Veit, Wilber, Belongie 2016, arXiv:1605.06431: blocks of a trained residual net can be taken out.  Hinton, Vinyals, Dean
-2015, arXiv:1503.02531: what a net says of all classes teaches another more than labels do.)
+(Veit, Wilber, Belongie 2016, arXiv:1605.06431: blocks of a trained residual net can be taken out.  Hinton, Vinyals,
+Dean 2015, arXiv:1503.02531: what a net says of all classes teaches another more than labels do.)
 """
 
 from __future__ import annotations

@@ -14,19 +14,27 @@
  * spreading bytes took a load and a shuffle for each step).  A single row gains that only with two panels at a time,
  * because a sum waits 4 cycles for its last product.
  *
- * Times of a step, and steps, of other forms (one row of 1024, 80 and 90 and 95 % pruned):
- *   a sight of each step, from multiples of 16 on, places of 18 bytes a step, x sliding in registers: the form before,
- *   1.17, 1.23 and 1.20 times as long in all; with a flag in the places instead of a number 1.06, 1.10, 1.10
- *   the same with a branch that slides: 0.97 of that up to 1024, where the processor knows all turns by heart, and
- * twice as long beyond two panels that share their sight: 5, 8 and 10 % more steps; four 9, 15 and 20 a sight for four
- * steps: 6, 16 and 30 % more steps from multiples of 4 on, 2 on, any: 2 to 4 % fewer steps, but more lines are
- * crossed: 1.00 to 1.1 times as long copies of x for each place in a line: nothing, the cache is full of them places
- * and sights in blocks of 68 bytes, whose places cross lines: 1.02 to 1.06 Refused earlier: packed values and places,
- * spread by a mask (vexpandps): a fifth fewer bytes, but 12 cycles a step 64 inputs in sight: 12 to 24 % fewer steps,
- * and each takes 1.4 times as long; faster only beyond the caches one input of a panel a step, a mask saying whose
- * weights are left: as many steps whatever is pruned, four times as many at 80 % as here outputs sorted by how many
- * weights they have left, before they form panels: 1.5 to 3 % fewer steps of 1024 wide; grouped by where their inputs
- * lie: 3 to 4.5 %, and each result has to find its place */
+ * Other forms, against this one (one row of 1024 with 80, 90 and 95 % pruned):
+ *
+ * - a sight for each step, from a multiple of 16 on, x sliding in registers, 18 bytes a step: the form before,
+ *   1.17, 1.23 and 1.20 times as long; with a flag in the places instead of a number 1.06, 1.10, 1.10
+ * - the same with a branch that slides: 0.97 of that up to 1024, where the processor knows all turns by heart, and
+ *   twice as long beyond
+ * - two panels that share their sights: 5, 8 and 10 % more steps; four: 9, 15 and 20 %
+ * - a sight for four steps: 6, 16 and 30 % more steps
+ * - from a multiple of 4 on, or 2, or any: 2 to 4 % fewer steps, but more lines are crossed: 1.00 to 1.1 times as long
+ * - copies of x for each place in a line: nothing, they take room in the cache
+ * - places and sights in blocks of 68 bytes, so that places cross lines: 1.02 to 1.06
+ * - AVX2, what is seen in four registers: 0.98 to 1.06 (four picks and three blends of each eight are what takes time)
+ *
+ * Refused earlier:
+ *
+ * - packed values and places, spread by a mask (vexpandps): a fifth fewer bytes, but 12 cycles a step
+ * - 64 inputs in sight: 12 to 24 % fewer steps, and each takes 1.4 times as long; faster only beyond the caches
+ * - one input of a panel a step, a mask saying whose weights are left: as many steps whatever is pruned, four times as
+ *   many at 80 % as here
+ * - outputs sorted by how many weights they have left, before they form panels: 1.5 to 3 % fewer steps of 1024 wide;
+ *   grouped by where their inputs lie: 3 to 4.5 %, and each result has to find its place */
 #ifndef PN_LANES_H
 #define PN_LANES_H
 #include "simd.h"
@@ -40,9 +48,9 @@ enum { LANES_PANELS = 2 }; /* that a single row meets at once */
 enum { LANES_PANELS = 1 };
 #endif
 #ifdef PLACES_IN_REGISTERS
-enum { SEEN_AT_ONCE = 2, NO_LOOP = 1 }; /* steps for which a sight is loaded once; shifts that are known are cheaper */
+enum { SHIFTS = 1, SEEN_AT_ONCE = 2 }; /* known shifts are cheaper; steps for which a sight is loaded once */
 #else
-enum { SEEN_AT_ONCE = 1, NO_LOOP = 0 };
+enum { SHIFTS = 0, SEEN_AT_ONCE = 1 };
 #endif
 #define LANES_ROWS (VLEN == 16 ? 8 : VLEN == 8 ? 4 : 1) /* whose sums wait in registers at once, at most */
 
@@ -76,7 +84,7 @@ PN_INLINE void lanes_steps(lanes_panel *a, const int M, const int ahead, const r
     places at[PANEL_VECS];
     UNROLL_VECS
     for (int j = 0; j < PANEL_VECS; j++) at[j] = vplaces(a->places + j * VLEN * PN_LANES_BLOCK);
-    if (NO_LOOP)
+    if (SHIFTS)
         some_steps(a, M, ahead, x, ldx, at, 0), some_steps(a, M, ahead, x, ldx, at, 2);
     else
         for (int k = 0; k < PN_LANES_BLOCK; k += SEEN_AT_ONCE) some_steps(a, M, ahead, x, ldx, at, k);
