@@ -5,7 +5,8 @@ python benchmarks/sweep.py [--threads 1] [--json FILE] [--plot FILE] [--quick]
 Cost model of a step: c0 + c1 batch V + FLOPs / peak + Adam's update (calibrate.py), widths taken in whole vectors V of
 16; c1 is what the vector of a row costs at width 1, where it is gathered, activated and scored.  A cell is a cliff if
 its time over the model is more than 15 % above that of its neighbour, the next smaller batch or width; cells that look
-like one are measured up to ten times more, with that neighbour, each time in other memory, and the least times count.
+like one are measured up to forty times more, with that neighbour, over minutes and each time in other memory; the least
+times count.
 Adam, mean squared error, float32.
 """
 
@@ -45,9 +46,15 @@ class Model:
 
     def __init__(self, limits: Limits, threads: int):
         self.limits, self.threads = limits, threads
-        one, many = seconds(1, 1, threads, 9), seconds(1, 256, threads, 9)
-        self.row = (many - one) / 255
-        self.floor = one - self.row
+        self.one = self.many = float("inf")
+        self.measure()
+
+    def measure(self) -> None:
+        """Measure c0 and c1 once more: least times here as well."""
+        self.one = min(self.one, seconds(1, 1, self.threads, 9))
+        self.many = min(self.many, seconds(1, 256, self.threads, 9))
+        self.row = (self.many - self.one) / 255
+        self.floor = self.one - self.row
 
     def __call__(self, width: int, batch: int) -> float:
         whole = -(-width // 16) * 16
@@ -112,8 +119,11 @@ def main() -> None:
             times[batch, width] = seconds(width, batch, chosen.threads, 3)
         if sys.stderr.isatty():
             print(f"batch {batch}", end="\r", file=sys.stderr)
-    for _ in range(10):  # what looks like a cliff, and its neighbour, once more
-        for batch, width, other, _ in cliffs(times, model):
+    for _ in range(40):  # what looks like a cliff, and its neighbour, once more
+        suspects = cliffs(times, model)
+        time.sleep(4 if suspects else 0)  # a machine can be slow for half a minute: not in all of these
+        model.measure()
+        for batch, width, other, _ in suspects:
             for b, w in ((batch, width), other):
                 times[b, w] = min(times[b, w], seconds(w, b, chosen.threads, 5))
     found = cliffs(times, model)

@@ -153,6 +153,10 @@ static const char *count_places(pn_model *m, const pn_container *c) {
         if (!places || !counts || !pn_text_is(places->dtype, "U8") || !pn_text_is(counts->dtype, "U32") ||
             counts->count != (pn_in_lanes(op) ? pn_panels(O) : O))
             return "the places of a sparse op are missing or do not fit";
+        uint64_t steps = 0;
+        for (uint64_t q = 0; q < counts->count; q++) steps += little(counts->bytes + 4 * q, 4);
+        if (pn_in_lanes(op) && places->count != steps * PN_LANES_BYTES)
+            return "a sparse op in lanes has more or fewer places than its counts say";
         const uint64_t ends = op->slot + counts->count, to = op->at + places->count;
         if (ends > UINT32_MAX) return "a sparse op is out of range";
         if (ends > plan->n_ends) plan->n_ends = (uint32_t)ends;

@@ -97,7 +97,7 @@ def test_the_library_of_the_defaults_trains_float32_and_predicts_float64(tmp_pat
             check_bits(net("float64", 1), tmp_path, isa, tmp_path / "example_predict")
 
 
-@pytest.mark.parametrize("name", ["plain", "rich", "pruned"])
+@pytest.mark.parametrize("name", ["plain", "rich", "pruned", "lanes"])
 def test_the_models_of_the_c_tests_are_what_python_predicts(name):
     model, _, tensors = load_checkpoint(ROOT / f"tests/c/models/{name}.safetensors")
     columns = np.cumsum([value.width for value in model.inputs])[:-1]

@@ -10,9 +10,9 @@
  *
  * Zen 4, AVX-512, one row of 1024: 3.0 cycles a step, where 81 bytes from the second-level cache take 2.6 and what is
  * loaded, 512 bits a cycle, 3.0: the values 1, x 1.5 (each sight is loaded once in two steps, and half of them cross a
- * line), the places of four steps a quarter (a shift brings those of the next to where the pick looks for them, where
- * spreading bytes took a load and a shuffle for each step).  A single row gains that only with two panels at a time,
- * because a sum waits 4 cycles for its last product.
+ * line), the number of the sight a quarter, the places another (a shift brings those of the next step to where the pick
+ * looks for them; spreading bytes took a load and a shuffle for each step).  A single row gains that only with two
+ * panels at a time, because a sum waits 4 cycles for its last product.
  *
  * Other forms, against this one (one row of 1024 with 80, 90 and 95 % pruned):
  *

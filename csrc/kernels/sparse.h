@@ -26,8 +26,9 @@ PN_INLINE int64_t begin_of(const pn_sparse *w, int64_t o) { return o ? w->ends[o
 
 /* ---- one row: y[o] for outputs [o0,o1) ------------------------------------------------------------------------- */
 
-/* sum += value e times its input, of nibbles e + 1 as well; x points at the input before, then at the last. */
-PN_INLINE void add_one(const pn_sparse *w, const int nibbles, const real **x, int64_t e, real *sum) {
+/* sum += value e times its input, of nibbles, two in a byte, e + 1 as well; x points at the input before, then at the
+ * last. */
+PN_INLINE void add_step(const pn_sparse *w, const int nibbles, const real **x, int64_t e, real *sum) {
     const real *v = (const real *)w->values + e;
     const int64_t step = w->steps[nibbles ? e >> 1 : e];
     *x += nibbles ? step & 15 : step;
@@ -39,7 +40,7 @@ PN_INLINE void add_one(const pn_sparse *w, const int nibbles, const real **x, in
 
 /* Goes on with a sum at value e. */
 PN_INLINE real go_on(const pn_sparse *w, const int nibbles, const real *x, int64_t e, int64_t end, real sum) {
-    for (; e < end; e += 1 + nibbles) add_one(w, nibbles, &x, e, &sum);
+    for (; e < end; e += 1 + nibbles) add_step(w, nibbles, &x, e, &sum);
     return sum;
 }
 
@@ -59,10 +60,10 @@ PN_INLINE void one_row(const pn_sparse *w, const int nibbles, const real *x, con
         least = e3 - e2 < least ? e3 - e2 : least;
         least = e4 - e3 < least ? e4 - e3 : least;
         for (; k < least; k += 1 + nibbles) { /* of nibbles all counts are even */
-            add_one(w, nibbles, &x0, e0 + k, &s0);
-            add_one(w, nibbles, &x1, e1 + k, &s1);
-            add_one(w, nibbles, &x2, e2 + k, &s2);
-            add_one(w, nibbles, &x3, e3 + k, &s3);
+            add_step(w, nibbles, &x0, e0 + k, &s0);
+            add_step(w, nibbles, &x1, e1 + k, &s1);
+            add_step(w, nibbles, &x2, e2 + k, &s2);
+            add_step(w, nibbles, &x3, e3 + k, &s3);
         }
         y[o] = go_on(w, nibbles, x0, e0 + k, e1, s0);
         y[o + 1] = go_on(w, nibbles, x1, e1 + k, e2, s1);

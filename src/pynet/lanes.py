@@ -10,7 +10,7 @@ that is left, if it is among those.  With S steps in all,
                                 first
     counts   uint32 [O / 16]    steps of each panel
 
-That is 5.1 bytes a value, and as not all places are taken, some 7, 8 and 10 a weight with 80, 90 and 95 % pruned.  A
+That is 5.1 bytes a value, and as not all places are taken, some 6.5, 8 and 11 a weight with 80, 90 and 95 % pruned.  A
 processor picks 16 of 32 inputs at once (csrc/kernels/lanes.h).
 """
 

@@ -304,15 +304,17 @@ class Planner:
         at = np.cumsum([0, *(_lines(form.places) for form in forms)]).tolist()
         slot = np.cumsum([0, *(len(form.counts) for form in forms)]).tolist()
         if at[-1] >= NONE:
-            raise ValueError(f"the model is too large: {at[-1]} weights left of pruned layers")
+            raise ValueError(f"the model is too large: {at[-1]} bytes of places of pruned layers")
         for op in self.ops:
             if op.form is not None:
                 k = forms.index(op.form)
                 op.at, op.slot, op.p = at[k], slot[k], (*op.p, op.form.code)
         ends = _joined([np.cumsum(form.counts, dtype=np.uint32) for form in forms], np.uint32)
         places = _shared([form.places for form in forms])
-        if places is None:
-            places = _core.aligned(at[-2] + len(forms[-1].places) if forms else 0, np.uint8)
+        if not forms:
+            places = np.zeros(0, np.uint8)
+        elif places is None:
+            places = _core.aligned(at[-2] + len(forms[-1].places), np.uint8)
             for form, first in zip(forms, at, strict=False):
                 own = places[first : first + len(form.places)]
                 own[:] = form.places
@@ -370,9 +372,9 @@ def _lines(places: np.ndarray) -> int:
 
 
 def _shared(places: list) -> np.ndarray | None:
-    """Return the table of which these arrays are parts, one behind the other, each from a line on, or None."""
+    """Return the table, of bytes, of which these arrays are parts, each from a line on in their order, or None."""
     base = places[0].base if places else None
-    if not isinstance(base, np.ndarray):
+    if not isinstance(base, np.ndarray) or base.dtype != np.uint8 or base.ndim != 1:
         return None
     at = begin = places[0].ctypes.data
     for part in places:

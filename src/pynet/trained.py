@@ -108,7 +108,7 @@ class Trained:
         ------
         TypeError, ValueError
             A layer is unknown, not pruned, no Dense, or has a max_norm; a form is unknown, or lanes are asked for and
-            there are fewer than 17 inputs; a batch size is no positive integer.
+            there are fewer than 17 inputs or more than 524288; a batch size is no positive integer.
         """
         from .compact_dense import compact
 

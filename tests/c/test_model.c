@@ -358,7 +358,7 @@ static void check_paths(void) {
 
 int main(int n, char **words) {
     all_values = n > 1 && strcmp(words[1], "--all-values") == 0;
-    static const char *const names[] = {"plain", "rich", "pruned"};
+    static const char *const names[] = {"plain", "rich", "pruned", "lanes"};
     check_paths();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const file f = read_model(names[i]);

@@ -47,6 +47,14 @@ def pruned():
     return model.compact(["ops_nibbles", "ops_steps"])
 
 
+def lanes():
+    """Two panels of outputs in lanes, which see three places of 40 inputs."""
+    model = pn.Sequential([pn.Input(40), pn.Dense(20, activation="tanh", name="lanes"), pn.Dense(3)])
+    rng = np.random.default_rng(2)
+    pn.prune.set_masks(model, {"lanes.kernel": rng.random((40, 20)) < 0.15})
+    return model.compact({"lanes": "lanes"})
+
+
 def filled(model, seed=0):
     """Vectors begin at 0 and 1, where much would cancel."""
     rng = np.random.default_rng(seed)
@@ -70,7 +78,7 @@ def rows_of(model, n=3):
     return dict(zip(("rows.x", "rows.y"), flat, strict=True))
 
 
-MODELS = {"plain": plain, "rich": rich, "pruned": pruned}
+MODELS = {"plain": plain, "rich": rich, "pruned": pruned, "lanes": lanes}
 
 if __name__ == "__main__":
     for name, make in MODELS.items():
