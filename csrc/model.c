@@ -154,7 +154,7 @@ static const char *count_places(pn_model *m, const pn_container *c) {
             counts->count != (pn_in_lanes(op) ? pn_panels(O) : O))
             return "the places of a sparse op are missing or do not fit";
         uint64_t steps = 0;
-        for (uint64_t q = 0; q < counts->count; q++) steps += little(counts->bytes + 4 * q, 4);
+        for (uint64_t q = 0; pn_in_lanes(op) && q < counts->count; q++) steps += little(counts->bytes + 4 * q, 4);
         if (pn_in_lanes(op) && places->count != steps * PN_LANES_BYTES)
             return "a sparse op in lanes has more or fewer places than its counts say";
         const uint64_t ends = op->slot + counts->count, to = op->at + places->count;

@@ -108,8 +108,8 @@ class Lanes(Form):
             if wrong or array.shape != (n,):
                 raise ValueError(f"tensor '{name}.{what}' must have {n} elements, as its counts say, got {got}")
         i, o = self.where()
-        there = self.left()
         place = self._places()[1].reshape(-1)
+        there = place < SIGHT
         first = i - place % SIGHT
         beyond = np.tile(np.arange(PANEL), steps) + PANEL * np.repeat(np.arange(panels), PANEL * self.counts) >= cols
         outside = first + SIGHT > -(-rows // PANEL) * PANEL
