@@ -62,39 +62,36 @@ def pruned(lib, folder: str) -> dict[str, list[int]]:
     return sizes
 
 
-def pruned_times(lib, folder: str, rounds: int) -> dict[str, dict[str, float]]:
+def pruned_times(lib, folder: str, rounds: int) -> dict[str, list[float]]:
     """Print and return how many times as fast as dense the same network predicts pruned, in one thread."""
     result, X = {}, np.random.default_rng(0).random((256, 784), np.float32)
-    print(
-        f"784-300-100-10, times as fast as dense, median of {rounds} rounds: one row in C, in the form for one row, in"
-    )
-    print("that for many; 256 rows from Python, in that for many")
+
+    def one_row(name: str) -> float:
+        seconds = lib.predict_seconds(os.path.join(folder, name).encode(), 2000)
+        if seconds < 0:
+            raise SystemExit(f"libpynet does not open the pruned network, {name}")
+        return seconds
+
+    def many_rows(model) -> float:
+        model.predict(X)
+        begun = time.perf_counter()
+        for _ in range(20):
+            model.predict(X)
+        return time.perf_counter() - begun
+
+    print("784-300-100-10, times as fast as dense: one row in C, in lanes, in steps; 256 rows from Python, in steps")
     for share in SHARES:
         model = lenet()
         pn.prune.magnitude(model, sparsity=share)
-        models = {"dense": model, "one": model.compact(batch_sizes=[1]), "many": model.compact()}
-        took: dict[str, list[float]] = {}
-        for name, own in models.items():
+        steps = model.compact()
+        for name, own in (("dense", model), ("lanes", model.compact(batch_sizes=[1])), ("steps", steps)):
             own.save(os.path.join(folder, name))
+        ratios = []
         for _ in range(rounds):
-            for name, own in models.items():
-                seconds = lib.predict_seconds(os.path.join(folder, name).encode(), 2000)
-                if seconds < 0:
-                    raise SystemExit(f"libpynet does not open the pruned network, {share:.0%}, {name}")
-                took.setdefault(f"one row, {name}", []).append(seconds)
-                if name == "one":
-                    continue
-                own.predict(X)
-                begun = time.perf_counter()
-                for _ in range(20):
-                    own.predict(X)
-                took.setdefault(f"256 rows, {name}", []).append(time.perf_counter() - begun)
-        ratios = {
-            name: statistics.median(d / o for d, o in zip(took[f"{name.split(',')[0]}, dense"], own, strict=True))
-            for name, own in took.items()
-        }
-        result[f"{share:.0%}"] = {name: ratios[name] for name in ("one row, one", "one row, many", "256 rows, many")}
-        print(f"{share:>12.0%} " + "  ".join(f"{ratio:5.2f}" for ratio in result[f"{share:.0%}"].values()))
+            dense = one_row("dense")
+            ratios.append((dense / one_row("lanes"), dense / one_row("steps"), many_rows(model) / many_rows(steps)))
+        result[f"{share:.0%}"] = medians = [statistics.median(column) for column in zip(*ratios, strict=True)]
+        print(f"{share:>12.0%} " + "  ".join(f"{ratio:5.2f}" for ratio in medians))
     return result
 
 
