@@ -26,11 +26,16 @@ typedef float real;
 #define PN_SUFFIX(name) name##_f32
 #endif
 
-/* What a build leaves out: PN_ONLY_f32 the machine of doubles; PN_TRAINED says which pn_dtype train, a bit for each. */
+/* What a build leaves out: PN_ONLY_f32 the machine of doubles; PN_TRAINED says which pn_dtype train, a bit for each;
+ * PN_SKIP_ZEROS = 0 the products of kernels/zeros.h. */
 #ifndef PN_TRAINED
 #define PN_TRAINED 3
 #endif
+#ifndef PN_SKIP_ZEROS
+#define PN_SKIP_ZEROS 1
+#endif
 #define PN_TRAINS(dtype) (PN_TRAINED >> (dtype) & 1)
+#define PN_ZEROS(dtype)  (PN_SKIP_ZEROS && PN_TRAINS(dtype))
 
 /* ---- roll-calls as data (roll.c), for names and for Python ----------------------------------- */
 
@@ -146,17 +151,20 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
  * how.  Kernels never fail, allocate or print.      */
 /* clang-format off */
 #define PN_KERNELS(KERNEL, TRAINS, SOLVES)                                                                             \
-    /* y_bo = x_bi w_io + b_o, then act; z keeps the sum where it is not NULL; `then` may be NULL */                   \
+    /* y_bo = x_bi w_io + b_o, then act; z keeps the sum where it is not NULL; `then` may be NULL; with `zeros` x may  \
+       be mostly 0, here and in dw: kernels/zeros.h */                                                                 \
     KERNEL(dense_forward, (const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,  \
                            real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t p0, int64_t p1,         \
-                           int act, const double *p, const pn_then *then))                                             \
+                           int act, const double *p, const pn_then *then, int zeros))                                  \
     /* dx_bi (+)= dz_bo w_io^T; wt holds w^T in panels along I; p0, p1 are panels of I.  An LSTM goes up with it. */   \
     KERNEL(dense_dx, (const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,       \
                       int64_t m1, int64_t O, int64_t p0, int64_t p1, int add))                                         \
     /* dw_io (+)= x_bi^T dz_bo for inputs [i0,i1) and panels [p0,p1) of O; where O <= 4, rows of x are padded to 16 */ \
     SOLVES(dense_dw, (const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I,          \
                       int64_t i0, int64_t i1, int64_t B, int64_t O, int64_t p0, int64_t p1, int add,                   \
-                      pn_wanted *wanted))                                                                              \
+                      pn_wanted *wanted, int zeros))                                                             \
+    /* whether so little of rows [m0,m1) of x, two at least, is not 0 that `zeros` pays */                             \
+    TRAINS(few_numbers, (const real *x, int64_t ldx, int64_t m0, int64_t m1, int64_t I, int64_t panels, int *few))     \
     /* db_o (+)= column sums of dz_bo */                                                                               \
     TRAINS(column_sums, (const real *dz_bo, int64_t lddz, real *db_o, int64_t B, int64_t p0, int64_t p1, int add))     \
     /* the same from w itself, with room for p1 - p0 panels of w^T; more than 256 kB are not needed */                 \

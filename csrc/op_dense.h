@@ -15,12 +15,22 @@ static void dense_task(void *argument, int i, int n) {
         then.random = &at, then.rate = op->p[2];
     r->k->dense_forward(value(r, op->x), ld(r, op->x), weight(r, op->w), weight(r, op->b), value(r, op->y),
                         ld(r, op->y), z, z ? ld(r, op->z) : 0, m[0], m[1], width(r, op->x), p[0], p[1], op->act, op->p,
-                        then.norm || then.random ? &then : NULL);
+                        then.norm || then.random ? &then : NULL, r->zeros);
+}
+
+/* The inputs of a net, and hidden layers where nothing is trained. */
+static void look_for_zeros(run *r, const pn_op *op) {
+    enum { LEAST_ROWS = 8, LEAST_INPUTS = 64 };
+    const int64_t I = width(r, op->x);
+    if (PN_ZEROS(PN_DTYPE) && op->flags & PN_STOP_X && r->m1 - r->m0 >= LEAST_ROWS && I >= LEAST_INPUTS)
+        r->k->few_numbers(value(r, op->x), ld(r, op->x), r->m0, r->m1, I, panels(r, op->y), &r->zeros);
 }
 
 static void dense_forward(run *r, const pn_op *op) {
+    look_for_zeros(r, op);
     r->by_rows = prefer_rows(r, r->m1 - r->m0, panels(r, op->y));
     divide(r, dense_task, r->B * width(r, op->x) * width(r, op->y), r->by_rows ? r->B : panels(r, op->y));
+    r->zeros = 0;
     if (op->act == PN_ACT_softmax) divide(r, activation_task, r->B * width(r, op->y) * 16, r->B);
 }
 
@@ -68,7 +78,7 @@ static void dw_task(void *argument, int i, int n) {
     pn_wanted wanted = next_rows(r, i, n);
     r->k->dense_dw(value(r, op->x), ld(r, op->x), dvalue(r, op->y), ld(r, op->y), gradient(r, op->w), width(r, op->x),
                    in[0], in[1], r->B, width(r, op->y), p[0], p[1], op->flags & PN_ADD_W,
-                   wanted.end - wanted.row > 1 ? &wanted : NULL);
+                   wanted.end - wanted.row > 1 ? &wanted : NULL, r->zeros);
 }
 
 static void db_task(void *argument, int i, int n) {
@@ -113,7 +123,9 @@ static void dense_backward(run *r, const pn_op *op) {
     if (r->part & SUMS && trainable(r, op->b)) divide(r, db_task, r->B * O, P);
     if (r->part & SUMS && trainable(r, op->w)) {
         r->by_rows = prefer_rows(r, I, P);
+        look_for_zeros(r, op);
         divide(r, dw_task, r->B * I * O, r->by_rows ? I : P);
+        r->zeros = 0;
     }
     if (op->flags & PN_STOP_X) return;
     r->by_rows = r->part != (ROWS | SUMS | TRANSPOSES) ||

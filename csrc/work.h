@@ -31,6 +31,7 @@ typedef struct run {
     int64_t m0, m1;    /* these rows; otherwise all of the batch */
     int piece, pieces; /* this piece of what is divided; 0 pieces: divide() makes tasks */
     unsigned part;     /* of the way down: */
+    int zeros;         /* most of this op's x is 0 */
 } run;
 enum { ROWS = 1, SUMS = 2, TRANSPOSES = 4 }; /* gradients of values; of parameters; what the first need of weights */
 
@@ -75,6 +76,7 @@ static void divide(run *r, pn_work *work, int64_t multiply_adds, int64_t units) 
     }
     int64_t each = multiply_adds / (n * GATE);
     if (each > units / (2 * n)) each = units / (2 * n); /* panels go in pairs */
+    if (r->zeros) each = 1; /* every task makes lists of all x */
     pn_parallel(work, r, (int)n, (int)(each < 1 ? 1 : each > TASKS ? TASKS : each));
 }
 static void share(int64_t total, int i, int n, int64_t *from, int64_t *to) {

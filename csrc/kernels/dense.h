@@ -1,205 +1,15 @@
-/* dense.h: one register tile, c[m,n] (+)= sum_k a(m,k) b[k,n], and its callers; the one of dx stands in dense_dx.h.
+/* dense.h: forward and dw as products of tiles; dx stands in dense_dx.h.
  *
  *   forward   y_bo  = x_bi  w_io + b_o     a = x  (rows of the batch)       b = w, panels along O
  *   dx        dx_bi = dz_bo w_io^T         a = dz (rows of the batch)       b = w^T, panels along I
- *   dw        dw_io = x_bi^T dz_bo         a = x  (columns: inputs)         b = dz, rows of the batch
- *
- * Vectors run along n, never along the sum; k ascends in every tile: each output is one chain of fused
- * multiply-adds in one order, so neither the tile's shape nor the thread that owns it shows in the bits. */
+ *   dw        dw_io = x_bi^T dz_bo         a = x  (columns: inputs)         b = dz, rows of the batch */
 #ifndef PN_DENSE_H
 #define PN_DENSE_H
-#include "random.h"
-
-#include <string.h>
-
-/* a(m,k) = a[m*sm + k*sk].  Vector j of b, c and start lies in panel j / PANEL_VECS, bp, cp and sp elements apart. */
-typedef struct operands {
-    const real *a;
-    int64_t sm, sk;
-    const real *b;
-    int64_t sb, bp;
-    real *c;
-    int64_t sc, cp;
-    int64_t K;
-    const real *start; /* where the sums begin: at c itself, or at one row for all (ss = 0), NULL: at 0 */
-    int64_t ss, sp;
-    int far;           /* what does not fit in the second-level cache, and is asked for ahead of its use */
-    uintptr_t next;    /* of b, for the strip of columns after this */
-    pn_wanted *wanted; /* instead of that: rows of the next batch, or NULL */
-    uintptr_t step;    /* bytes for each k to ask for meanwhile */
-} operands;
-
-#define AT(stride, j) ((j) / PANEL_VECS * (stride) + (j) % PANEL_VECS * VLEN)
-
-enum { NOTHING, NEXT_B, NEXT_C };
-/* Rows that one pointer serves.  The strides of 14 rows do not fit into registers: six loads from the stack for each k,
- * a step of 64-64-64-10 @32 takes 5 % longer.  Those of 6 do, and a second pointer costs 4 to 8 % of all instructions.
- */
-enum { GROUP = TILE_ROWS > 8 ? 4 : TILE_ROWS };
-enum { ROW_VECS = 8 }; /* vectors of the tile of a single row */
-
-/* Whether a tile asks for what is wanted: who predicts wants nothing, and small tiles are too rare to spend code on. */
-#define WANTS(mr) (PN_TRAINS(PN_DTYPE) && 2 * (mr) > TILE_ROWS)
-
-PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *o) {
-    vec acc[TILE_ROWS][ROW_VECS];
-    const real *a[(TILE_ROWS + GROUP - 1) / GROUP], *b = o->b;
-    real *const c = o->c; /* what is stored could be `o` itself, for all that a compiler knows: it is read first */
-    const int64_t sm = o->sm, sk = o->sk, sb = o->sb, bp = o->bp, sc = o->sc, cp = o->cp, ss = o->ss, sp = o->sp;
-    pn_wanted *const w = asks && WANTS(mr) ? o->wanted : NULL;
-    uintptr_t next = w ? w->next : o->next;
-    int64_t left = w ? w->left : INT64_MAX;
-#pragma GCC unroll 4
-    for (int m = 0; m < mr; m += GROUP) a[m / GROUP] = o->a + m * sm;
-#pragma GCC unroll 16
-    for (int m = 0; m < mr; m++)
-#pragma GCC unroll 8
-        for (int j = 0; j < nv; j++) acc[m][j] = vload(o->start + m * ss + AT(sp, j));
-    if (o->far == NEXT_C) {
-        for (int m = 0; m < mr; m++)
-            for (int j = 0; j < nv; j += PANEL_VECS)
-                __builtin_prefetch((const void *)((uintptr_t)c + (uintptr_t)((m + mr) * sc + AT(cp, j)) * sizeof(real)),
-                                   1);
-    }
-    for (int64_t k = o->K; k > 0; k--) {
-        vec bv[ROW_VECS];
-#pragma GCC unroll 8
-        for (int j = 0; j < nv; j++) bv[j] = vload(b + AT(bp, j));
-#pragma GCC unroll 16
-        for (int m = 0; m < mr; m++) {
-            const vec av = vset(a[m / GROUP][m % GROUP * sm]);
-#pragma GCC unroll 8
-            for (int j = 0; j < nv; j++) acc[m][j] = vfma(av, bv[j], acc[m][j]);
-        }
-#pragma GCC unroll 4
-        for (int m = 0; m < mr; m += GROUP) a[m / GROUP] += sk;
-        b += sb;
-        for (int j = 0; asks && j < nv; j += PANEL_VECS)
-            __builtin_prefetch((const void *)(next + (uintptr_t)AT(bp, j) * sizeof(real)));
-        if (asks) next += o->step;
-        if (asks && WANTS(mr)) {
-            left -= (int64_t)o->step;
-            if (__builtin_expect(left <= 0, 0)) {
-                left = INT64_MAX;
-                if (++w->row < w->end)
-                    next = (uintptr_t)(w->base + (w->order ? w->order[w->row] : w->row) * w->row_stride),
-                    left = w->bytes;
-            }
-        }
-    }
-    if (w) w->next = next, w->left = left;
-#pragma GCC unroll 16
-    for (int m = 0; m < mr; m++)
-#pragma GCC unroll 8
-        for (int j = 0; j < nv; j++) vstore(c + m * sc + AT(cp, j), acc[m][j]);
-}
-
-/* A single row goes by 8 vectors, so that more sums, and more streams of weights, wait at once.  One row in C, times as
- * fast as by 2 vectors (Zen 4): 784-128-10 1.05 with AVX-512, 1.83 with AVX2; 64-64 0.99, 1.88; 1024-1024 1.54, 1.51;
- * 4096-4096 1.39, 1.80; of the smallest nets (4-32-32-1) 0.97.  6 x 4 gained nothing; 2 and 3 rows were not tried.
- * By 4 vectors where there are no 8: 64-64-64-10 @1 with AVX-512 0.3 %, refused.
- *
- * One function per number of rows.  `_asking`: for weights that do not fit in the second-level cache.  A strip of them
- * comes from memory while the first tile of its rows waits, unless the strip before has asked for it; the gradient of
- * few rows waits for the memory that it is written to, unless the tile before has asked for that.  With it and without,
- * % of the peak on Zen 4:
- *
- * - forward and dx: AVX2 4096 @32 82 and 65, 2048 @32 87 and 66, 4096 @128 91 and 87; AVX-512 4096 @32 92 and 84
- * - dw: AVX2 4096 @32 84 and 61, 4096 @128 90 and 84; AVX-512 4096 @32 86 and 75, 2048 @32 86 and 77
- * - weights that fit: 1 to 2 % less with it
- * - dw asking for the next strip of dz instead: AVX2 4096 @128 68 and 85, refused */
-#define TILE(mr)                                                                                                       \
-    static void tile_##mr(const operands *o) { tile(mr, TILE_VECS, 0, o); }                                            \
-    static void asking_##mr(const operands *o) { tile(mr, TILE_VECS, 1, o); }                                          \
-    static void narrow_##mr(const operands *o) { tile(mr, 1, 0, o); }
-#if TILE_ROWS == 14
-#define EACH_TILE(T) T(1) T(2) T(3) T(4) T(5) T(6) T(7) T(8) T(9) T(10) T(11) T(12) T(13) T(14)
-#elif TILE_ROWS == 6
-#define EACH_TILE(T) T(1) T(2) T(3) T(4) T(5) T(6)
-#else
-#define EACH_TILE(T) T(1) T(2)
-#endif
-EACH_TILE(TILE)
-static void row_alone(const operands *o) { tile(1, ROW_VECS, 0, o); }
-typedef void tile_function(const operands *o);
-#define PLACE(mr) [mr] = {tile_##mr, asking_##mr, narrow_##mr},
-static const struct tiles {
-    tile_function *wide, *asking, *narrow; /* TILE_VECS vectors, and one */
-} tiles[TILE_ROWS + 1] = {EACH_TILE(PLACE)};
-
-static int if_far(int what, int64_t inputs, int64_t panels) {
-    enum { FITS = 1 << 20 }; /* bytes */
-    return inputs * panels * PN_PANEL * (int64_t)sizeof(real) > FITS ? what : NOTHING;
-}
-
-/* What follows a tile while it is in the first-level cache. */
-typedef struct epilogue {
-    act_loop *loop; /* NULL: nothing */
-    const double *p;
-    real *y; /* where act(c) goes: c itself, or beside it where c (= z) is kept */
-    int64_t ldy;
-    const pn_then *then; /* NULL: nothing */
-} epilogue;
-
-/* c = (c - mean) gamma / deviation + beta: a batch norm folded into the layer, n columns from `at` */
-PN_INLINE void fold_norm(const pn_norm *norm, real *c, int64_t ldc, int64_t rows, int64_t at, int64_t n) {
-    for (int64_t j = 0; j < n; j += VLEN) {
-        const vec mu = vload((const real *)norm->mean + at + j), beta = vload((const real *)norm->beta + at + j);
-        const vec variance = vadd(vload((const real *)norm->variance + at + j), vset(R(norm->epsilon)));
-        const vec g = vdiv(vload((const real *)norm->gamma + at + j), vsqrt(variance));
-        for (int64_t m = 0; m < rows; m++) vstore(c + m * ldc + j, vfma(vsub(vload(c + m * ldc + j), mu), g, beta));
-    }
-}
-
-/* Rows [m0,m1) x panels [p0,p1): columns outside, rows inside, so that a strip of b stays close; rows are
- * cut into equal tiles, because a last tile of one or two rows would wait on its own latency. */
-static void product(operands *o, int64_t m0, int64_t m1, int64_t p0, int64_t p1, const epilogue *then) {
-    if (m1 <= m0) return;
-    const int64_t blocks = (m1 - m0 + TILE_ROWS - 1) / TILE_ROWS;
-    const real *const a = o->a, *const b = o->b;
-    real *const c = o->c;
-    if (!o->start) o->start = pn_zeros.PN_SUFFIX(of), o->ss = 0, o->sp = 0;
-    const real *const start = o->start;
-    const pn_then *more = then ? then->then : NULL;
-    const int asks = o->far == NEXT_B;
-    const pn_wanted *const w = WANTS(TILE_ROWS) ? o->wanted : NULL;
-    if (asks) o->step = (uintptr_t)o->sb * sizeof(real) / (uintptr_t)blocks;
-    for (int64_t q = p0 * PANEL_VECS; q < p1 * PANEL_VECS;) {
-        const int64_t left = p1 * PANEL_VECS - q;
-        const int nv = m1 - m0 == 1 && left >= ROW_VECS ? ROW_VECS : left >= TILE_VECS ? TILE_VECS : 1;
-        o->b = b + AT(o->bp, q);
-        o->start = start + AT(o->sp, q);
-        o->next = (uintptr_t)o->b + (uintptr_t)AT(o->bp, TILE_VECS) * sizeof(real); /* perhaps none */
-        for (int64_t k = 0, m = m0; k < blocks; k++) {
-            const int64_t end = m0 + (m1 - m0) * (k + 1) / blocks;
-            const struct tiles *t = &tiles[end - m];
-            o->a = a + m * o->sm;
-            o->c = c + m * o->sc + AT(o->cp, q);
-            if (nv == ROW_VECS)
-                row_alone(o);
-            else if (nv == TILE_VECS)
-                (asks || (w && w->row < w->end) ? t->asking : t->wide)(o);
-            else
-                t->narrow(o);
-            o->start += (end - m) * o->ss;
-            o->next += (uintptr_t)o->K * o->step;
-            if (more && more->norm) fold_norm(more->norm, o->c, o->sc, end - m, q * VLEN, nv * VLEN);
-            if (then && then->loop)
-                then->loop(then->p, o->c, o->sc, then->y + m * then->ldy + q * VLEN, then->ldy, end - m, nv * VLEN);
-            m = end;
-        }
-        if (more && more->random) { /* a strip at a time: draws serve eight rows */
-            real *y = then->y + q * VLEN;
-            random_columns(PN_RANDOM_dropout, &more->rate, more->random, y, then->ldy, y, then->ldy, m0, m1, q * VLEN,
-                           nv * VLEN);
-        }
-        q += nv;
-    }
-}
+#include "zeros.h"
 
 static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,
                           real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t p0, int64_t p1, int act,
-                          const double *p, const pn_then *then) {
+                          const double *p, const pn_then *then, int zeros) {
     real *sum = z_bo ? z_bo : y_bo;
     const int64_t ld = z_bo ? ldz : ldy;
     /* y[m, 16p..] = b + sum_i x[m,i] w[p][i][0..16) */
@@ -218,7 +28,10 @@ static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const
                   .far = if_far(NEXT_B, I, p1 - p0)};
     const int elementwise = act != PN_ACT_softmax && (z_bo || act != PN_ACT_identity);
     const epilogue after = {elementwise ? act_loop_of(act) : NULL, p, y_bo, ldy, then};
-    product(&o, m0, m1, p0, p1, &after);
+    if (PN_ZEROS(PN_DTYPE) && zeros && all_finite(&o, p0, p1))
+        product_of_pairs(&o, m0, m1, p0, p1, &after);
+    else
+        product(&o, m0, m1, p0, p1, &after);
 }
 
 /* dw takes x in blocks that stay in the second-level cache while all of dz passes.  Unblocked, 4096 x 4096 @1024 ran at
@@ -312,7 +125,7 @@ static uintptr_t asking_step(const pn_wanted *w, int64_t B, int64_t I, int64_t P
 }
 
 static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I, int64_t i0,
-                     int64_t i1, int64_t B, int64_t O, int64_t p0, int64_t p1, int add, pn_wanted *wanted) {
+                     int64_t i1, int64_t B, int64_t O, int64_t p0, int64_t p1, int add, pn_wanted *wanted, int zeros) {
     if (B == 1 || (B <= NO_TILE && O > FEW_OUTPUTS)) {
         few_rows(B, x_bi, ldx, dz_bo, lddz, dw_io, I, i0, i1, p0, p1, add);
         return;
@@ -321,8 +134,10 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
         if (p1 > p0) few_outputs(x_bi, ldx, dz_bo, lddz, dw_io, i0, i1, B, O, add);
         return;
     }
+    const operands all = {.b = dz_bo, .sb = lddz, .bp = PN_PANEL, .K = B};
+    const int pairs = PN_ZEROS(PN_DTYPE) && zeros && all_finite(&all, p0, p1);
     real block[DW_COPY ? DW_ROWS * DW_INPUTS : 1];
-    const int copy = DW_COPY && p1 - p0 > 4 && ldx > DW_INPUTS; /* worth it */
+    const int copy = DW_COPY && !pairs && p1 - p0 > 4 && ldx > DW_INPUTS; /* worth it */
     const uintptr_t step = WANTS(TILE_ROWS) && wanted ? asking_step(wanted, B, i1 - i0, p1 - p0) : 0;
     /* dw[p][i][0..16) = sum_b x[b,i] dz[b, 16p..]; the next rows go on where the last ended: one order of the sum */
     for (int64_t b = 0; b < B; b += DW_ROWS)
@@ -346,9 +161,9 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
                           .ss = PN_PANEL,
                           .sp = I * PN_PANEL,
                           .wanted = wanted,
-                          .step = step,
+                          .step = pairs ? 2 * step : step, /* of the rows of a batch a pair has fewer */
                           .far = if_far(NEXT_C, i1 - i0, p1 - p0)};
-            product(&o, 0, inputs, p0, p1, NULL);
+            (pairs ? product_of_pairs : product)(&o, 0, inputs, p0, p1, NULL);
         }
 }
 

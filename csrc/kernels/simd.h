@@ -11,6 +11,9 @@
  *   vpick(s, a, k): of the 32 numbers in sight, in each lane that of the place in its byte k, modulo 32
  *   sight  32 numbers from p on, vsee(p): their address, or the numbers in registers (SIGHT_IN_REGISTERS)
  *   places four bytes of each lane, vplaces(p): their address, or what stands there (PLACES_IN_REGISTERS)
+ *   vbits(mask): its lanes as bits;  vnumbers(to, bits, from): from + the number of each bit that is set, ascending, in
+ *          to[0..], of which 16 may be written; returns how many.  vtest16(words, bits): which of 16 words have one of
+ *          the bits.  vheld(a) = a, in a register: gcc would load it again for each of its uses
  *   wide   64-bit lanes: wset wload wxor whigh(a) = a >> 32, wmul(a,b) = product of the low halves;
  *          wjoin(even, odd): their low halves, one for each lane of a vec (f64: of `even` alone)
  *
@@ -115,6 +118,21 @@ PN_INLINE void vstore_head(real *p, vec a, int64_t n) {
     }
     vstore(lane + 1, a);
     for (int64_t i = 0; i < n; i++) p[i] = lane[i + 1];
+}
+#endif
+#ifndef HELD
+PN_INLINE vec vheld(vec a) { return a; }
+#endif
+#ifndef NUMBERS
+PN_INLINE int vnumbers(uint16_t *to, uint32_t m, int from) {
+    int n = 0;
+    for (; m; m &= m - 1) to[n++] = (uint16_t)(from + __builtin_ctz(m));
+    return n;
+}
+PN_INLINE uint32_t vtest16(const uint16_t *words, uint32_t bits) {
+    uint32_t m = 0;
+    for (int l = 0; l < 16; l++) m |= (uint32_t)!!(words[l] & bits) << l;
+    return m;
 }
 #endif
 #if VLEN > 1

@@ -21,6 +21,7 @@ typedef uint64x2_t ivec;
 PN_INLINE vec vset(real x) { return vdupq_n_f64(x); }
 PN_INLINE vec viota(void) { return (vec){0, 1}; }
 PN_INLINE vec vpick(const real *p, const uint8_t *at, int k) { return (vec){p[at[k] & 31], p[at[k + 4] & 31]}; }
+PN_INLINE uint32_t vbits(mask m) { return (uint32_t)vaddvq_u64(vandq_u64(m, (mask){1, 2})); }
 #else
 #define VLEN       4
 typedef float32x4_t vec;
@@ -39,6 +40,7 @@ PN_INLINE vec viota(void) { return (vec){0, 1, 2, 3}; }
 PN_INLINE vec vpick(const real *p, const uint8_t *at, int k) {
     return (vec){p[at[k] & 31], p[at[k + 4] & 31], p[at[k + 8] & 31], p[at[k + 12] & 31]};
 }
+PN_INLINE uint32_t vbits(mask m) { return vaddvq_u32(vandq_u32(m, (mask){1, 2, 4, 8})); }
 #endif
 PN_INLINE vec vload(const real *p) { return W(vld1)(p); }
 PN_INLINE void vstore(real *p, vec a) { W(vst1)(p, a); }

@@ -39,6 +39,7 @@ PN_INLINE vec vfnma(vec a, vec b, vec c) { return c - a * b; }
 PN_INLINE mask vlt(vec a, vec b) { return a < b; }
 PN_INLINE mask vle(vec a, vec b) { return a <= b; }
 PN_INLINE mask veq(vec a, vec b) { return a == b; }
+PN_INLINE uint32_t vbits(mask m) { return (uint32_t)m; }
 PN_INLINE vec vsel(mask m, vec a, vec b) { return m ? a : b; }
 PN_INLINE vec vmax(vec a, vec b) { return a > b ? a : b; }
 PN_INLINE vec vmin(vec a, vec b) { return a < b ? a : b; }

@@ -69,6 +69,18 @@ PN_INLINE vec vpick(sight s, places at, int k) {
 PN_INLINE mask vfirst(int64_t n) { return n >= VLEN ? (mask)-1 : n > 0 ? (mask)((1 << n) - 1) : 0; }
 PN_INLINE vec vload_only(const real *p, int64_t n) { return W(maskz_loadu)(vfirst(n), p); }
 PN_INLINE void vstore_head(real *p, vec a, int64_t n) { W(mask_storeu)(p, vfirst(n), a); }
+PN_INLINE uint32_t vbits(mask m) { return m; }
+PN_INLINE int vnumbers(uint16_t *to, uint32_t m, int from) {
+    const ivec l = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const ivec k = _mm512_maskz_compress_epi32((__mmask16)m, _mm512_add_epi32(l, _mm512_set1_epi32(from)));
+    _mm256_storeu_si256((__m256i *)to, _mm512_cvtepi32_epi16(k));
+    return __builtin_popcount(m);
+}
+PN_INLINE uint32_t vtest16(const uint16_t *words, uint32_t bits) {
+    const ivec w = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)words));
+    return _mm512_test_epi32_mask(w, _mm512_set1_epi32((int)bits));
+}
+#define NUMBERS
 #define LOADS_ONLY
 #define STORES_HEAD
 #define IAND(a, b) _mm512_and_si512(a, b)
@@ -149,6 +161,7 @@ PN_INLINE vec vload_only(const real *p, int64_t n) { /* masked stores take dozen
     return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(k), _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0)));
 #endif
 }
+PN_INLINE uint32_t vbits(mask m) { return (uint32_t)W(movemask)(m); }
 #define LOADS_ONLY
 #define IAND(a, b) _mm256_and_si256(a, b)
 #define IOR(a, b)  _mm256_or_si256(a, b)
@@ -171,6 +184,11 @@ PN_INLINE ivec wjoin(wide even, wide odd) { return _mm256_blend_epi32(even, _mm2
 PN_INLINE vec vset(real x) { return W(set1)(x); }
 PN_INLINE vec vload(const real *p) { return W(loadu)(p); }
 PN_INLINE void vstore(real *p, vec a) { W(storeu)(p, a); }
+PN_INLINE vec vheld(vec a) {
+    __asm__("" : "+v"(a));
+    return a;
+}
+#define HELD
 PN_INLINE vec vadd(vec a, vec b) { return W(add)(a, b); }
 PN_INLINE vec vsub(vec a, vec b) { return W(sub)(a, b); }
 PN_INLINE vec vmul(vec a, vec b) { return W(mul)(a, b); }

@@ -16,9 +16,9 @@ static void check_dense_then(const kernels *k) {
         int64_t m0, m1, p0, p1;
         part(c / 8 % 4, B, &m0, &m1);
         part(c / 2 % 4, pad(O) / 16, &p0, &p1);
-        k->dense_forward(x, ldx, w, b, y->at, ldy, z->at, ldz, m0, m1, I, p0, p1, act, p, &then);
-        k->dense_forward(x, ldx, w, b, alone->at, ldy, NULL, 0, m0, m1, I, p0, p1, act, p, &then);
-        k->dense_forward(x, ldx, w, b, sum, ldy, NULL, 0, m0, m1, I, p0, p1, PN_ACT_identity, p, NULL);
+        k->dense_forward(x, ldx, w, b, y->at, ldy, z->at, ldz, m0, m1, I, p0, p1, act, p, &then, 0);
+        k->dense_forward(x, ldx, w, b, alone->at, ldy, NULL, 0, m0, m1, I, p0, p1, act, p, &then, 0);
+        k->dense_forward(x, ldx, w, b, sum, ldy, NULL, 0, m0, m1, I, p0, p1, PN_ACT_identity, p, NULL, 0);
         if (then.norm) k->running_norm_forward(sum, ldy, &norm, sum, ldy, m0, m1, p0, p1);
         k->act_forward(softmax ? PN_ACT_identity : act, p, sum, ldy, want, ldy, m0, m1, p0, p1);
         if (then.random) k->random_forward(PN_RANDOM_dropout, &rate, &at, want, ldy, want, ldy, m0, m1, p0, p1);
@@ -45,8 +45,8 @@ static void check_dense_forward(const kernels *k) {
         int64_t m0, m1, p0, p1;
         part(c / 4 % 4, B, &m0, &m1);
         part(c % 4, pad(O) / 16, &p0, &p1);
-        k->dense_forward(x, ldx, w, b, y->at, ldy, z->at, ldz, m0, m1, I, p0, p1, act, act_parameters, NULL);
-        k->dense_forward(x, ldx, w, b, alone->at, ldy, NULL, 0, m0, m1, I, p0, p1, act, act_parameters, NULL);
+        k->dense_forward(x, ldx, w, b, y->at, ldy, z->at, ldz, m0, m1, I, p0, p1, act, act_parameters, NULL, 0);
+        k->dense_forward(x, ldx, w, b, alone->at, ldy, NULL, 0, m0, m1, I, p0, p1, act, act_parameters, NULL, 0);
         if (act != PN_ACT_softmax) k->act_forward(act, act_parameters, z->at, ldz, reference, ldy, m0, m1, p0, p1);
         for (int64_t m = m0; m < m1; m++)
             for (int64_t o = p0 * 16; o < p1 * 16; o++) {
@@ -146,7 +146,7 @@ static void check_dense_dw(const kernels *k) {
         const int64_t order[3] = {B - 1, 0, B / 2};
         pn_wanted rows = {.base = (const char *)x, .row_stride = ldx * (int64_t)sizeof(real), .row = -1, .end = 3};
         rows.bytes = I * (int64_t)sizeof(real), rows.order = c % 2 ? order : NULL;
-        k->dense_dw(x, ldx, dz, lddz, dw->at, I, i0, i1, B, O, p0, p1, add, c % 3 ? &rows : NULL);
+        k->dense_dw(x, ldx, dz, lddz, dw->at, I, i0, i1, B, O, p0, p1, add, c % 3 ? &rows : NULL, 0);
         CHECK(rows.row <= rows.end);
         if (PN_TRAINS(PN_DTYPE) && c % 3 && B > 16 && i1 - i0 > 16 && p1 - p0 > 1) CHECK(rows.row >= 0);
         for (int64_t i = i0; i < i1; i++)
@@ -162,6 +162,104 @@ static void check_dense_dw(const kernels *k) {
             }
         bits = finish(dw, bits);
     }
+}
+
+/* Of few numbers, forward and dw: the bits of all terms, whatever stands in w and dz. */
+static real *few_of(int64_t rows, int64_t width, int64_t ld, double present) {
+    real *x = matrix(rows, width, ld, -1, 1, NAN);
+    for (int64_t m = 0; m < rows; m++)
+        for (int64_t i = 0; i < width; i++)
+            if (uniform(0, 1) > present) x[m * ld + i] = (real)(uniform(-1, 1) > 0 ? 0.0 : -0.0);
+    return x;
+}
+static const struct {
+    int B, I, O;
+} sparse_shapes[] = {{16, 64, 128}, {9, 1100, 40}, {11, 200, 2100}, {33, 100, 300}, {300, 77, 17}, {1, 90, 33}, {8, 17, 100}};
+enum { N_SPARSE = sizeof sparse_shapes / sizeof sparse_shapes[0], SPARSE_CASES = 16 * N_SPARSE };
+
+static void check_zeros_forward(const kernels *k) {
+    for (int c = 0; c < SPARSE_CASES; c++, drop_all()) {
+        const int64_t B = sparse_shapes[c % N_SPARSE].B, I = sparse_shapes[c % N_SPARSE].I;
+        const int64_t O = sparse_shapes[c % N_SPARSE].O, ldx = lead(c, I), ldy = lead(c + 1, O);
+        AT("dense_forward of few, B %d I %d O %d, case %d", (int)B, (int)I, (int)O, c);
+        const pn_norm norm = some_norm((int)O, 0.1);
+        const pn_position at = some_position(c);
+        const pn_then then = {c % 3 == 1 ? &norm : NULL, c % 3 == 2 ? &at : NULL, some_rate(c)};
+        const int act = then.random ? PN_ACT_relu : some_activation(c);
+        real *x = few_of(B, I, ldx, c % 4 ? 0.1 : 0.9), *w = panels_of(I, O, 0);
+        const real *b = c % 5 ? matrix(1, O, pad(O), -1, 1, 0) : NULL;
+        if (c % 8 == 3) PANEL(w, I, I / 2, O / 2) = c % 16 == 3 ? (real)INFINITY : (real)NAN;
+        output *y = output_of(B * ldy), *z = output_of(B * ldy);
+        real *want = input(B * ldy), *sums = input(B * ldy), *keep_z = c % 2 ? z->at : NULL;
+        int64_t m0, m1, p0, p1;
+        part(c / 4 % 4, B, &m0, &m1);
+        part(c % 4, pad(O) / 16, &p0, &p1);
+        k->dense_forward(x, ldx, w, b, want, ldy, sums, ldy, m0, m1, I, p0, p1, act, act_parameters, &then, 0);
+        k->dense_forward(x, ldx, w, b, y->at, ldy, keep_z, ldy, m0, m1, I, p0, p1, act, act_parameters, &then, 1);
+        for (int64_t m = m0; m < m1; m++)
+            for (int64_t o = p0 * 16; o < p1 * 16; o++) {
+                if (keep_z) expect_bits(z, m * ldy + o, sums[m * ldy + o]);
+                if (act != PN_ACT_softmax)
+                    expect_bits(y, m * ldy + o, want[m * ldy + o]);
+                else if (!keep_z)
+                    expect_bits(y, m * ldy + o, sums[m * ldy + o]);
+            }
+        bits = finish(y, finish(z, bits));
+    }
+}
+
+static void check_zeros_dw(const kernels *k) {
+    for (int c = 0; c < SPARSE_CASES; c++, drop_all()) {
+        const int64_t B = sparse_shapes[c % N_SPARSE].B, I = sparse_shapes[c % N_SPARSE].I;
+        const int64_t O = sparse_shapes[c % N_SPARSE].O, ldx = lead(c, I), lddz = lead(c + 1, O);
+        AT("dense_dw of few, B %d I %d O %d, case %d", (int)B, (int)I, (int)O, c);
+        const int add = c / 2 % 2;
+        const real *x = few_of(B, I, ldx, c % 4 ? 0.1 : 0.9);
+        real *dz = matrix(B, O, lddz, -1, 1, 0), *want = input(I * pad(O));
+        if (c % 8 == 3) dz[B / 2 * lddz + O / 2] = c % 16 == 3 ? (real)INFINITY : (real)NAN;
+        output *dw = output_of(I * pad(O));
+        for (int64_t i = 0; add && i < I * pad(O); i++) dw->at[i] = (real)uniform(-1, 1);
+        memcpy(want, dw->at, (size_t)(I * pad(O)) * sizeof(real));
+        ready(dw);
+        int64_t i0, i1, p0, p1;
+        part(c / 4 % 4, I, &i0, &i1);
+        part(c % 4, pad(O) / 16, &p0, &p1);
+        pn_wanted rows = {.base = (const char *)x, .row_stride = ldx * (int64_t)sizeof(real), .row = -1, .end = 3};
+        rows.bytes = I * (int64_t)sizeof(real);
+        k->dense_dw(x, ldx, dz, lddz, want, I, i0, i1, B, O, p0, p1, add, NULL, 0);
+        k->dense_dw(x, ldx, dz, lddz, dw->at, I, i0, i1, B, O, p0, p1, add, c % 3 ? &rows : NULL, 1);
+        CHECK(rows.row <= rows.end);
+        for (int64_t i = i0; i < i1; i++)
+            for (int64_t o = p0 * 16; o < p1 * 16; o++)
+                expect_bits(dw, (o / 16 * I + i) * 16 + o % 16, want[(o / 16 * I + i) * 16 + o % 16]);
+        bits = finish(dw, bits);
+    }
+}
+
+/* When it pays; and that terms are left out at all: a sum of nothing keeps the sign of its bias. */
+static void check_few_numbers(const kernels *k) {
+    enum { I = 320, B = 40, O = 128 };
+    const real *none = few_of(B, I, I, 0), *all = matrix(B, I, I, 0.5, 1, 0), *some = few_of(B, I, I, 0.1);
+    const real *half = few_of(B, I, I, 0.5); /* three quarters of a pair */
+    for (int m1 = 2; m1 <= B; m1++) {
+        AT("few_numbers, %d rows", m1);
+        int few[4] = {2, 2, 2, 2};
+        k->few_numbers(none, I, 0, m1, I, O / 16, &few[0]);
+        k->few_numbers(some, I, 0, m1, I, O / 16, &few[1]);
+        k->few_numbers(half, I, 0, m1, I, O / 16, &few[2]);
+        k->few_numbers(all, I, 0, m1, I, O / 16, &few[3]);
+        CHECK(few[0] == PN_ZEROS(PN_DTYPE) && few[1] == few[0] && !few[2] && !few[3]);
+    }
+    real *w = panels_of(I, O, 0), *b = input(O), *y = input(B * O);
+    for (int64_t i = 0; i < I * O; i++) w[i] = (real)fabs((double)w[i]);
+    for (int64_t o = 0; o < O; o++) b[o] = (real)-0.0;
+    for (int zeros = 0; zeros < 2; zeros++) {
+        k->dense_forward(none, I, w, b, y, O, NULL, 0, 0, B, I, 0, O / 16, PN_ACT_identity, NULL, NULL, zeros);
+        for (int64_t i = 0; i < B * O; i++) CHECK(y[i] == 0 && !signbit(y[i]) == !(zeros && PN_ZEROS(PN_DTYPE)));
+    }
+    drop_all();
+    check_zeros_forward(k);
+    check_zeros_dw(k);
 }
 
 static void check_column_sums(const kernels *k) {
