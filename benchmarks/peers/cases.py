@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -44,6 +46,16 @@ class Net:
             return X, rng.standard_normal((rows, self.sizes[-1]), np.float32)
         return X, rng.integers(0, self.sizes[-1], rows)
 
+    def of_an_epoch(self, folder: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return X, y, X_val, y_val: MNIST, whose pixels are mostly 0, in float32; without a folder random numbers."""
+        if folder is None:
+            return *self.learnable(60_000, 0), *self.learnable(10_000, 1)
+        sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        import mnist
+
+        X, y, X_val, y_val = mnist.load(folder)
+        return X / np.float32(255), y.astype(int), X_val / np.float32(255), y_val.astype(int)
+
     def learnable(self, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return X (rows, I) and y (rows,): the largest of O fixed linear functions, a lot to learn."""
         rules = np.random.default_rng(2).standard_normal((self.sizes[0], self.sizes[-1]), np.float32)
@@ -60,5 +72,5 @@ STEPS = [
     Net((1024,) * 4, 256, "mse"),
     Net((4096,) * 3, 512, "mse"),
 ]
-EPOCH, EPOCH_ROWS, VALIDATION_ROWS = Net(MNIST, 128), 60_000, 10_000
+EPOCH = Net(MNIST, 128)
 PREDICTIONS = [Net(SMALL, 1, "mse"), Net(MEDIUM, 1), Net(MNIST, 1)]

@@ -2,7 +2,7 @@
 
 {"train": i, "batches": n}   make case i of STEPS and answer {"losses": [three]}
 {"steps": n}                 take n steps, answer {"seconds": of all}
-{"epoch": true}              make the case EPOCH
+{"epoch": FOLDER}            make the case EPOCH, of MNIST's four files there; null: of random numbers
 {"epochs": n}                train n epochs of it, answer {"seconds": of all, "loss": of the validation data}
 {"predict": i}               make case i of PREDICTIONS and answer {"values": [...]}
 {"calls": n}                 predict n times, answer {"seconds": of all}
@@ -25,13 +25,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what systems print does not mix with the answers
 
-    from cases import (
-        EPOCH,
-        EPOCH_ROWS,
-        PREDICTIONS,
-        STEPS,
-        VALIDATION_ROWS,
-    )  # after the affinity: NumPy's BLAS counts CPUs when it is loaded
+    from cases import EPOCH, PREDICTIONS, STEPS  # after the affinity: NumPy's BLAS counts CPUs when it is loaded
 
     system = importlib.import_module(module)
     contestant = row = None
@@ -48,8 +42,7 @@ def main() -> None:
             contestant, row = system.PREDICTION[name](net, threads), net.data(1)[0][0]
             return {"values": [float(v) for v in contestant(row).ravel()]}
         if "epoch" in order:
-            data = *EPOCH.learnable(EPOCH_ROWS, 0), *EPOCH.learnable(VALIDATION_ROWS, 1)
-            contestant = system.EPOCH[name](EPOCH, *data, threads)
+            contestant = system.EPOCH[name](EPOCH, *EPOCH.of_an_epoch(order["epoch"]), threads)
             return {"ready": True}
         begun = time.perf_counter()
         if "epochs" in order:
