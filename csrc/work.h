@@ -76,7 +76,7 @@ static void divide(run *r, pn_work *work, int64_t multiply_adds, int64_t units) 
     }
     int64_t each = multiply_adds / (n * GATE);
     if (each > units / (2 * n)) each = units / (2 * n); /* panels go in pairs */
-    if (r->zeros) each = 1; /* every task makes lists of all x */
+    if (r->zeros) each = 1;                             /* every task makes lists of all x */
     pn_parallel(work, r, (int)n, (int)(each < 1 ? 1 : each > TASKS ? TASKS : each));
 }
 static void share(int64_t total, int i, int n, int64_t *from, int64_t *to) {

@@ -1,4 +1,4 @@
-"""Inputs that are mostly 0: what adds nothing is left out (csrc/kernels/zeros.h), and nobody can tell from the numbers."""
+"""Inputs that are mostly 0: what adds nothing is left out (csrc/kernels/zeros.h), and the numbers are the same."""
 
 import helpers
 import numpy as np
@@ -37,14 +37,16 @@ def train(dtype, isa, n_threads=1, batch_size=130, X=None):
 
 
 def test_terms_are_left_out(isa, dtype):
-    """A sum of nothing is its bias, -0; of 150 products with 0 it would be 0.  So all of this file is about something."""
+    """A sum of nothing is its bias, -0; 150 products with 0 make it 0.  So all of this file is about something."""
     model = pn.Sequential([pn.Input(INPUTS), pn.Dense(128)], dtype=dtype)
     model.set_weights([np.ones((INPUTS, 128)), np.full(128, -0.0)])
     with helpers.forced_isa(isa):
         few, rows = model.predict(np.zeros((20, INPUTS))), model.predict(np.zeros((7, INPUTS)))
         full = model.predict(np.vstack([np.zeros((20, INPUTS)), np.ones((20, INPUTS))]))
-    assert np.signbit(few).all() and not few.any()
-    assert not np.signbit(rows).any() and not rows.any()  # too few of them to make lists
+    assert np.signbit(few).all()
+    assert not np.signbit(rows).any()  # too few of them to make lists
+    assert not few.any()
+    assert not rows.any()
     assert not np.signbit(full).any()  # half of the rows are full
 
 

@@ -174,7 +174,8 @@ static real *few_of(int64_t rows, int64_t width, int64_t ld, double present) {
 }
 static const struct {
     int B, I, O;
-} sparse_shapes[] = {{16, 64, 128}, {9, 1100, 40}, {11, 200, 2100}, {33, 100, 300}, {300, 77, 17}, {1, 90, 33}, {8, 17, 100}};
+} sparse_shapes[] = {{16, 64, 128}, {9, 1100, 40}, {11, 200, 2100}, {33, 100, 300},
+                     {300, 77, 17}, {1, 90, 33},   {8, 17, 100}};
 enum { N_SPARSE = sizeof sparse_shapes / sizeof sparse_shapes[0], SPARSE_CASES = 16 * N_SPARSE };
 
 static void check_zeros_forward(const kernels *k) {
