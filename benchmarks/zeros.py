@@ -15,7 +15,7 @@ import statistics
 import sys
 from dataclasses import dataclass
 
-import mnist
+import mnist_files
 import numpy as np
 from calibrate import HERE, cpu_name
 from threads import Contestant
@@ -38,7 +38,7 @@ class Thinned(Net):
     def data(self, batches: int) -> tuple[np.ndarray, np.ndarray]:
         X, y = super().data(batches)
         if self.share is None:
-            pixels, y = mnist.load(self.folder)[:2]
+            pixels, y = mnist_files.load(self.folder)[:2]
             rows = np.arange(len(X)) % len(pixels)
             return pixels[rows] / np.float32(255), y[rows].astype(int)
         return X * (np.random.default_rng(3).random(X.shape, np.float32) < self.share), y

@@ -2,7 +2,7 @@
  * Part of run.c, once per dtype.
  *
  * Every op is one parallel region (or a few) whose tasks own disjoint outputs: the number of threads cannot show in a
- * result.  Work under the gate stays in the calling thread. */
+ * result (but in the sign of a zero: kernels/zeros.h).  Work under the gate stays in the calling thread. */
 #ifndef PN_WORK_H
 #define PN_WORK_H
 #include "core.h"
@@ -76,7 +76,7 @@ static void divide(run *r, pn_work *work, int64_t multiply_adds, int64_t units) 
     }
     int64_t each = multiply_adds / (n * GATE);
     if (each > units / (2 * n)) each = units / (2 * n); /* panels go in pairs */
-    if (r->zeros) each = 1;                             /* every task makes lists of all x */
+    if (r->zeros) each = 1;                             /* a task that owns panels makes lists of all x */
     pn_parallel(work, r, (int)n, (int)(each < 1 ? 1 : each > TASKS ? TASKS : each));
 }
 static void share(int64_t total, int i, int n, int64_t *from, int64_t *to) {

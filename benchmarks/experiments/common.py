@@ -20,7 +20,7 @@ import pynet as pn
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
-import mnist as mnist_files  # noqa: E402  benchmarks/mnist.py
+import mnist_files  # noqa: E402  of the folder above
 from calibrate import cpu_name  # noqa: E402
 
 RESULTS = os.path.join(os.path.dirname(HERE), "results", "experiments")

@@ -22,7 +22,7 @@ import pynet as pn
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
-import mnist  # noqa: E402  benchmarks/mnist.py reads the files
+import mnist_files  # noqa: E402  of the folder above
 
 RESULTS = os.path.join(os.path.dirname(HERE), "results", "experiments")
 SEEDS, UNITS, EPOCHS, PAIRS, STEPS = (0, 1, 2), 32, 5, 10, 21
@@ -115,7 +115,7 @@ def main() -> None:
     if folder is None:
         parser.error("give the FOLDER of the four MNIST files, or set PYNET_DATA")
     begun = time.perf_counter()
-    X, y, X_test, y_test = mnist.load(folder)
+    X, y, X_test, y_test = mnist_files.load(folder)
     found = [measure(train(X, y, seed), X_test, y_test, seed) for seed in SEEDS]
     result = summary(found)
     os.makedirs(RESULTS, exist_ok=True)

@@ -51,9 +51,9 @@ class Net:
         if folder is None:
             return *self.learnable(60_000, 0), *self.learnable(10_000, 1)
         sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        import mnist
+        import mnist_files
 
-        X, y, X_val, y_val = mnist.load(folder)
+        X, y, X_val, y_val = mnist_files.load(folder)
         return X / np.float32(255), y.astype(int), X_val / np.float32(255), y_val.astype(int)
 
     def learnable(self, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -126,7 +126,9 @@ static uintptr_t asking_step(const pn_wanted *w, int64_t B, int64_t I, int64_t P
 
 static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I, int64_t i0,
                      int64_t i1, int64_t B, int64_t O, int64_t p0, int64_t p1, int add, pn_wanted *wanted, int zeros) {
-    if (B == 1 || (B <= NO_TILE && O > FEW_OUTPUTS)) {
+    const operands all = {.b = dz_bo, .sb = lddz, .bp = PN_PANEL, .K = B};
+    const int pairs = PN_ZEROS(PN_DTYPE) && zeros && O > FEW_OUTPUTS && all_finite(&all, p0, p1);
+    if (B == 1 || (B <= NO_TILE && O > FEW_OUTPUTS && !pairs)) {
         few_rows(B, x_bi, ldx, dz_bo, lddz, dw_io, I, i0, i1, p0, p1, add);
         return;
     }
@@ -134,11 +136,11 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
         if (p1 > p0) few_outputs(x_bi, ldx, dz_bo, lddz, dw_io, i0, i1, B, O, add);
         return;
     }
-    const operands all = {.b = dz_bo, .sb = lddz, .bp = PN_PANEL, .K = B};
-    const int pairs = PN_ZEROS(PN_DTYPE) && zeros && all_finite(&all, p0, p1);
     real block[DW_COPY ? DW_ROWS * DW_INPUTS : 1];
     const int copy = DW_COPY && !pairs && p1 - p0 > 4 && ldx > DW_INPUTS; /* worth it */
-    const uintptr_t step = WANTS(TILE_ROWS) && wanted ? asking_step(wanted, B, i1 - i0, p1 - p0) : 0;
+    const uintptr_t step = !(WANTS(TILE_ROWS) && wanted) ? 0
+                           : pairs                       ? bytes_of_term(wanted, B * (i1 - i0))
+                                                         : asking_step(wanted, B, i1 - i0, p1 - p0);
     /* dw[p][i][0..16) = sum_b x[b,i] dz[b, 16p..]; the next rows go on where the last ended: one order of the sum */
     for (int64_t b = 0; b < B; b += DW_ROWS)
         for (int64_t i = i0; i < i1; i += DW_INPUTS) {
@@ -161,7 +163,7 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
                           .ss = PN_PANEL,
                           .sp = I * PN_PANEL,
                           .wanted = wanted,
-                          .step = pairs ? 2 * step : step, /* of the rows of a batch a pair has fewer */
+                          .step = step,
                           .far = if_far(NEXT_C, i1 - i0, p1 - p0)};
             (pairs ? product_of_pairs : product)(&o, 0, inputs, p0, p1, NULL);
         }

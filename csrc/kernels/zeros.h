@@ -1,7 +1,7 @@
 /* zeros.h: the product of tile.h where most of `a` is 0: pixels, one-hot codes, counts of words.
  *
  * Rows of a go in pairs.  A list says in which terms of the sum the two are not both 0, and these alone are added, in
- * the order of all: the same sums.  (One that is 0 may have another sign, where b_o is -0 or all products round to 0.)
+ * the order of all: the same sums.  (One that is 0 may have another sign, where it began as -0 or rounded to it.)
  * 0 times what is not finite is not 0: where b holds such a number, nothing is left out.
  *
  * 784-128-10 @128 on MNIST, of which 19 % is not 0 and 29 % of a pair, one thread (Zen 4): forward 226 us without it,
@@ -20,7 +20,7 @@ typedef struct listed { /* terms, ascending; a word may write 16 at once */
     uint16_t k[MOST_LISTED + 16];
 } listed;
 
-/* Meanwhile it asks for what is wanted, as tile() does; with a step of 0 always for the same line. */
+/* Meanwhile it asks for what is wanted, a line with each term; with a step of 0 always for the same. */
 PN_INLINE void pair(const int nv, const operands *o, const listed *t) {
     vec acc[PAIR][PAIR_VECS];
     const real *const a = o->a, *const b = o->b;
@@ -54,20 +54,18 @@ PN_INLINE void pair(const int nv, const operands *o, const listed *t) {
         for (int j = 0; j < nv; j++) vstore(c + m * sc + AT(cp, j), acc[m][j]);
 }
 
+#define STRIP(n)                                                                                                       \
+    case n:                                                                                                            \
+        if (n == PAIR_VECS || (n < PAIR_VECS && n >= PANEL_VECS)) pair(n, o, t);                                       \
+        break;
 static void pair_in_strips(operands *o, int64_t p0, int64_t p1, const listed *t) {
     const real *const b = o->b, *const start = o->start;
     real *const c = o->c;
     for (int64_t q = p0 * PANEL_VECS, nv; q < p1 * PANEL_VECS; q += nv) {
-        const int64_t left = p1 * PANEL_VECS - q;
+        for (nv = PAIR_VECS; nv > p1 * PANEL_VECS - q; nv /= 2) {
+        }
         o->b = b + AT(o->bp, q), o->start = start + AT(o->sp, q), o->c = c + AT(o->cp, q);
-        if (left >= PAIR_VECS)
-            pair(nv = PAIR_VECS, o, t);
-        else if (PANEL_VECS <= 4 && left >= 4)
-            pair(nv = 4, o, t);
-        else if (PANEL_VECS <= 2 && left >= 2)
-            pair(nv = 2, o, t);
-        else
-            pair(nv = 1, o, t);
+        switch (nv) { STRIP(8) STRIP(4) STRIP(2) STRIP(1) }
     }
 }
 
@@ -97,8 +95,20 @@ static void list_of_columns(const uint16_t *there, int64_t K, uint32_t columns, 
     for (int64_t k = 0; k < K; k += 16) t->n += vnumbers(t->k + t->n, vtest16(there + k, columns), (int)k);
 }
 
-/* product() in pairs.  In a neighbours are either the terms (sk = 1) or the rows (sm = 1).  A block of b stays in the
- * second-level cache; the sums go on from block to block. */
+/* Bytes to ask for: for each of `terms`, left out or not; and with each that is listed, a line at most, of what all
+ * owe up to there. */
+static uintptr_t bytes_of_term(const pn_wanted *w, int64_t terms) {
+    return (uintptr_t)(terms > 0 ? ((w->end - w->row) * w->bytes + terms - 1) / terms : 0);
+}
+static uintptr_t some_of(int64_t *owed, int64_t terms) {
+    enum { LINE = 64 };
+    const int64_t each = *owed / terms < LINE ? *owed / terms : LINE;
+    *owed -= each * terms;
+    return (uintptr_t)each;
+}
+
+/* product() in pairs.  In a, neighbours are either the terms (sk = 1) or the rows (sm = 1).  A block of b stays in the
+ * second-level cache; the sums go on from block to block.  `step` is bytes_of_term. */
 static void product_of_pairs(operands *o, int64_t m0, int64_t m1, int64_t p0, int64_t p1, const epilogue *then) {
     enum { FIT = 1 << 17, LEAST = 64 }; /* numbers of b; terms */
     if (p1 <= p0) return;
@@ -110,7 +120,8 @@ static void product_of_pairs(operands *o, int64_t m0, int64_t m1, int64_t p0, in
     listed t;
     if (!o->start) o->start = pn_zeros.PN_SUFFIX(of), o->ss = 0, o->sp = 0;
     const real *start = o->start;
-    int64_t ss = o->ss;
+    const int64_t strips = (width / VLEN + PAIR_VECS - 1) / PAIR_VECS;
+    int64_t ss = o->ss, owed = 0;
     for (int64_t k = 0; k < K; k += block) {
         const int64_t terms = K - k < block ? K - k : block;
         o->b = b + k * o->sb;
@@ -126,6 +137,8 @@ static void product_of_pairs(operands *o, int64_t m0, int64_t m1, int64_t p0, in
             }
             operands strip = *o;
             strip.a = x, strip.c = c + m * sc, strip.start = start + (m - m0) * ss;
+            owed += o->wanted ? PAIR * terms * (int64_t)o->step : 0;
+            if (t.n) strip.step = some_of(&owed, t.n * strips);
             pair_in_strips(&strip, p0, p1, &t);
             if (then && k + block >= K)
                 finish(then, c + m * sc + p0 * PN_PANEL, sc, m, 1 + two, p0 * PANEL_VECS, (p1 - p0) * PANEL_VECS);
@@ -135,18 +148,18 @@ static void product_of_pairs(operands *o, int64_t m0, int64_t m1, int64_t p0, in
     if (then) finish_strip(then, m0, m1, p0 * PANEL_VECS, (p1 - p0) * PANEL_VECS);
 }
 
-/* Whether lists pay, by a sample of four pairs of rows [m0,m1), of which there are two.  Making one takes as long as
- * LIST halves of a panel, and a pair takes up to twice as long for a term as a tile does. */
+/* Whether lists pay, by a sample of four pairs of rows [m0,m1), two at least: a list takes as long as LIST halves of a
+ * panel, and what is listed may be EIGHTHS of what remains: a term takes longer than in a tile. */
 static void few_numbers(const real *x, int64_t ldx, int64_t m0, int64_t m1, int64_t I, int64_t panels, int *few) {
-    enum { SAMPLES = 4, LIST = VLEN > 8 ? 1 : 3 };
-    const int64_t limit = SAMPLES * I * (2 * panels - LIST);
+    enum { SAMPLES = 4, LIST = VLEN > 8 ? 2 : 3, EIGHTHS = VLEN > 8 ? 6 : 4 };
+    const int64_t limit = SAMPLES * I * EIGHTHS * (2 * panels - LIST);
     int64_t n = 0;
     *few = PN_ZEROS(PN_DTYPE);
     for (int s = 0; s < SAMPLES && *few; s++) {
         const real *row = x + (m0 + (m1 - m0 - PAIR) * s / (SAMPLES - 1)) * ldx;
         for (int64_t i = 0; i < I; i += VLEN)
             n += __builtin_popcount(nonzero(row + i, I - i) | nonzero(row + ldx + i, I - i));
-        *few = 4 * n * panels <= limit;
+        *few = 16 * n * panels <= limit;
     }
 }
 
