@@ -1,4 +1,4 @@
-"""Instructions of ten calls, counted by valgrind's callgrind: alike on a busy machine and on a quiet one.
+"""Instructions of eleven calls, counted by valgrind's callgrind: alike on a busy machine and on a quiet one.
 
 python benchmarks/instructions.py                      count, and compare with results/instructions.json
 python benchmarks/instructions.py --record             write that file
@@ -39,13 +39,15 @@ def calls():
 
     rng = np.random.default_rng(0)
 
-    def steps(sizes, batch, loss="cross_entropy", optimizer=None, layers=None, shape=None, n=20):
+    def steps(sizes, batch, loss="cross_entropy", optimizer=None, layers=None, shape=None, n=20, share=1.0):
         hidden = layers or [pn.Dense(k, "relu") for k in sizes[1:-1]]
         head = pn.Dense(sizes[-1], "softmax" if loss == "cross_entropy" else None)
         trainer = pn.Trainer(
             pn.Sequential([pn.Input(shape or sizes[0]), *hidden, head]), loss, optimizer or pn.Adam(), n_threads=1
         )
         X = rng.standard_normal((n * batch, *(shape or sizes[:1])), np.float32)
+        if share < 1:
+            X[rng.random(X.shape) >= share] = 0
         y = rng.integers(0, sizes[-1], n * batch) if loss == "cross_entropy" else X[:, : sizes[-1]].copy()
         return lambda: trainer.fit(X, y, epochs=1, batch_size=batch, verbose=0, shuffle=True), n
 
@@ -63,6 +65,7 @@ def calls():
         "fit 4-32-32-1 @1": steps((4, 32, 32, 1), 1, "mse", n=500),
         "fit 64-64-64-10 @32": steps((64, 64, 64, 10), 32, n=50),
         "fit 784-128-10 @128": steps((784, 128, 10), 128, n=4),
+        "fit 784-128-10 @128, 90 % zeros": steps((784, 128, 10), 128, n=4, share=0.1),
         "fit 784-128-10 @1, SGD": steps((784, 128, 10), 1, optimizer=pn.SGD(0.01, 0.9), n=50),
         "fit 256-256-256-256 @64": steps((256, 256, 256, 256), 64, "mse", n=4),
         "fit with norms and dropout @64": steps((64, 64, 64, 10), 64, layers=normed, n=20),
