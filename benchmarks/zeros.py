@@ -51,6 +51,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json")
     chosen = parser.parse_args()
+    if chosen.mnist and not os.path.isdir(chosen.mnist):
+        parser.error(f"--mnist: there is no folder {chosen.mnist}")
     print(f"{cpu_name()}, {chosen.threads} thread(s); of a step on full rows\n")
     print(f"{'':24s}{'full, us':>9s}" + "".join(f"{share:7.0%}" for share in SHARES[1:]) + "  MNIST")
     cells = []

@@ -163,6 +163,8 @@ def main() -> None:
     parser.add_argument("--json"), parser.add_argument("--plot")
     parser.add_argument("--env", default=os.path.join(ROOT, "build", "peers"))
     chosen = parser.parse_args()
+    if chosen.mnist and not os.path.isdir(chosen.mnist):
+        parser.error(f"--mnist: there is no folder {chosen.mnist}")
     environment(chosen.env)
     chosen.only = chosen.only.split(",")
 
