@@ -151,8 +151,8 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
  * how.  Kernels never fail, allocate or print.      */
 /* clang-format off */
 #define PN_KERNELS(KERNEL, TRAINS, SOLVES)                                                                             \
-    /* y_bo = x_bi w_io + b_o, then act; z keeps the sum where it is not NULL; `then` may be NULL; with `zeros` x may  \
-       be mostly 0, here and in dw: kernels/zeros.h */                                                                 \
+    /* y_bo = x_bi w_io + b_o, then act; z keeps the sum where it is not NULL; `then` may be NULL; with `zeros` x is   \
+       taken to be mostly 0, here and in dw: kernels/zeros.h */                                                        \
     KERNEL(dense_forward, (const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,  \
                            real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t p0, int64_t p1,         \
                            int act, const double *p, const pn_then *then, int zeros))                                  \
@@ -162,7 +162,7 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
     /* dw_io (+)= x_bi^T dz_bo for inputs [i0,i1) and panels [p0,p1) of O; where O <= 4, rows of x are padded to 16 */ \
     SOLVES(dense_dw, (const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I,          \
                       int64_t i0, int64_t i1, int64_t B, int64_t O, int64_t p0, int64_t p1, int add,                   \
-                      pn_wanted *wanted, int zeros))                                                             \
+                      pn_wanted *wanted, int zeros))                                                                   \
     /* whether so little of rows [m0,m1) of x, two at least, is not 0 that `zeros` pays */                             \
     TRAINS(few_numbers, (const real *x, int64_t ldx, int64_t m0, int64_t m1, int64_t I, int64_t panels, int *few))     \
     /* db_o (+)= column sums of dz_bo */                                                                               \

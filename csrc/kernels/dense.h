@@ -7,6 +7,8 @@
 #define PN_DENSE_H
 #include "zeros.h"
 
+#include <string.h>
+
 static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,
                           real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t p0, int64_t p1, int act,
                           const double *p, const pn_then *then, int zeros) {

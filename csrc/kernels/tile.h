@@ -6,8 +6,6 @@
 #define PN_TILE_H
 #include "random.h"
 
-#include <string.h>
-
 /* a(m,k) = a[m*sm + k*sk].  Vector j of b, c and start lies in panel j / PANEL_VECS, bp, cp and sp elements apart. */
 typedef struct operands {
     const real *a;
