@@ -216,7 +216,8 @@ static void check_zeros_forward(const kernels *k) {
                 else if (!keep_z)
                     expect_bits(y, m * ldy + o, sums[m * ldy + o]);
             }
-        bits = finish(y, finish(z, bits));
+        const uint64_t now = finish(y, finish(z, bits));
+        if (s.odd == 1) bits = now; /* a NaN may have any */
     }
 }
 
@@ -243,7 +244,8 @@ static void check_zeros_dw(const kernels *k) {
         for (int64_t i = s.n0; i < s.n1; i++)
             for (int64_t o = s.p0 * 16; o < s.p1 * 16; o++)
                 expect_bits(dw, (o / 16 * I + i) * 16 + o % 16, want[(o / 16 * I + i) * 16 + o % 16]);
-        bits = finish(dw, bits);
+        const uint64_t now = finish(dw, bits);
+        if (s.odd == 1) bits = now;
     }
 }
 
