@@ -121,7 +121,7 @@ def test_validation_does_not_see_the_test_images(experiment, folder, tmp_path, m
     )
     dropout.main(["--data", str(folder), "--out", str(tmp_path / "out"), "--quick", "--seeds", "1", "--validate"])
     (X, y, X_held, y_held) = seen[0]
-    everything, *_ = experiment("mnist").load(str(folder))
+    everything, *_ = experiment("mnist_files").load(str(folder))
     np.testing.assert_array_equal(np.concatenate([X, X_held]), everything)
     assert len(X) == len(y) == 333
     assert len(X_held) == len(y_held) == 67

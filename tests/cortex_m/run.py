@@ -137,7 +137,7 @@ def main() -> None:
     nets = [("digits 64-64-64-10", trained(X_train, y_train, (64, 64), 1 / 16), X_train, X_test, y_test)]
     if chosen.mnist:
         sys.path.insert(0, str(HERE.parents[1] / "benchmarks"))
-        from mnist import load
+        from mnist_files import load
 
         X_train, y_train, X_test, y_test = load(chosen.mnist)
         nets.append(("MNIST 784-128-10", trained(X_train, y_train, (128,), 1 / 255), X_train, X_test, y_test))
