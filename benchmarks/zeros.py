@@ -36,11 +36,11 @@ class Thinned(Net):
     folder: str | None = None
 
     def data(self, batches: int) -> tuple[np.ndarray, np.ndarray]:
-        X, y = super().data(batches)
         if self.share is None:
             pixels, y = mnist_files.load(self.folder)[:2]
-            rows = np.arange(len(X)) % len(pixels)
+            rows = np.arange(batches * self.batch) % len(pixels)
             return pixels[rows] / np.float32(255), y[rows].astype(int)
+        X, y = super().data(batches)
         return X * (np.random.default_rng(3).random(X.shape, np.float32) < self.share), y
 
 

@@ -209,7 +209,7 @@ def main() -> None:
         finish(systems)
         result["steps"].append(line(net.name, net.batch, figures, statistics.median(bounds)))
         save()
-    for folder in (None, chosen.mnist)[: 2 if chosen.mnist else 1]:
+    for folder in [None, chosen.mnist] if chosen.mnist else [None]:
         what = "MNIST epoch" if folder else "epoch"
         if chosen.cases not in f"{EPOCH_NET.name}@{what}":
             continue

@@ -3,6 +3,8 @@
 #define PN_SIMD_X86_H
 #include <immintrin.h>
 
+#define HOLD(a) __asm__("" : "+v"(a)) /* in a register: gcc would load it again for each of its uses */
+
 #if defined(PN_ISA_avx512)
 /* ---- AVX-512 ------------------------------------------------------------------------------------- */
 #define TILE_ROWS 14
@@ -59,7 +61,7 @@ PN_INLINE vec vquarters(const real *p, int64_t ld) {
 typedef ivec places;
 PN_INLINE places vplaces(const uint8_t *p) {
     places at = _mm512_loadu_si512(p);
-    __asm__("" : "+v"(at)); /* gcc would load it again for each of its uses */
+    HOLD(at);
     return at;
 }
 PN_INLINE vec vpick(sight s, places at, int k) {
@@ -140,7 +142,7 @@ PN_INLINE vec vquarters(const real *p, int64_t ld) {
 typedef ivec places;
 PN_INLINE places vplaces(const uint8_t *p) {
     places at = _mm256_loadu_si256((const __m256i *)p);
-    __asm__("" : "+x"(at)); /* as above */
+    HOLD(at);
     return at;
 }
 PN_INLINE vec vpick(const real *p, places at, int k) { /* bits 3 and 4 of an index say which eight of the 32 */
@@ -185,7 +187,7 @@ PN_INLINE vec vset(real x) { return W(set1)(x); }
 PN_INLINE vec vload(const real *p) { return W(loadu)(p); }
 PN_INLINE void vstore(real *p, vec a) { W(storeu)(p, a); }
 PN_INLINE vec vheld(vec a) {
-    __asm__("" : "+v"(a));
+    HOLD(a);
     return a;
 }
 #define HELD
