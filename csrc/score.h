@@ -70,8 +70,11 @@ static pn_status load_targets(run *r) {
 
 static int64_t argmax(const real *x, int64_t n) { /* the first of the largest */
     int64_t best = 0;
-    for (int64_t i = 1; i < n; i++)
-        if (x[i] > x[best]) best = i;
+    real most = x[0];
+    for (int64_t i = 1; i < n; i++) { /* without a branch, which nobody could predict */
+        const int more = x[i] > most;
+        most = more ? x[i] : most, best = more ? i : best;
+    }
     return best;
 }
 
