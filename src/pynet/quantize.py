@@ -13,7 +13,7 @@ import numpy as np
 
 from . import _core, activations, quantize_ops
 from .heads import output_names
-from .quantize_calibrate import check_method, choose, float_machine, some_rows, symmetric
+from .quantize_calibrate import check_method, choose, float_machine, some_rows, symmetric, without_padding
 from .quantize_lstm import GATE_ONE, LSTM
 from .quantize_numbers import Quantization, factor, half, offset_limit
 from .quantize_ops import SOFTMAX_Q, SOFTMAX_RATE, Value, largest
@@ -40,12 +40,13 @@ class _Lowering:
     """Walks up a plan and makes integer ops of its ops."""
 
     def __init__(self, model, data: list[np.ndarray], bits: int, method: str):
-        self.model, self.plan, self.data, self.bits, self.method = model, model.plan, data, bits, method
+        self.model, self.plan, self.bits, self.method = model, model.plan, bits, method
         for kind, name in zip(self.plan.ops["kind"].tolist(), self.plan.op_names, strict=True):
             if kind not in LOWER:
                 what = KIND_NAMES[kind]
                 raise ValueError(f"layer {name!r} cannot be quantised: there is no integer form of its op {what!r}")
         self.machine = float_machine(self.plan, model.arena, data)
+        self.data = without_padding(self.machine, data)
         self.ops = self.machine.ops
         self.sample = self.machine.values
         self.params = [p.astype(np.float64) for p in self.machine.params]

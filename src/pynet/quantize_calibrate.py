@@ -12,8 +12,9 @@ from .plan import Job
 from .quantize_numbers import Quantization
 from .quantize_ops import SEGMENTS
 from .reference import Machine
+from .reference_ops import OP
 
-__all__ = ["METHODS", "choose", "float_machine", "some_rows", "symmetric"]
+__all__ = ["METHODS", "choose", "float_machine", "some_rows", "symmetric", "without_padding"]
 
 METHODS = ("mse", "minmax", "percentile")
 MAX_ROWS = 8192  # of data that ranges are found on, evenly spaced; of very wide networks fewer:
@@ -43,6 +44,30 @@ def float_machine(plan, arena, inputs: list[np.ndarray]) -> Machine:
     machine = Machine(plan, arena, rows=n)
     machine.run(Job(inputs=inputs, rows=n, batch=n, stages=_core.FORWARD), 0, 1)
     return machine
+
+
+def without_padding(machine: Machine, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the inputs with a step of a sequence in the place of padding, which may hold anything; in values as well.
+
+    Padding is what the mask of an LSTM skips, where nothing but LSTMs with this mask reads the sequence.
+    """
+    inputs = list(inputs)
+    for op in machine.ops:
+        if op.kind != OP["input"]:
+            continue
+        readers = [reader for reader in machine.ops if op.y in (reader.x, reader.x2)]
+        masks = {reader.x2 if (reader.kind, reader.x) == (OP["lstm"], op.y) else None for reader in readers}
+        mask = masks.pop() if len(masks) == 1 else None
+        if mask is None or op.y == mask or op.y in machine.plan.outputs:
+            continue
+        skipped = ~(machine.values[mask] > 0.5)
+        if skipped.all():
+            continue
+        for arrays, place in ((inputs, op.slot), (machine.values, op.y)):
+            arrays[place] = arrays[place].copy()
+            steps = arrays[place].reshape(*skipped.shape, -1)
+            steps[skipped] = steps[~skipped][0]
+    return inputs
 
 
 def choose(what: str, sample, bits: int, method: str, f=None) -> Quantization:
