@@ -348,7 +348,10 @@ def _targets(model, layers, sparsity, kind=None) -> list[str]:
             _check.fraction(f"sparsity of {name!r}", share)
         result = [name for layer in usable if layer in set(wanted) for name in usable[layer]]
     if not result:
-        raise ValueError("the model has no layer to prune: none with a trainable matrix of weights")
+        from .compact_dense import compact_names
+
+        hint = "; prune model.expand(), where no layer is in compact form" if compact_names(model) else ""
+        raise ValueError(f"the model has no layer to prune: none with a trainable matrix of weights{hint}")
     return result
 
 
