@@ -27,15 +27,15 @@ typedef float real;
 #endif
 
 /* What a build leaves out: PN_ONLY_f32 the machine of doubles; PN_TRAINED says which pn_dtype train, a bit for each;
- * PN_SKIP_ZEROS = 0 the products of kernels/zeros.h. */
+ * PN_LARGE = 0 what makes products faster and the library larger: in kernels/tile.h, and zeros.h. */
 #ifndef PN_TRAINED
 #define PN_TRAINED 3
 #endif
-#ifndef PN_SKIP_ZEROS
-#define PN_SKIP_ZEROS 1
+#ifndef PN_LARGE
+#define PN_LARGE 1
 #endif
 #define PN_TRAINS(dtype) (PN_TRAINED >> (dtype) & 1)
-#define PN_ZEROS(dtype)  (PN_SKIP_ZEROS && PN_TRAINS(dtype))
+#define PN_ZEROS(dtype)  (PN_LARGE && PN_TRAINS(dtype))
 
 /* ---- roll-calls as data (roll.c), for names and for Python ----------------------------------- */
 

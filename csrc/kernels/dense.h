@@ -29,7 +29,8 @@ static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const
                   .sp = PN_PANEL,
                   .far = if_far(NEXT_B, I, p1 - p0)};
     const int elementwise = act != PN_ACT_softmax && (z_bo || act != PN_ACT_identity);
-    const epilogue after = {elementwise ? act_loop_of(act) : NULL, p, y_bo, ldy, then};
+    o.relu = PN_LARGE && act == PN_ACT_relu && !z_bo && !zeros && !(then && then->norm);
+    const epilogue after = {elementwise && !o.relu ? act_loop_of(act) : NULL, p, y_bo, ldy, then};
     if (PN_ZEROS(PN_DTYPE) && zeros && all_finite(&o, p0, p1))
         product_of_pairs(&o, m0, m1, p0, p1, &after);
     else

@@ -71,7 +71,7 @@ for name in $names; do
     esac
 done
 attempt gcc gcc "" .
-attempt default gcc "" . -DPYNET_TRAINED=f32 -DPYNET_SKIP_ZEROS=OFF
+attempt default gcc "" . -DPYNET_TRAINED=f32 -DPYNET_LARGE=OFF
 attempt clang clang "" .
 attempt gcc-asan gcc address,undefined .
 attempt clang-asan clang address,undefined .
