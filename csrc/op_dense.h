@@ -97,6 +97,14 @@ static void transpose_task(void *argument, int i, int n) {
     r->k->transpose(weight(r, r->op->w), transposed(r, r->op->w) + p0 * O * PN_PANEL, I, O, p0, p1);
 }
 
+/* The layer below, if a ReLU of it made x, which nobody else reads: then dx goes on to its dz and db in registers.  Steps
+ * with it over those without (Zen 4, one thread): 4-32-32-1 @32 0.97, 64-64-64-10 @32 0.99, @256 0.98. */
+static const pn_op *below_of(const run *r, const pn_op *op) {
+    const pn_op *below = op - 1; /* some op has made x */
+    if (r->by_rows || op->flags & PN_ADD_X || below->kind != PN_OP_dense || below->y != op->x) return NULL;
+    return below->act == PN_ACT_relu && below->p[2] == 0 && !(below->flags & PN_ADD_W) ? below : NULL;
+}
+
 /* A task that has panels of dx to itself takes them from w; tasks by rows share a transpose. */
 static void dx_task(void *argument, int i, int n) {
     const run *r = argument;
@@ -107,20 +115,24 @@ static void dx_task(void *argument, int i, int n) {
     cut(r, panels(r, op->x), i, n, m, p);
     const real *dz = dvalue(r, op->y);
     real *dx = dvalue(r, op->x), *wt = transposed(r, op->w);
+    const pn_op *next = r->gone_on;
     if (r->by_rows)
         r->k->dense_dx(dz, ld(r, op->y), wt, dx, ld(r, op->x), m[0], m[1], O, p[0], p[1], add);
     else
         r->k->dense_dx_from_w(dz, ld(r, op->y), weight(r, op->w), wt + p[0] * O * PN_PANEL, dx, ld(r, op->x), m[0],
-                              m[1], I, O, p[0], p[1], add);
+                              m[1], I, O, p[0], p[1], add, next ? value(r, op->x) : NULL,
+                              next && trainable(r, next->b) ? gradient(r, next->b) : NULL);
 }
 
 static void dense_backward(run *r, const pn_op *op) {
     const int64_t I = width(r, op->x), O = width(r, op->y), P = panels(r, op->y);
-    if (r->part & ROWS && op->p[2] > 0)
-        divide(r, dropped_relu_task, r->B * O * 8, r->B);
-    else if (r->part & ROWS && op->act != PN_ACT_identity)
-        divide(r, act_back_task, r->B * O * 8, r->B);
-    if (r->part & SUMS && trainable(r, op->b)) divide(r, db_task, r->B * O, P);
+    if (r->gone_on != op) { /* else dy is dz, and db is done */
+        if (r->part & ROWS && op->p[2] > 0)
+            divide(r, dropped_relu_task, r->B * O * 8, r->B);
+        else if (r->part & ROWS && op->act != PN_ACT_identity)
+            divide(r, act_back_task, r->B * O * 8, r->B);
+        if (r->part & SUMS && trainable(r, op->b)) divide(r, db_task, r->B * O, P);
+    }
     if (r->part & SUMS && trainable(r, op->w)) {
         r->by_rows = prefer_rows(r, I, P);
         look_for_zeros(r, op);
@@ -131,5 +143,6 @@ static void dense_backward(run *r, const pn_op *op) {
     r->by_rows = r->part != (ROWS | SUMS | TRANSPOSES) ||
                  (threads_for(r, r->B * I * O, r->B) > 1 && prefer_rows(r, r->B, panels(r, op->x)));
     if (r->part & TRANSPOSES && r->by_rows) divide(r, transpose_task, I * O * 2, panels(r, op->x));
+    r->gone_on = below_of(r, op);
     if (r->part & ROWS) divide(r, dx_task, r->B * I * O, r->by_rows ? r->B : panels(r, op->x));
 }

@@ -52,7 +52,8 @@ static int few_enough(int64_t rows, int64_t O, int64_t panels) {
 }
 
 static void dx_of_few(const real *dz_bo, int64_t lddz, const real *w_io, real *dx_bi, int64_t lddx, int64_t m0,
-                      int64_t m1, int64_t I, int64_t O, int64_t p0, int64_t p1, int add) {
+                      int64_t m1, int64_t I, int64_t O, int64_t p0, int64_t p1, int add, const real *relu_bi,
+                      real *db_i) {
     for (int64_t o = 0; o < O; o += VLEN)
         for (int64_t i = p0 * PN_PANEL; i < p1 * PN_PANEL; i += VLEN) {
             const int64_t left = O - o;
@@ -67,6 +68,8 @@ static void dx_of_few(const real *dz_bo, int64_t lddz, const real *w_io, real *d
                 else
                     for (int j = 0; j < VCOLUMNS; j++) wt[k + j] = vset(0); /* nobody reads it */
             }
+            const real *y = relu_bi && o + VLEN >= O ? relu_bi + i : NULL; /* dx is complete then */
+            vec db = vset(0);
             for (int64_t b = m0; b < m1; b++) {
                 const real *dz = dz_bo + b * lddz + o;
                 real *dx = dx_bi + b * lddx + i;
@@ -76,8 +79,11 @@ static void dx_of_few(const real *dz_bo, int64_t lddz, const real *w_io, real *d
                     if (k == left) break;
                     sum = vfma(vset(dz[k]), wt[k], sum);
                 }
+                if (y) sum = vmul(sum, vsel(vlt(vset(0), vload(y + b * lddx)), vset(1), vset(0)));
+                db = vadd(db, sum);
                 vstore(dx, sum);
             }
+            if (y && db_i) vstore(db_i + i, db);
         }
 }
 
@@ -85,10 +91,12 @@ static void dx_of_few(const real *dz_bo, int64_t lddz, const real *w_io, real *d
  * is four megabytes less to write and to read again than all of w^T: a step of 1024-1024-1024-1024 takes 0.82 of the
  * time @8, 0.92 @32, 0.97 @256 (transpose asks for w early as well), of 512-512-512-512 0.90 @8. */
 static void dense_dx_from_w(const real *dz_bo, int64_t lddz, const real *w_io, real *room, real *dx_bi, int64_t lddx,
-                            int64_t m0, int64_t m1, int64_t I, int64_t O, int64_t p0, int64_t p1, int add) {
+                            int64_t m0, int64_t m1, int64_t I, int64_t O, int64_t p0, int64_t p1, int add,
+                            const real *relu_bi, real *db_i) {
     enum { FITS = 1 << 18 }; /* bytes */
+    static const double none[3] = {0};
     if (few_enough(m1 - m0, O, p1 - p0)) {
-        dx_of_few(dz_bo, lddz, w_io, dx_bi, lddx, m0, m1, I, O, p0, p1, add);
+        dx_of_few(dz_bo, lddz, w_io, dx_bi, lddx, m0, m1, I, O, p0, p1, add, relu_bi, db_i);
         return;
     }
     const int64_t fit = FITS / (O * PN_PANEL * (int64_t)sizeof(real)), most = fit < 2 ? 2 : fit;
@@ -96,6 +104,9 @@ static void dense_dx_from_w(const real *dz_bo, int64_t lddz, const real *w_io, r
         n = p1 - p < most ? p1 - p : most;
         transpose(w_io, room, I, O, p, p + n);
         dense_dx(dz_bo, lddz, room, dx_bi + p * PN_PANEL, lddx, m0, m1, O, 0, n, add);
+        if (!relu_bi) continue;
+        act_backward(PN_ACT_relu, none, relu_bi, lddx, dx_bi, lddx, dx_bi, lddx, m0, m1, p, p + n, 0);
+        if (db_i) column_sums(dx_bi + m0 * lddx, lddx, db_i, m1 - m0, p, p + n, 0);
     }
 }
 #endif

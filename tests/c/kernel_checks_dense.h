@@ -121,7 +121,18 @@ static void check_dense_dx_from_w(const kernels *k) {
         output *room = output_of((p1 - p0) * square);
         memset(room->seen + room->first, 2, (size_t)((p1 - p0) * square)); /* the kernel's business */
         k->dense_dx(dz, lddz, wt, want, lddx, m0, m1, O, p0, p1, add);
-        k->dense_dx_from_w(dz, lddz, w, room->at, dx->at, lddx, m0, m1, I, O, p0, p1, add);
+        const int below = c / 2 % 3; /* 1: with a bias */
+        const real *y = matrix(B, I, lddx, -1, 1, 0);
+        output *db = output_of(pad(I));
+        k->dense_dx_from_w(dz, lddz, w, room->at, dx->at, lddx, m0, m1, I, O, p0, p1, add, below ? y : NULL,
+                           below == 1 ? db->at : NULL);
+        if (below) k->act_backward(PN_ACT_relu, act_parameters, y, lddx, want, lddx, want, lddx, m0, m1, p0, p1, 0);
+        if (below == 1) {
+            real *sums = input(pad(I));
+            k->column_sums(want + m0 * lddx, lddx, sums, m1 - m0, p0, p1, 0);
+            for (int64_t i = p0 * 16; i < p1 * 16; i++) expect_bits(db, i, sums[i]);
+        }
+        finish(db, 0);
         for (int64_t m = m0; m < m1; m++)
             for (int64_t i = p0 * 16; i < p1 * 16; i++) expect_bits(dx, m * lddx + i, want[m * lddx + i]);
         finish(room, 0);
