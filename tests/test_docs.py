@@ -25,7 +25,8 @@ WITH_CODE = [name for name, text in TEXTS.items() if any(block.language in pages
 NOT_RUN = {  # (page, first line of the block): why
     ("README.md", 'python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/pynet train digits'):
         "installs from an index; below its last command is run, and .ci/run runs all of it",
-    ("README.md", 'python3 -m venv .venv-test && .venv-test/bin/pip install ".[test]" && .venv-test/bin/pytest -n auto'):
+    ("README.md", 'python3 -m venv .venv-test && .venv-test/bin/pip install ".[test]" && '
+                  ".venv-test/bin/pytest -n auto"):
         "these tests; .ci/run runs it",
     ("README.md", 'pip install ".[docs]" && sphinx-build -W docs build/docs'):
         "installs from an index; test_docs_build.py runs the second half",

@@ -1,5 +1,5 @@
-"""Dense layers on ReLUs, through which the gradient goes on from layer to layer (below_of in csrc/op_dense.h), and those
-where it may not: against the NumPy twin, and the same bits for any number of threads."""
+"""Dense layers on ReLUs, through which the gradient goes on from layer to layer (below_of in csrc/op_dense.h), and
+those where it may not: against the NumPy twin, and the same bits for any number of threads."""
 
 import functools
 
