@@ -25,7 +25,7 @@ FLAGS = {"avx2": ["-mavx2", "-mfma"], "avx512": ["-march=native"], "neon": ["-ma
 def built(name: str, folder: str) -> ctypes.CDLL:
     """Build libpynet and NAME.c of this folder, and load them."""
     root = os.path.dirname(HERE)
-    build = ["cmake", "-S", root, "-B", folder, "-DPYNET_PYTHON=OFF"]
+    build = ["cmake", "-S", root, "-B", folder, "-DPYNET_PYTHON=OFF", "-DPYNET_LARGE=ON"]  # as in Python
     subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["cmake", "--build", folder, "--target", "pynet_static"], check=True, stdout=subprocess.DEVNULL)
     target = os.path.join(folder, f"{name}.so")
