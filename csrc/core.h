@@ -167,8 +167,9 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
     TRAINS(few_numbers, (const real *x, int64_t ldx, int64_t m0, int64_t m1, int64_t I, int64_t panels, int *few))     \
     /* db_o (+)= column sums of dz_bo */                                                                               \
     TRAINS(column_sums, (const real *dz_bo, int64_t lddz, real *db_o, int64_t B, int64_t p0, int64_t p1, int add))     \
-    /* the same from w itself, with room for p1 - p0 panels of w^T; more than 256 kB are not needed.  With relu_bi, the  \
-       outputs of a ReLU that made x, dx becomes its dz, and db_i, if not NULL, the column sums of that */              \
+    /* the same from w itself, with room for p1 - p0 panels of w^T; more than 256 kB are not needed.  With relu_bi,    \
+       laid out as dx, the outputs of the ReLU that made x: dx becomes its dz, and db_i, unless it is NULL, is         \
+       overwritten with the column sums of that */                                                                     \
     TRAINS(dense_dx_from_w, (const real *dz_bo, int64_t lddz, const real *w_io, real *room, real *dx_bi, int64_t lddx, \
                              int64_t m0, int64_t m1, int64_t I, int64_t O, int64_t p0, int64_t p1, int add,            \
                              const real *relu_bi, real *db_i))                                                         \

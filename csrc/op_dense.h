@@ -102,12 +102,13 @@ static void transpose_task(void *argument, int i, int n) {
 }
 
 /* The layer below, if a ReLU of it made x: then dx, to which who else reads x has added before, goes on to its dz and
- * db in registers.  Steps with it over those without (Zen 4, one thread): 4-32-32-1 @32 0.97, 64-64-64-10 @32 0.99,
- * @256 0.98. */
+ * db, in registers or in the cache.  (Each pass says so anew before it comes there.)  Steps with it over those without
+ * (Zen 4, one thread): 4-32-32-1 @32 0.97, 64-64-64-10 @32 0.99, @256 0.98. */
 static const pn_op *below_of(const run *r, const pn_op *op) {
     const pn_op *below = op - 1; /* some op has made x */
     if (r->by_rows || below->kind != PN_OP_dense || below->y != op->x) return NULL;
-    return below->act == PN_ACT_relu && below->p[2] == 0 && !(below->flags & PN_ADD_W) ? below : NULL;
+    if (below->act != PN_ACT_relu || below->p[2] != 0 || below->flags & (PN_ADD_W | PN_NO_BACKWARD)) return NULL;
+    return below;
 }
 
 /* A task that has panels of dx to itself takes them from w; tasks by rows share a transpose. */

@@ -26,13 +26,13 @@ typedef struct run {
     double rate;
     int64_t begin, end; /* range of the arena for update tasks */
     int by_rows;
-    pn_status status; /* of the ops that can fail */
-    /* A task that walks through all ops (walk.h) has a run of its own, which says what of each op is its own: */
-    int64_t m0, m1;       /* these rows; otherwise all of the batch */
-    int piece, pieces;    /* this piece of what is divided; 0 pieces: divide() makes tasks */
-    unsigned part;        /* of the way down: */
-    int zeros;            /* most of this op's x is 0 */
     const pn_op *gone_on; /* the layer below, where the gradient has gone on to it: op_dense.h */
+    pn_status status;     /* of the ops that can fail */
+    /* A task that walks through all ops (walk.h) has a run of its own, which says what of each op is its own: */
+    int64_t m0, m1;    /* these rows; otherwise all of the batch */
+    int piece, pieces; /* this piece of what is divided; 0 pieces: divide() makes tasks */
+    unsigned part;     /* of the way down: */
+    int zeros;         /* most of this op's x is 0 */
 } run;
 enum { ROWS = 1, SUMS = 2, TRANSPOSES = 4 }; /* gradients of values; of parameters; what the first need of weights */
 

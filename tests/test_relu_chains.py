@@ -49,8 +49,8 @@ def frozen(dtype):
 
 NETS = {
     "narrow": (chain(64, 64), 500),  # by strips, and op by op
-    "long panels": (chain(40, 1500, 18), 300),
-    "few panels": (chain(1500, 16, 16), 900),  # rows are divided
+    "long panels": (chain(40, 1500, 18), 300),  # rows are divided
+    "few panels": (chain(1500, 16, 16), 900),
     "without a bias": (lambda dtype: pn.Sequential(
         [pn.Input(20), pn.Dense(30, "relu", use_bias=False), relu(30), pn.Dense(7, "softmax")], dtype=dtype), 60),
     "other activations": (lambda dtype: pn.Sequential(
@@ -62,7 +62,7 @@ NETS = {
 
 @functools.cache
 def train(name, dtype, isa, n_threads, rows):
-    """The gradients of a step, and the weights after three of them."""
+    """The gradients of a step, and the weights after some, of which the second is of a short batch, and in parts."""
     make, most = NETS[name]
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(min(rows, most), 20)), rng.integers(0, 7, min(rows, most))
@@ -73,8 +73,8 @@ def train(name, dtype, isa, n_threads, rows):
             model, "cross_entropy", pn.SGD(0.1), clip=pn.ClipNorm(0.01), n_threads=n_threads, backend=backend
         )
         found = trainer.gradients(X, y, training=True)
-        for _ in range(3):
-            trainer.train_on_batch(X, y)
+        for shards in (None, 3):
+            trainer.fit(X, y, epochs=2, batch_size=max(1, 3 * len(X) // 4), shards=shards, verbose=0)
     return {**found, "weights": model.arena}
 
 

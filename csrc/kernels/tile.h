@@ -103,7 +103,8 @@ PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *
 #pragma GCC unroll 16
     for (int m = 0; m < mr; m++)
 #pragma GCC unroll 8
-        for (int j = 0; j < nv; j++) vstore(c + m * sc + AT(cp, j), PN_LARGE ? vmax(least, acc[m][j]) : acc[m][j]);
+        for (int j = 0; j < nv; j++) /* in this order: NaN as the second is NaN */
+            vstore(c + m * sc + AT(cp, j), PN_LARGE ? vmax(least, acc[m][j]) : acc[m][j]);
 }
 
 /* A single row goes by 8 vectors, so that more sums, and more streams of weights, wait at once.  One row in C, times as

@@ -223,7 +223,9 @@ class _Lowering:
         x, n, steps, states = self.at[op.x], len(r), op.at, self.machine.kept[op]
         x_btf = self.sample[op.x].astype(np.float64).reshape(len(self.sample[op.x]), steps, -1)
         above = np.stack([x_btf[:, t] @ w + states[t][6] @ r + b for t in range(steps)])
-        i, f, a, q = np.split(above, 4, axis=2)
+        if op.x2 is not None and (taken := self.sample[op.x2].T > 0.5).any():
+            above = above[taken]
+        i, f, a, q = np.split(above, 4, axis=-1)
         what, sigmoid, tanh = f"a gate of {self.name!r}", activations.get("sigmoid"), activations.get("tanh")
         gate = choose(what, [i, f, q], 16, self.method, sigmoid)
         content = choose(what, a, 16, self.method, tanh)

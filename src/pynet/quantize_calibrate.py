@@ -47,7 +47,7 @@ def float_machine(plan, arena, inputs: list[np.ndarray]) -> Machine:
 
 
 def without_padding(machine: Machine, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """Return the inputs with a step of a sequence in the place of padding, which may hold anything; in values as well.
+    """Return the inputs with steps of sequences in the place of padding, which may hold any number; in values as well.
 
     Padding is what the mask of an LSTM skips, where nothing but LSTMs with this mask reads the sequence.
     """
@@ -66,7 +66,7 @@ def without_padding(machine: Machine, inputs: list[np.ndarray]) -> list[np.ndarr
         for arrays, place in ((inputs, op.slot), (machine.values, op.y)):
             arrays[place] = arrays[place].copy()
             steps = arrays[place].reshape(*skipped.shape, -1)
-            steps[skipped] = steps[~skipped][0]
+            steps[skipped] = np.resize(steps[~skipped], steps[skipped].shape)
     return inputs
 
 

@@ -32,6 +32,26 @@ static void check_dense_then(const kernels *k) {
     }
 }
 
+/* NaN comes out in all of its row, a ReLU behind it or not, and in no other row; so does that of dx and dw. */
+static void check_nan(const kernels *k) {
+    enum { B = 33, I = 48, O = 48, BAD = 20, FIRST = 2 };
+    AT("NaN in row %d", BAD);
+    real *x = input(B * I), *w = input(I * O), *y = input(B * O);
+    for (int64_t i = 0; i < B * I; i++) x[i] = i == BAD * I + FIRST ? (real)NAN : (real)uniform(-1, 1);
+    for (int64_t i = 0; i < I * O; i++) w[i] = (real)uniform(-1, 1);
+    for (int relu = 0; relu < 2; relu++) {
+        const int act = relu ? PN_ACT_relu : PN_ACT_identity;
+        k->dense_forward(x, I, w, NULL, y, O, NULL, 0, 0, B, I, 0, O / 16, act, act_parameters, NULL, 0);
+        for (int64_t i = 0; i < B * O; i++) CHECK(!isnan(y[i]) == (i / O != BAD));
+    }
+    k->dense_dx(x, I, w, y, O, 0, B, I, 0, O / 16, 0);
+    for (int64_t i = 0; i < B * O; i++) CHECK(!isnan(y[i]) == (i / O != BAD));
+    for (int64_t i = 0; i < B * O; i++) y[i] = 1;
+    k->dense_dw(x, I, y, O, w, I, 0, I, B, O, 0, O / 16, 0, NULL, 0);
+    for (int64_t i = 0; i < I * O; i++) CHECK(!isnan(w[i]) == (i / 16 % I != FIRST));
+    drop_all();
+}
+
 static void check_dense_forward(const kernels *k) {
     EACH_TRIPLE(B, I, O) {
         if (B == 1) B += c / 8 % 8; /* a tile for each number of rows */
@@ -66,6 +86,7 @@ static void check_dense_forward(const kernels *k) {
             }
         bits = finish(alone, finish(y, finish(z, bits)));
     }
+    check_nan(k);
     check_dense_then(k);
 }
 
