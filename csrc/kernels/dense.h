@@ -127,6 +127,18 @@ static uintptr_t asking_step(const pn_wanted *w, int64_t B, int64_t I, int64_t P
     return (uintptr_t)(step < (int64_t)MOST ? step : (int64_t)MOST);
 }
 
+/* Asks for a line of each page of what is wanted, all at once: who asks for the first one of a page waits for the
+ * translation of its address, here for several at a time.
+ * (Inline: gcc leaves out calls of a function that does nothing but ask.) */
+PN_INLINE void find_pages(const pn_wanted *w) {
+    enum { PAGE = 4096 };
+    for (int64_t row = w->row + 1; row < w->end; row++) {
+        const char *at = w->base + (w->order ? w->order[row] : row) * w->row_stride;
+        for (int64_t i = 0; i < w->bytes; i += PAGE) __builtin_prefetch(at + i);
+        __builtin_prefetch(at + w->bytes - 1);
+    }
+}
+
 static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I, int64_t i0,
                      int64_t i1, int64_t B, int64_t O, int64_t p0, int64_t p1, int add, pn_wanted *wanted, int zeros) {
     const operands all = {.b = dz_bo, .sb = lddz, .bp = PN_PANEL, .K = B};
@@ -144,6 +156,7 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
     const uintptr_t step = !(WANTS(TILE_ROWS) && wanted) ? 0
                            : pairs                       ? bytes_of_term(wanted, B * (i1 - i0))
                                                          : asking_step(wanted, B, i1 - i0, p1 - p0);
+    if (step) find_pages(wanted);
     /* dw[p][i][0..16) = sum_b x[b,i] dz[b, 16p..]; the next rows go on where the last ended: one order of the sum */
     for (int64_t b = 0; b < B; b += DW_ROWS)
         for (int64_t i = i0; i < i1; i += DW_INPUTS) {
