@@ -5,7 +5,7 @@ python benchmarks/peers/race.py [--threads 1] [--only pynet,"JAX scan"] [--cases
 
 The first run makes an environment (build/peers) with the peers of requirements.txt and this checkout.  Each system is
 a process of its own, on the same CPUs as the others; all but one wait.  Before a case is timed all must have computed
-the losses of the first three steps alike.  The systems then take turns, some 50 ms each, and the figures are medians
+the losses of the first three steps alike.  The systems then take turns, some 0.2 s each, and the figures are medians
 over the rounds.  The limit of a step is FLOPs / FMA peak + Adam's update, the longer of its bytes / bandwidth and its
 exact square roots and divisions (../calibrate.py; the peak is measured in the same turns).
 """
@@ -35,7 +35,7 @@ EPOCH = {
     "pynet": "with_pynet", "PyTorch": "with_torch", "torch.compile": "with_torch", "PyTorch DataLoader": "with_torch",
     "JAX scan": "with_jax",
 }  # fmt: skip
-TURN = 0.05  # seconds
+TURN = 0.2  # seconds
 
 
 def environment(folder: str) -> None:

@@ -31,16 +31,16 @@ class Fit:
             found.append(self.trainer.history.history["loss"][-1])
         return found
 
-    def fit(self, X, y):
-        self.trainer.fit(X, y, epochs=1, batch_size=self.net.batch, shuffle=False, verbose=0)
+    def fit(self, X, y, epochs=1):
+        self.trainer.fit(X, y, epochs=epochs, batch_size=self.net.batch, shuffle=False, verbose=0)
 
     def steps(self, n: int) -> None:
-        """Take n steps."""
-        at_once = len(self.X) // self.net.batch
-        while n > 0:
-            rows = min(n, at_once) * self.net.batch
-            self.fit(self.X[:rows], self.y[:rows])
-            n -= at_once
+        """Take n steps: epochs of as many as there are data for, and a few that are left."""
+        B, epochs = self.net.batch, -(-n // (len(self.X) // self.net.batch))
+        each, left = divmod(n, epochs)
+        self.fit(self.X[: each * B], self.y[: each * B], epochs)
+        if left:
+            self.fit(self.X[: left * B], self.y[: left * B])
 
 
 def predict_one(net: Net, threads: int):

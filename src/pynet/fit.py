@@ -291,6 +291,6 @@ def _fingerprint(arrays: list) -> str:
             marks.append("none")
             continue
         rows = np.ascontiguousarray(array[:: max(1, len(array) // 256)])
-        content = b"" if array.dtype.hasobject else rows.tobytes()  # of objects these would be addresses
+        content = b"" if array.dtype.hasobject else rows.data  # of objects these would be addresses
         marks.append(f"{array.shape}{array.dtype}{zlib.crc32(content):08x}")
     return " ".join(marks)
