@@ -49,19 +49,29 @@ class Model:
         self.one = self.many = float("inf")
         self.measure()
 
-    def measure(self) -> None:
-        """Measure c0 and c1 once more: least times here as well."""
+    def measure(self, widths=()) -> None:
+        """Measure c0, c1 and the bandwidth for some widths once more: least times here as well."""
+        for size in {self.size(width) for width in widths}:
+            self.limits.bandwidth(size, self.threads, again=True)
         self.one = min(self.one, seconds(1, 1, self.threads, 9))
         self.many = min(self.many, seconds(1, 256, self.threads, 9))
         self.row = (self.many - self.one) / 255
         self.floor = self.one - self.row
 
+    @staticmethod
+    def params(width: int) -> int:
+        """Return how many parameters are updated, padding included."""
+        return 2 * (width + 1) * (-(-width // 16) * 16)
+
+    def size(self, width: int) -> int:
+        """Return for how many parameters the bandwidth counts: it falls from cache to cache."""
+        return int(2 ** (np.ceil(4 * np.log2(self.params(width))) / 4))
+
     def __call__(self, width: int, batch: int) -> float:
         whole = -(-width // 16) * 16
         flops = 2 * batch * width * whole * 5  # two forward, one dx, two dw
-        params = 2 * (width + 1) * whole
-        size = int(2 ** (np.ceil(4 * np.log2(params)) / 4))  # bandwidth falls from cache to cache
-        update = max(28 / self.limits.bandwidth(size, self.threads), 1 / (self.limits.roots * self.threads)) * params
+        bandwidth = self.limits.bandwidth(self.size(width), self.threads)
+        update = max(28 / bandwidth, 1 / (self.limits.roots * self.threads)) * self.params(width)
         return (
             self.floor + batch * self.row * (whole // 16) + (flops / (self.limits.peak * self.threads) + update) * 1e-9
         )
@@ -122,7 +132,7 @@ def main() -> None:
     for _ in range(40):  # what looks like a cliff, and its neighbour, once more
         suspects = cliffs(times, model)
         time.sleep(4 if suspects else 0)  # a machine can be slow for half a minute: not in all of these
-        model.measure()
+        model.measure({w for _, width, other, _ in suspects for w in (width, other[1])})
         for batch, width, other, _ in suspects:
             for b, w in ((batch, width), other):
                 times[b, w] = min(times[b, w], seconds(w, b, chosen.threads, 5))
