@@ -20,7 +20,8 @@ from ranks import (
 )
 
 import pynet as pn
-from pynet.parallel import HUGE, exchanged
+from pynet._core import HUGE
+from pynet.parallel import exchanged
 
 
 @pytest.mark.parametrize("backend", ["c", "numpy"])

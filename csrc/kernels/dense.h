@@ -128,7 +128,8 @@ static uintptr_t asking_step(const pn_wanted *w, int64_t B, int64_t I, int64_t P
 }
 
 /* Asks for a line of each page of what is wanted, all at once: who asks for the first one of a page waits for the
- * translation of its address, here for several at a time.
+ * translation of its address, here for several at a time.  dw of 784-128-10 @128, MNIST in any order, float32 102 us
+ * without it and 88 with it, in order 85 and 84; uint8 100 and 84, 81.
  * (Inline: gcc leaves out calls of a function that does nothing but ask.) */
 PN_INLINE void find_pages(const pn_wanted *w) {
     enum { PAGE = 4096 };

@@ -12,7 +12,6 @@ allgather, Abort, Allreduce (of a memoryview, with None for "in place"), and for
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import platform
 import signal
@@ -39,7 +38,6 @@ TAIL = PANEL  # elements behind the gradient: how many ranks say ...
 FLAGS = {"not_finite": 0, "bad_label": 1, "failed": 2}  # ... why they have no gradient,
 LAST, INTERRUPTED = 3, 4  # ... that this batch is the last of the slice, that they were sent Ctrl-C
 SAID = 5  # elements that may say something
-HUGE = 2 << 20  # bytes of a huge page
 COMM = ("Get_rank", "Get_size", "allgather", "Abort", "Allreduce", "Send", "Recv", "Bcast")
 
 
@@ -318,20 +316,11 @@ def exchanged(n: int, dtype) -> np.ndarray:
     """Return a zeroed 1-D array of `n` elements for an allreduce: in huge pages, where the system has them.
 
     Processes of one machine copy from each other page by page.  In huge pages an allreduce took 0.6 to 0.9 of the time
-    (Open MPI 4.1, MPICH 5.0; 0.04 to 2 MB; from 4 MB on NumPy asks for them itself).  For computing alone no arena is
-    made so: of 1 to 4 MB each, steps of 784-512-256-10, 512-512-512-10 and 784-300-100-10 on 1 to 128 rows took 0.96 to
-    0.99 of the time, but a huge page is taken whole, and its first use took 5 ms on a virtual machine.
+    (Open MPI 4.1, MPICH 5.0; 0.04 to 2 MB).
     """
-    if not hasattr(mmap, "MADV_HUGEPAGE"):
-        return _core.aligned(n, dtype)
     size = n * np.dtype(dtype).itemsize
-    whole = -(-(PLACE + size) // HUGE) * HUGE
-    region = mmap.mmap(-1, HUGE + whole, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with contextlib.suppress(OSError):  # a kernel without them
-        region.madvise(mmap.MADV_HUGEPAGE)
-    raw = np.frombuffer(region, np.uint8)
-    start = -raw.ctypes.data % HUGE + PLACE
-    return raw[start : start + size].view(dtype)
+    pages = _core.huge_pages(PLACE + size)
+    return _core.aligned(n, dtype) if pages is None else pages[PLACE : PLACE + size].view(dtype)
 
 
 def check_parts(plan, external: bool) -> None:
