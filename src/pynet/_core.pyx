@@ -138,11 +138,11 @@ def huge_pages(size):
     if not hasattr(_mmap, "MADV_HUGEPAGE"):
         return None
     whole = -(-int(size) // HUGE) * HUGE
-    region = _mmap.mmap(-1, HUGE + whole, _mmap.MAP_PRIVATE | _mmap.MAP_ANONYMOUS)
     try:
+        region = _mmap.mmap(-1, HUGE + whole, _mmap.MAP_PRIVATE | _mmap.MAP_ANONYMOUS)
         region.madvise(_mmap.MADV_HUGEPAGE)
-    except OSError:   # a kernel without them
-        pass
+    except OSError:   # a kernel without them, or no memory
+        return None
     return _np.frombuffer(region, _np.uint8, whole, -_np.frombuffer(region, _np.uint8).ctypes.data % HUGE)
 
 
@@ -160,17 +160,20 @@ def aligned(n, dtype):
     global _turn, _pages, _taken
     dtype = _np.dtype(dtype)
     size = int(n) * dtype.itemsize
-    with _lock:
-        first = _turn * 576   # 9 lines
-        _turn = (_turn + 1) % 7
-        pages = _pages()
-        if size in _IN_HUGE_PAGES and (pages is None or _taken + first + size > pages.nbytes):
-            pages, _taken = huge_pages(first + size), 0
-            _pages = _weakref.ref(pages) if pages is not None else _pages
-        if size in _IN_HUGE_PAGES and pages is not None:
-            first += _taken
-            _taken = -(-(first + size) // 4096) * 4096
-            return pages[first:first + size].view(dtype)
+    first = _turn * 576   # 9 lines
+    _turn = (_turn + 1) % 7
+    if size in _IN_HUGE_PAGES and _lock.acquire(False):   # who would have to wait takes common pages
+        try:
+            pages = _pages()
+            if pages is None or _taken + first + size > pages.nbytes:
+                pages, _taken = huge_pages(first + size), 0
+            if pages is not None:
+                _pages = _weakref.ref(pages)
+                first += _taken
+                _taken = -(-(first + size) // 4096) * 4096
+                return pages[first:first + size].view(dtype)
+        finally:
+            _lock.release()
     raw = _np.zeros(size + 7 * 576, _np.uint8)
     first += -raw.ctypes.data % 64
     return raw[first:first + size].view(dtype)
