@@ -157,7 +157,7 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
     const uintptr_t step = !(WANTS(TILE_ROWS) && wanted) ? 0
                            : pairs                       ? bytes_of_term(wanted, B * (i1 - i0))
                                                          : asking_step(wanted, B, i1 - i0, p1 - p0);
-    if (step) find_pages(wanted);
+    if (PN_LARGE && step) find_pages(wanted);
     /* dw[p][i][0..16) = sum_b x[b,i] dz[b, 16p..]; the next rows go on where the last ended: one order of the sum */
     for (int64_t b = 0; b < B; b += DW_ROWS)
         for (int64_t i = i0; i < i1; i += DW_INPUTS) {
