@@ -6,6 +6,7 @@ import gc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,7 +44,22 @@ def test_successive_arenas_begin_at_different_lines_of_a_page(n):
     assert len(lines) >= 4
 
 
-@pytest.mark.skipif(_core.huge_pages(1) is None, reason="this system has no huge pages")
+def test_where_the_system_gives_no_huge_pages_arenas_are_apart_all_the_same(monkeypatch):
+    before = [_core.aligned(100_000, np.float32) for _ in range(3)]
+    monkeypatch.setattr(_core, "huge_pages", lambda size: None)
+    arenas = [
+        *before,
+        _core.aligned((1 << 20) - 64, np.float32),
+        *(_core.aligned(100_000, np.float32) for _ in range(9)),
+    ]
+    for k, arena in enumerate(arenas):
+        assert arena.ctypes.data % 64 == 0
+        assert not arena.any()
+        arena[:] = k + 1
+    assert [(arena == k + 1).all() for k, arena in enumerate(arenas)] == [True] * len(arenas)
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").is_dir(), reason="only Linux has such huge pages")
 def test_huge_pages_are_shared_kept_by_what_lies_in_them_and_given_back():
     full = _core.aligned((2 * _core.HUGE - 8192) // 4, np.float32)  # leaves no room, whatever lies there already
     first = _core.aligned(_core.HUGE // 4 * 3 // 4, np.float32)  # three quarters of one

@@ -166,9 +166,10 @@ def aligned(n, dtype):
         try:
             pages = _pages()
             if pages is None or _taken + first + size > pages.nbytes:
-                pages, _taken = huge_pages(first + size), 0
+                pages = huge_pages(first + size)
+                if pages is not None:
+                    _pages, _taken = _weakref.ref(pages), 0
             if pages is not None:
-                _pages = _weakref.ref(pages)
                 first += _taken
                 _taken = -(-(first + size) // 4096) * 4096
                 return pages[first:first + size].view(dtype)
