@@ -14,8 +14,8 @@ static void dense_task(void *argument, int i, int n) {
     else if (op->p[2] > 0)
         then.random = &at, then.rate = op->p[2];
     r->k->dense_forward(value(r, op->x), ld(r, op->x), weight(r, op->w), weight(r, op->b), value(r, op->y),
-                        ld(r, op->y), z, z ? ld(r, op->z) : 0, m[0], m[1], width(r, op->x), p[0], p[1], op->act, op->p,
-                        then.norm || then.random ? &then : NULL, r->zeros);
+                        ld(r, op->y), z, z ? ld(r, op->z) : 0, m[0], m[1], width(r, op->x), width(r, op->y), p[0], p[1],
+                        op->act, op->p, then.norm || then.random ? &then : NULL, r->zeros);
 }
 
 /* The inputs of a net, and hidden layers where nothing is trained. */
@@ -49,9 +49,9 @@ static void dropped_relu_task(void *argument, int i, int n) { /* dz = y > 0 ? dy
  * Targets as wide, asked for in the same way: 784-128-784 @128 0 to 3 %, refused.
  * Refused, with MNIST and 784-128-10 @128: half of them asked for in the forward product (dw 5 us less, it 6 more, and
  * the gather 16, because dw and the update drive them out of the cache); into the second level alone 0.99 to 1.0 of a
- * step, past it 1.07.  (All before find_pages.)  Without a step behind it, evaluating 784-128-10 64 rows at a time 0.93,
- * 256 0.98, of random numbers 1.02, 64-64-64-10 0.95: 0.3 % of an epoch.
- * Labels, asked for before they are read: nothing. */
+ * step, past it 1.07.  (All before find_pages.)  Without a step behind it, evaluating 784-128-10 64 rows at a time
+ * 0.93, 256 0.98, of random numbers 1.02, 64-64-64-10 0.95: 0.3 % of an epoch. Labels, asked for before they are read:
+ * nothing. */
 static pn_wanted next_rows(const run *r, int i, int n) {
     enum { LARGE = 1 << 8 };
     const pn_op *op = r->op;
@@ -104,7 +104,8 @@ static void transpose_task(void *argument, int i, int n) {
 
 /* The layer below, if a ReLU of it made x: then dx, to which who else reads x has added before, goes on to its dz and
  * db, in registers or in the cache.  (Each pass says so anew before it comes there.)  Steps with it over those without
- * (Zen 4, one thread): 4-32-32-1 @32 0.97, 64-64-64-10 @32 0.99, @256 0.98. */
+ * (Zen 4, one thread): 4-32-32-1 @32 0.97, 64-64-64-10 @32 0.99, @256 0.98.  Refused: with many rows tile by tile, not
+ * after all rows of some panels (784-512-256-10 @128 and @1024 1.01, 1024-1024-1024-1024 @256 1.00). */
 static const pn_op *below_of(const run *r, const pn_op *op) {
     const pn_op *below = op - 1; /* some op has made x */
     if (r->by_rows || below->kind != PN_OP_dense || below->y != op->x) return NULL;

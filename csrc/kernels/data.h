@@ -66,6 +66,14 @@ static void gather(const pn_array *array, const int64_t *order, int64_t row0, co
     /* numbers that are none to convert: rows of 4 took 16 ns each by way of `convert` and memset, a tenth of a step of
      * 4-32-32-1 @32 */
     const int same = array->type == (PN_DTYPE == PN_F64 ? PN_FLOAT64 : PN_FLOAT32) && step == size;
+    if (PN_LARGE && same && n <= VLEN && !shift && !scale) { /* rows of 4: 2.3 ns each, by the loop below 4.5 */
+        for (int64_t m = m0; m < m1; m++) {
+            const int64_t at = order ? order[row0 + m] : row0 + m;
+            const vec x = vload_only((const real *)((const char *)array->base + at * array->row_stride), n);
+            for (int j = 0; j < PANEL_VECS; j++) vstore(y_bi + m * ldy + j * VLEN, j ? vset(0) : x);
+        }
+        return;
+    }
     for (int64_t m = m0; m < m1; m++) {
         const char *from = (const char *)array->base + (order ? order[row0 + m] : row0 + m) * array->row_stride;
         real *y = y_bi + m * ldy;

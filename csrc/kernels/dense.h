@@ -9,9 +9,68 @@
 
 #include <string.h>
 
+/* c = b + a w of the only panel, where few of its columns count: lanes are rows, so that none multiplies padding.  The
+ * same sums in the same order. */
+enum { FEW_OUTPUTS = 4 };
+PN_INLINE void some_rows_of_few(const int O, const operands *o, const real *x, int64_t rows, real *c) {
+    vec sum[FEW_OUTPUTS];
+    real turned[FEW_OUTPUTS * VLEN];
+#pragma GCC unroll 4
+    for (int q = 0; q < O; q++) sum[q] = vset(o->start[q]);
+    for (int64_t i = 0; i < o->K; i += VLEN) {
+        const int64_t left = o->K - i;
+        const real *from = x + i, *w = o->b + i * PN_PANEL;
+        int64_t ld = o->sm;
+        square copy;
+        if (left < VLEN || rows < VLEN) { /* what lies behind is not ours */
+            for (int64_t k = 0; k < VLEN; k++)
+                vstore(copy.at + k * PN_PANEL, k < rows ? vload_head(from + k * ld, left, 0) : vset(0));
+            from = copy.at, ld = PN_PANEL;
+        }
+#pragma GCC unroll 4
+        for (int k = 0; k < VLEN; k += VCOLUMNS) {
+            if (k >= left) break;
+            vec column[VCOLUMNS];
+            vcolumns(column, from + k, ld);
+#pragma GCC unroll 4
+            for (int n = 0; n < VCOLUMNS; n++) {
+                if (k + n >= left) break;
+#pragma GCC unroll 4
+                for (int q = 0; q < O; q++) sum[q] = vfma(column[n], vset(w[(k + n) * PN_PANEL + q]), sum[q]);
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (int q = 0; q < O; q++) vstore(turned + q * VLEN, sum[q]);
+    for (int64_t k = 0; k < rows; k++)
+        for (int j = 0; j < PANEL_VECS; j++) {
+            vec y = vload(o->start + j * VLEN);
+#pragma GCC unroll 4
+            for (int q = 0; q < O; q++)
+                if (q / VLEN == j) y = vsel(veq(viota(), vset((real)(q % VLEN))), vset(turned[q * VLEN + k]), y);
+            vstore(c + k * o->sc + j * VLEN, y);
+        }
+}
+static void forward_of_few(operands *o, int64_t m0, int64_t m1, int64_t O, const epilogue *then) {
+    if (!o->start) o->start = pn_zeros.PN_SUFFIX(of);
+    for (int64_t m = m0; m < m1; m += VLEN) {
+        const int64_t rows = m1 - m < VLEN ? m1 - m : VLEN;
+        const real *x = o->a + m * o->sm;
+        real *c = o->c + m * o->sc;
+        switch (O) {
+        case 1: some_rows_of_few(1, o, x, rows, c); break;
+        case 2: some_rows_of_few(2, o, x, rows, c); break;
+        case 3: some_rows_of_few(3, o, x, rows, c); break;
+        default: some_rows_of_few(4, o, x, rows, c); break;
+        }
+        finish(then, c, o->sc, m, rows, 0, PANEL_VECS);
+    }
+    finish_strip(then, m0, m1, 0, PANEL_VECS);
+}
+
 static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,
-                          real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t p0, int64_t p1, int act,
-                          const double *p, const pn_then *then, int zeros) {
+                          real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t O, int64_t p0, int64_t p1,
+                          int act, const double *p, const pn_then *then, int zeros) {
     real *sum = z_bo ? z_bo : y_bo;
     const int64_t ld = z_bo ? ldz : ldy;
     /* y[m, 16p..] = b + sum_i x[m,i] w[p][i][0..16) */
@@ -29,9 +88,12 @@ static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const
                   .sp = PN_PANEL,
                   .far = if_far(NEXT_B, I, p1 - p0)};
     const int elementwise = act != PN_ACT_softmax && (z_bo || act != PN_ACT_identity);
-    o.relu = PN_LARGE && act == PN_ACT_relu && !z_bo && !zeros && !(then && then->norm);
+    const int few = PN_LARGE && VLEN > 1 && O <= FEW_OUTPUTS && p1 > p0 && 2 * (m1 - m0) >= VLEN;
+    o.relu = PN_LARGE && act == PN_ACT_relu && !z_bo && !zeros && !few && !(then && then->norm);
     const epilogue after = {elementwise && !o.relu ? act_loop_of(act) : NULL, p, y_bo, ldy, then};
-    if (PN_ZEROS(PN_DTYPE) && zeros && all_finite(&o, p0, p1))
+    if (few)
+        forward_of_few(&o, m0, m1, O, &after);
+    else if (PN_ZEROS(PN_DTYPE) && zeros && all_finite(&o, p0, p1))
         product_of_pairs(&o, m0, m1, p0, p1, &after);
     else
         product(&o, m0, m1, p0, p1, &after);
@@ -88,7 +150,6 @@ static void few_rows(int64_t B, const real *x_bi, int64_t ldx, const real *dz_bo
 
 /* dw[i][o] of the only panel, where few of its columns count: lanes are inputs, so that none multiplies padding.  The
  * same sums in the same order (4-32-32-1 @32: a step 4 % shorter than with the tile). */
-enum { FEW_OUTPUTS = 4 };
 static void few_outputs(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t i0,
                         int64_t i1, int64_t B, int64_t O, int add) {
     enum { AT_ONCE = 4 };

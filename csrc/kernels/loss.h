@@ -92,7 +92,7 @@ PN_INLINE terms bce_terms(vec z, vec t, vec c) { /* max(z,0) - z t + log(1 + exp
     return (terms){vfnma(z, t, vsoftplus(z)), vsub(vsigmoid(z), t)};
 }
 
-#define MEAN_ROW(NAME)                                                                                                 \
+#define MEAN(NAME)                                                                                                     \
     static real NAME##_row(const real *y, const real *t, real *dx, real factor, real parameter, int64_t O) {           \
         const vec c = vset(parameter), f = vset(factor);                                                               \
         lanes16 s = lanes_set(0);                                                                                      \
@@ -105,14 +105,46 @@ PN_INLINE terms bce_terms(vec z, vec t, vec c) { /* max(z,0) - z t + log(1 + exp
                 vstore(dx + at, vsel(in, vflush(vmul(f, q.g)), vset(0)));                                              \
             }                                                                                                          \
         return lanes_sum(&s) / (real)O;                                                                                \
+    }                                                                                                                  \
+    static void NAME##_rows(const real *y, const real *t, real parameter, terms *q) {                                  \
+        *q = NAME##_terms(vload(y), vload(t), vset(parameter));                                                        \
     }
-MEAN_ROW(mse)
-MEAN_ROW(mae)
-MEAN_ROW(huber)
-MEAN_ROW(log_cosh)
-MEAN_ROW(poisson)
-MEAN_ROW(quantile)
-MEAN_ROW(bce)
+MEAN(mse)
+MEAN(mae)
+MEAN(huber)
+MEAN(log_cosh)
+MEAN(poisson)
+MEAN(quantile)
+MEAN(bce)
+
+typedef void mean_rows(const real *y, const real *t, real parameter, terms *q);
+static mean_rows *mean_rows_of(int kind) {
+    switch (kind) {
+    case PN_LOSS_mse: return mse_rows;
+    case PN_LOSS_mae: return mae_rows;
+    case PN_LOSS_huber: return huber_rows;
+    case PN_LOSS_log_cosh: return log_cosh_rows;
+    case PN_LOSS_poisson: return poisson_rows;
+    case PN_LOSS_quantile: return quantile_rows;
+    case PN_LOSS_binary_cross_entropy: return bce_rows;
+    default: return NULL;
+    }
+}
+
+/* VLEN rows of one output at once, rows in the lanes. */
+static void mean_of_one_output(mean_rows *of, const real *y, int64_t ldy, const real *t, int64_t ldt,
+                               const real *weight, double factor, real parameter, real *loss, real *dx, int64_t lddx) {
+    real ys[VLEN], ts[VLEN], f[VLEN], g[VLEN];
+    terms q;
+    for (int m = 0; m < VLEN; m++) ys[m] = y[m * ldy], ts[m] = t[m * ldt], f[m] = R(factor * (double)weight[m]);
+    of(ys, ts, parameter, &q);
+    vstore(loss, vadd(q.l, vset(0))); /* as lanes_sum: no -0 */
+    vstore(g, vflush(vmul(vload(f), q.g)));
+    const mask first = veq(viota(), vset(0));
+    for (int m = 0; m < VLEN; m++)
+        for (int j = 0; j < PANEL_VECS; j++)
+            vstore(dx + m * lddx + j * VLEN, j ? vset(0) : vsel(first, vset(g[m]), vset(0)));
+}
 
 /* ---- cross-entropy from logits: l = log sum exp z - z_label,  g = softmax(z) - onehot -------------------- */
 
@@ -189,6 +221,10 @@ static void loss(int kind, double parameter, const real *x_bo, int64_t ldx, cons
     for (; VLEN > 1 && kind == PN_LOSS_cross_entropy_index && O <= PN_PANEL && m1 - m >= VLEN; m += VLEN)
         cross_entropy_few_classes(x_bo + m * ldx, ldx, labels + m, weight + m, factor, row_loss + m, dx_bo + m * lddx,
                                   lddx, O);
+    mean_rows *const of_rows = PN_LARGE && VLEN > 1 && O == 1 ? mean_rows_of(kind) : NULL;
+    for (; of_rows && m1 - m >= VLEN; m += VLEN)
+        mean_of_one_output(of_rows, x_bo + m * ldx, ldx, t_bo + m * ldt, ldt, weight + m, factor, R(parameter),
+                           row_loss + m, dx_bo + m * lddx, lddx);
     for (; m < m1; m++) {
         const real *x = x_bo + m * ldx, *t = t_bo ? t_bo + m * ldt : NULL;
         real *dx = dx_bo + m * lddx;
