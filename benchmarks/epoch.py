@@ -66,7 +66,8 @@ def compare(X, y, X_val, y_val, threads: int, rounds: int) -> dict[str, float]:
         _, in_order = seconds(trainer, X, y, shuffle=False)
         found.append((epoch, steps, unvalidated, in_order))
     names = "epoch", "its_steps", "without_validation", "steps_in_order"
-    return {name: statistics.median(values) * 1e3 for name, values in zip(names, zip(*found[1:], strict=True), strict=True)}
+    medians = [statistics.median(values) * 1e3 for values in zip(*found[1:], strict=True)]
+    return dict(zip(names, medians, strict=True))
 
 
 def data(folder: str | None):
@@ -95,7 +96,8 @@ def main() -> None:
     for name, *arrays in data(chosen.mnist):
         ms = compare(*arrays, chosen.threads, chosen.rounds)
         epoch, *others = ms.values()
-        print(f"{name:16s}{epoch:9.1f}" + "".join(f"{value:10.1f} ({epoch / value:.3f})" for value in others), flush=True)
+        of = "".join(f"{value:10.1f} ({epoch / value:.3f})" for value in others)
+        print(f"{name:16s}{epoch:9.1f}{of}", flush=True)
         cells.append({"data": name, **ms})
     print("\nIn brackets: the epoch over what stands there.")
     if chosen.json:

@@ -198,7 +198,7 @@ static void check_loss(const kernels *k) {
             bits = finish(row_dx, finish(row, finish(dx, finish(rows, bits))));
         }
     AT("loss of one output with a gradient that is denormal");
-    const real *x = filled(40 * 16, -1, 1), *weight = filled(40, 0, 1);
+    const real *x = filled(41 * 16, -1, 1), *weight = filled(40, 0, 1);
     output *rows = output_of(40), *dx = output_of(40 * 16);
     const double factor = sizeof(real) == sizeof(float) ? 1e-39 : 1e-309;
     k->loss(PN_LOSS_mse, 0, x, 16, x + 1, 16, NULL, weight, factor, rows->at, dx->at, 16, 0, 40, 1);
