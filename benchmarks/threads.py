@@ -35,6 +35,7 @@ class Contestant:
         self.fit, self.found = Fit(net, *net.data(batches), threads), []
         self.fit.steps(3)
         self.steps = max(1, int(TURN / self.turn(2)))
+        self.steps = max(1, int(TURN / self.turn(self.steps)))  # a fit costs as much as a hundred steps of a small net
 
     def turn(self, steps: int) -> float:
         """Return the seconds of a step."""

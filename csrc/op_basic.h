@@ -16,7 +16,8 @@ static void input_task(void *argument, int i, int n) {
 /* Rows that lie anywhere in memory take much longer than multiply-adds: 784-128-10 @128 60 us, 15 where dw has asked
  * for them (20 with two threads: what one of them writes the other has read). Refused: a second copy of x, gathered by
  * and for the second thread: 784-128-10 @128, rows in order, 342 us instead of 353, shuffled, @32 and @256 nothing; and
- * float32 rows in order read where they lie, never copied: 0 to 1 % with one thread and with two. */
+ * float32 rows in order read where they lie, never copied: 0 to 1 % with one thread and with two; lines of
+ * x asked for to be written, during the update (gathering 1 us less, it 4 more) or, of a second x, during dw (0.99). */
 static void input_forward(run *r, const pn_op *op) { divide(r, input_task, r->B * width(r, op->y) * 32, r->B); }
 static void input_backward(run *r, const pn_op *op) { (void)r, (void)op; }
 

@@ -102,7 +102,8 @@ static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const
 /* dw takes x in blocks that stay in the second-level cache while all of dz passes.  Unblocked, 4096 x 4096 @1024 ran at
  * 49 % of the FMA peak, in blocks of 256 x 224 at 89 % (Zen 4, AVX-512; 256 x 448 and 512 x 224: no better).  A tile of
  * six rows has six cycles for a row of the batch, too few to look up the page of x and that of dz for each: it takes a
- * copy of the block without gaps (AVX2, median over widths 256..4096: 86 %, without the copy 75 %, 128 x 192 83 %). */
+ * copy of the block without gaps (AVX2, median over widths 256..4096: 86 %, without the copy 75 %, 128 x 192 83 %).
+ * Inputs outside and rows inside, 256, 384 or 512 of them: nothing (784-512-256-10 @1024). */
 #if TILE_ROWS == 14
 enum { DW_ROWS = 256, DW_INPUTS = 224, DW_COPY = 0 };
 #else
