@@ -131,7 +131,8 @@ static mean_rows *mean_rows_of(int kind) {
     }
 }
 
-/* VLEN rows of one output at once, rows in the lanes. */
+/* VLEN rows of one output at once, rows in the lanes.  Two to four outputs in this way, their dx stored number by
+ * number: 2-2-2 @256 0.97 of a step, 8-32-4 @64 1.11, 4-4-4 @128 1.14, refused. */
 static void mean_of_one_output(mean_rows *of, const real *y, int64_t ldy, const real *t, int64_t ldt,
                                const real *weight, double factor, real parameter, real *loss, real *dx, int64_t lddx) {
     real ys[VLEN], ts[VLEN], f[VLEN], g[VLEN];
