@@ -11,7 +11,6 @@
 
 /* c = b + a w of the only panel, where few of its columns count: lanes are rows, so that none multiplies padding.  The
  * same sums in the same order. */
-enum { FEW_OUTPUTS = 4 };
 PN_INLINE void some_rows_of_few(const int O, const operands *o, const real *x, int64_t rows, real *c) {
     vec sum[FEW_OUTPUTS];
     real turned[FEW_OUTPUTS * VLEN];
@@ -22,7 +21,7 @@ PN_INLINE void some_rows_of_few(const int O, const operands *o, const real *x, i
         const real *from = x + i, *w = o->b + i * PN_PANEL;
         int64_t ld = o->sm;
         square copy;
-        if (left < VLEN || rows < VLEN) { /* what lies behind is not ours */
+        if (rows < VLEN) { /* what lies behind is not ours */
             for (int64_t k = 0; k < VLEN; k++)
                 vstore(copy.at + k * PN_PANEL, k < rows ? vload_head(from + k * ld, left, 0) : vset(0));
             from = copy.at, ld = PN_PANEL;
@@ -43,13 +42,8 @@ PN_INLINE void some_rows_of_few(const int O, const operands *o, const real *x, i
 #pragma GCC unroll 4
     for (int q = 0; q < O; q++) vstore(turned + q * VLEN, sum[q]);
     for (int64_t k = 0; k < rows; k++)
-        for (int j = 0; j < PANEL_VECS; j++) {
-            vec y = vload(o->start + j * VLEN);
-#pragma GCC unroll 4
-            for (int q = 0; q < O; q++)
-                if (q / VLEN == j) y = vsel(veq(viota(), vset((real)(q % VLEN))), vset(turned[q * VLEN + k]), y);
-            vstore(c + k * o->sc + j * VLEN, y);
-        }
+        for (int j = 0; j < PANEL_VECS; j++)
+            vstore(c + k * o->sc + j * VLEN, vrow(O, turned + k, j, vload(o->start + j * VLEN)));
 }
 static void forward_of_few(operands *o, int64_t m0, int64_t m1, int64_t O, const epilogue *then) {
     if (!o->start) o->start = pn_zeros.PN_SUFFIX(of);
@@ -149,33 +143,39 @@ static void few_rows(int64_t B, const real *x_bi, int64_t ldx, const real *dz_bo
 #undef ROWS
 }
 
-/* dw[i][o] of the only panel, where few of its columns count: lanes are inputs, so that none multiplies padding.  The
+/* dw[i][0..O) of the only panel, where few of its columns count: lanes are inputs, so that none multiplies padding.  The
  * same sums in the same order (4-32-32-1 @32: a step 4 % shorter than with the tile). */
-static void few_outputs(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t i0,
-                        int64_t i1, int64_t B, int64_t O, int add) {
-    enum { AT_ONCE = 4 };
+PN_INLINE void few_outputs(const int O, const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io,
+                           int64_t i0, int64_t i1, int64_t B, int add) {
+    enum { MOST = 4 };
+    const int AT_ONCE = VLEN == 8 && O > 2 ? 2 : MOST; /* 16 registers */
     for (int64_t i = i0 - i0 % PN_PANEL; i < i1; i += AT_ONCE * VLEN) {
-        real sums[FEW_OUTPUTS][AT_ONCE * VLEN];
+        real sums[FEW_OUTPUTS][MOST * VLEN];
+        vec sum[FEW_OUTPUTS][MOST];
         const int64_t from = i < i0 ? i0 - i : 0, to = i1 - i < AT_ONCE * VLEN ? i1 - i : AT_ONCE * VLEN;
         const int64_t n = (to + VLEN - 1) / VLEN;
         real *dw = dw_io + i * PN_PANEL;
-        for (int64_t o = 0; o < O; o++) {
-            vec sum[AT_ONCE];
-            for (int64_t l = from; add && l < to; l++) sums[o][l] = dw[l * PN_PANEL + o];
+        for (int64_t l = from; add && l < to; l++)
+            for (int o = 0; o < O; o++) sums[o][l] = dw[l * PN_PANEL + o];
 #pragma GCC unroll 4
-            for (int k = 0; k < AT_ONCE; k++) sum[k] = add ? vload(sums[o] + k * VLEN) : vset(0);
-            for (int64_t b = 0; b < B; b++) {
-                const vec d = vset(dz_bo[b * lddz + o]);
+        for (int o = 0; o < O; o++)
 #pragma GCC unroll 4
-                for (int k = 0; k < AT_ONCE; k++)
-                    if (k < n) sum[k] = vfma(vload(x_bi + b * ldx + i + k * VLEN), d, sum[k]);
-            }
+            for (int k = 0; k < AT_ONCE; k++) sum[o][k] = add ? vload(sums[o] + k * VLEN) : vset(0);
+        for (int64_t b = 0; b < B; b++)
 #pragma GCC unroll 4
-            for (int k = 0; k < AT_ONCE; k++) vstore(sums[o] + k * VLEN, sum[k]);
-        }
+            for (int k = 0; k < AT_ONCE; k++)
+                if (k < n) {
+                    const vec x = vload(x_bi + b * ldx + i + k * VLEN);
+#pragma GCC unroll 4
+                    for (int o = 0; o < O; o++) sum[o][k] = vfma(x, vset(dz_bo[b * lddz + o]), sum[o][k]);
+                }
+#pragma GCC unroll 4
+        for (int o = 0; o < O; o++)
+#pragma GCC unroll 4
+            for (int k = 0; k < AT_ONCE; k++) vstore(sums[o] + k * VLEN, sum[o][k]);
         for (int64_t l = from; l < to; l++) {
             for (int64_t o = 0; !add && o < PN_PANEL; o += VLEN) vstore(dw + l * PN_PANEL + o, vset(0));
-            for (int64_t o = 0; o < O; o++) dw[l * PN_PANEL + o] = sums[o][l];
+            for (int o = 0; o < O; o++) dw[l * PN_PANEL + o] = sums[o][l];
         }
     }
 }
@@ -211,7 +211,13 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
         return;
     }
     if (PN_TRAINS(PN_DTYPE) && O <= FEW_OUTPUTS) {
-        if (p1 > p0) few_outputs(x_bi, ldx, dz_bo, lddz, dw_io, i0, i1, B, O, add);
+        if (p1 == p0) return;
+        switch (O) {
+        case 1: few_outputs(1, x_bi, ldx, dz_bo, lddz, dw_io, i0, i1, B, add); break;
+        case 2: few_outputs(2, x_bi, ldx, dz_bo, lddz, dw_io, i0, i1, B, add); break;
+        case 3: few_outputs(3, x_bi, ldx, dz_bo, lddz, dw_io, i0, i1, B, add); break;
+        default: few_outputs(4, x_bi, ldx, dz_bo, lddz, dw_io, i0, i1, B, add); break;
+        }
         return;
     }
     real block[DW_COPY ? DW_ROWS * DW_INPUTS : 1];

@@ -106,9 +106,7 @@ PN_INLINE terms bce_terms(vec z, vec t, vec c) { /* max(z,0) - z t + log(1 + exp
             }                                                                                                          \
         return lanes_sum(&s) / (real)O;                                                                                \
     }                                                                                                                  \
-    static void NAME##_rows(const real *y, const real *t, real parameter, terms *q) {                                  \
-        *q = NAME##_terms(vload(y), vload(t), vset(parameter));                                                        \
-    }
+    static void NAME##_rows(vec y, vec t, vec c, terms *q) { *q = NAME##_terms(y, t, c); }
 MEAN(mse)
 MEAN(mae)
 MEAN(huber)
@@ -117,7 +115,7 @@ MEAN(poisson)
 MEAN(quantile)
 MEAN(bce)
 
-typedef void mean_rows(const real *y, const real *t, real parameter, terms *q);
+typedef void mean_rows(vec y, vec t, vec c, terms *q);
 static mean_rows *mean_rows_of(int kind) {
     switch (kind) {
     case PN_LOSS_mse: return mse_rows;
@@ -131,20 +129,26 @@ static mean_rows *mean_rows_of(int kind) {
     }
 }
 
-/* VLEN rows of one output at once, rows in the lanes.  Two to four outputs in this way, their dx stored number by
- * number: 2-2-2 @256 0.97 of a step, 8-32-4 @64 1.11, 4-4-4 @128 1.14, refused. */
-static void mean_of_one_output(mean_rows *of, const real *y, int64_t ldy, const real *t, int64_t ldt,
-                               const real *weight, double factor, real parameter, real *loss, real *dx, int64_t lddx) {
-    real ys[VLEN], ts[VLEN], f[VLEN], g[VLEN];
-    terms q;
-    for (int m = 0; m < VLEN; m++) ys[m] = y[m * ldy], ts[m] = t[m * ldt], f[m] = R(factor * (double)weight[m]);
-    of(ys, ts, parameter, &q);
-    vstore(loss, vadd(q.l, vset(0))); /* as lanes_sum: no -0 */
-    vstore(g, vflush(vmul(vload(f), q.g)));
-    const mask first = veq(viota(), vset(0));
+/* VLEN rows of few outputs at once, rows in the lanes.  The same sums in the same order.  (dx stored number by number
+ * instead of row by row: 8-32-4 @64 1.11 of a step, 4-4-4 @128 1.14.) */
+PN_INLINE void mean_of_few(const int O, mean_rows *of, const real *y, int64_t ldy, const real *t, int64_t ldt,
+                           const real *weight, double factor, real parameter, real *loss, real *dx, int64_t lddx) {
+    const vec none = vset(0), c = vset(parameter);
+    vec ys[FEW_OUTPUTS], ts[FEW_OUTPUTS], l[FEW_OUTPUTS] = {none, none, none, none};
+    real f[VLEN], g[FEW_OUTPUTS * VLEN];
+#pragma GCC unroll 4
+    for (int o = 0; o < O; o += VCOLUMNS) vcolumns(ys + o, y + o, ldy), vcolumns(ts + o, t + o, ldt);
+    for (int m = 0; m < VLEN; m++) f[m] = R(factor * (double)weight[m] / O);
+#pragma GCC unroll 4
+    for (int o = 0; o < O; o++) {
+        terms q;
+        of(ys[o], ts[o], c, &q);
+        l[o] = q.l;
+        vstore(g + o * VLEN, vflush(vmul(vload(f), q.g)));
+    }
+    vstore(loss, vdiv(vadd(vadd(l[0], l[2]), vadd(l[1], l[3])), vset(O))); /* lanes_sum */
     for (int m = 0; m < VLEN; m++)
-        for (int j = 0; j < PANEL_VECS; j++)
-            vstore(dx + m * lddx + j * VLEN, j ? vset(0) : vsel(first, vset(g[m]), vset(0)));
+        for (int j = 0; j < PANEL_VECS; j++) vstore(dx + m * lddx + j * VLEN, vrow(O, g + m, j, none));
 }
 
 /* ---- cross-entropy from logits: l = log sum exp z - z_label,  g = softmax(z) - onehot -------------------- */
@@ -222,10 +226,15 @@ static void loss(int kind, double parameter, const real *x_bo, int64_t ldx, cons
     for (; VLEN > 1 && kind == PN_LOSS_cross_entropy_index && O <= PN_PANEL && m1 - m >= VLEN; m += VLEN)
         cross_entropy_few_classes(x_bo + m * ldx, ldx, labels + m, weight + m, factor, row_loss + m, dx_bo + m * lddx,
                                   lddx, O);
-    mean_rows *const of_rows = PN_LARGE && VLEN > 1 && O == 1 ? mean_rows_of(kind) : NULL;
+    mean_rows *const of_rows = PN_LARGE && VLEN > 1 && O <= FEW_OUTPUTS ? mean_rows_of(kind) : NULL;
+#define ROWS(n)                                                                                                        \
+    case n:                                                                                                            \
+        mean_of_few(n, of_rows, x_bo + m * ldx, ldx, t_bo + m * ldt, ldt, weight + m, factor, R(parameter),            \
+                    row_loss + m, dx_bo + m * lddx, lddx);                                                             \
+        break;
     for (; of_rows && m1 - m >= VLEN; m += VLEN)
-        mean_of_one_output(of_rows, x_bo + m * ldx, ldx, t_bo + m * ldt, ldt, weight + m, factor, R(parameter),
-                           row_loss + m, dx_bo + m * lddx, lddx);
+        switch (O) { ROWS(1) ROWS(2) ROWS(3) ROWS(4) }
+#undef ROWS
     for (; m < m1; m++) {
         const real *x = x_bo + m * ldx, *t = t_bo ? t_bo + m * ldt : NULL;
         real *dx = dx_bo + m * lddx;

@@ -210,6 +210,15 @@ PN_INLINE ivec wjoin(wide even, wide odd) { return (void)odd, IAND(even, SETBITS
 
 #define PANEL_VECS ((int)PN_PANEL / VLEN)
 
+/* A row of a panel whose few outputs stand in columns of VLEN rows, from its number in the first on; `rest`: the others */
+enum { FEW_OUTPUTS = 4 };
+PN_INLINE vec vrow(const int O, const real *from, int j, vec rest) {
+#pragma GCC unroll 4
+    for (int o = 0; o < O; o++)
+        if (o / VLEN == j) rest = vsel(veq(viota(), vset((real)(o % VLEN))), vset(from[o * VLEN]), rest);
+    return rest;
+}
+
 /* Sums along a row use 16 virtual lanes and one tree, whatever VLEN is: ((0+8)+(4+12)) + ... */
 PN_INLINE real tree16(const real *l, real (*f)(real, real)) {
     real s[8];
