@@ -254,8 +254,8 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
                   const int32_t *labels, const real *weight, double factor, real *row_loss, real *dx_bo,               \
                   int64_t lddx, int64_t m0, int64_t m1, int64_t O))                                                    \
     /* one optimizer step on n elements, with the sum of n_g gradients; hyper and the rest in update.h */              \
-    TRAINS(update, (int optimizer, const double *hyper, double rate, double step, real *p, const real *const *g,       \
-                    int n_g, real *s0, real *s1, int64_t n))                                                           \
+    TRAINS(update, (int optimizer, const double *hyper, double rate, const double *bias, real *p,                      \
+                    const real *const *g, int n_g, real *s0, real *s1, int64_t n))                                     \
     TRAINS(penalty, (double l1, double l2, const real *w, real *g, int64_t n))                                         \
     TRAINS(penalty_value, (double l1, double l2, const real *w, int64_t n, double *sum))                               \
     TRAINS(sum_squares, (const real *g, int64_t n, double *sum))                                                       \

@@ -54,9 +54,13 @@ static void update_task(void *argument, int i, int n) {
     real *s0 = a->slots[0] ? (real *)a->slots[0] + from : NULL, *s1 = a->slots[1] ? (real *)a->slots[1] + from : NULL;
     const real *g[PN_MOST_TERMS] = {(real *)a->grads + from};
     for (int64_t k = 0; k < r->job->n_terms; k++) g[k] = (const real *)r->job->terms[k] + from;
-    r->k->update(r->job->optimizer, r->job->hyper, r->rate, (double)(r->step + 1), (real *)a->params + from, g,
+    r->k->update(r->job->optimizer, r->job->hyper, r->rate, r->bias, (real *)a->params + from, g,
                  r->job->n_terms ? (int)r->job->n_terms : 1, s0, s1, to - from);
 }
+
+/* 1 - beta^t.  ln beta <= beta - 1, so beyond t (1 - beta) = 38 the power is less than half of the last place of 1: two
+ * powers take 50 ns, 4 % of a step of 4-32-32-1 @1. */
+static double one_less_power(double beta, double t) { return t * (1 - beta) > 38 ? 1 : 1 - pow(beta, t); }
 
 /* 0: nothing was changed, because the gradient is not finite */
 static int update(run *r) {
@@ -64,6 +68,8 @@ static int update(run *r) {
     for (int64_t i = 0; i < r->job->n_clips; i++)
         if (!clip(r, &r->job->clips[i])) return 0;
     const double rate = r->rate;
+    const int id = r->job->optimizer, adam = id == PN_OPTIMIZER_adam || id == PN_OPTIMIZER_adamw;
+    for (int k = 0; k < 2; k++) r->bias[k] = adam ? one_less_power(r->job->hyper[k], (double)(r->step + 1)) : 1;
     for (uint32_t p = 0; p < plan->n_params;) { /* neighbours that train at one rate are one range */
         const pn_param *first = &plan->params[p], *q = first;
         r->begin = r->end = (int64_t)first->offset;

@@ -37,8 +37,13 @@ static void load_weights(run *r) {
     const pn_job *job = r->job;
     m->weight_sum = m->weight_squares = 0;
     if (!m->training && !(job->stages & PN_METRIC)) return; /* nobody asks for them */
-    for (int64_t i = r->whole0; i < r->whole1; i++) {       /* the loss of a part is a share of that of the batch */
-        const real w = job->weight ? (real)job->weight[job->order ? job->order[i] : i] : 1;
+    if (!job->weight) { /* the sums below, without waiting for additions: 1 % of a step of 4-32-32-1 @32 and @256 */
+        for (int64_t b = 0; b < r->B; b++) ((real *)m->weights)[b] = 1;
+        m->weight_sum = m->weight_squares = (double)(r->whole1 - r->whole0);
+        return;
+    }
+    for (int64_t i = r->whole0; i < r->whole1; i++) { /* the loss of a part is a share of that of the batch */
+        const real w = (real)job->weight[job->order ? job->order[i] : i];
         if (i >= r->row0 && i < r->row0 + r->B) ((real *)m->weights)[i - r->row0] = w;
         m->weight_sum += (double)w;
         m->weight_squares += (double)w * (double)w;

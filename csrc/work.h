@@ -22,9 +22,9 @@ typedef struct run {
     int64_t whole0, whole1; /* the rows of the whole batch */
     int first_part;         /* the one with the penalties */
     const pn_op *op;
-    int64_t step; /* updates done before this batch */
-    double rate;
-    int64_t begin, end; /* range of the arena for update tasks */
+    int64_t step;         /* updates done before this batch */
+    double rate, bias[2]; /* of its update; 1 - beta^t of Adam */
+    int64_t begin, end;   /* range of the arena for update tasks */
     int by_rows;
     const pn_op *gone_on; /* the layer below, where the gradient has gone on to it: op_dense.h */
     pn_status status;     /* of the ops that can fail */

@@ -143,10 +143,14 @@ static void few_rows(int64_t B, const real *x_bi, int64_t ldx, const real *dz_bo
 #undef ROWS
 }
 
-/* dw[i][0..O) of the only panel, where few of its columns count: lanes are inputs, so that none multiplies padding.  The
+PN_SHARED void copy_column(const real *from, int64_t step, int64_t n, real *to, int64_t to_step) {
+    for (int64_t k = 0; k < n; k++) to[k * to_step] = from[k * step];
+}
+
+/* dw[i][0..O) of the only panel, where few of its columns count: lanes are inputs, so that none multiplies padding. The
  * same sums in the same order (4-32-32-1 @32: a step 4 % shorter than with the tile). */
 PN_INLINE void few_outputs(const int O, const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io,
-                           int64_t i0, int64_t i1, int64_t B, int add) {
+                           int64_t i0, int64_t i1, int64_t B, int add, int clear) {
     enum { MOST = 4 };
     const int AT_ONCE = VLEN == 8 && O > 2 ? 2 : MOST; /* 16 registers */
     for (int64_t i = i0 - i0 % PN_PANEL; i < i1; i += AT_ONCE * VLEN) {
@@ -154,29 +158,28 @@ PN_INLINE void few_outputs(const int O, const real *x_bi, int64_t ldx, const rea
         vec sum[FEW_OUTPUTS][MOST];
         const int64_t from = i < i0 ? i0 - i : 0, to = i1 - i < AT_ONCE * VLEN ? i1 - i : AT_ONCE * VLEN;
         const int64_t n = (to + VLEN - 1) / VLEN;
-        real *dw = dw_io + i * PN_PANEL;
-        for (int64_t l = from; add && l < to; l++)
-            for (int o = 0; o < O; o++) sums[o][l] = dw[l * PN_PANEL + o];
+        real *dw = dw_io + (i + from) * PN_PANEL;
+        for (int o = 0; add && o < O; o++) copy_column(dw + o, PN_PANEL, to - from, sums[o] + from, 1);
 #pragma GCC unroll 4
         for (int o = 0; o < O; o++)
 #pragma GCC unroll 4
             for (int k = 0; k < AT_ONCE; k++) sum[o][k] = add ? vload(sums[o] + k * VLEN) : vset(0);
-        for (int64_t b = 0; b < B; b++)
+        for (int64_t b = 0; b < B; b++) {
+            vec d[FEW_OUTPUTS];
+#pragma GCC unroll 4
+            for (int o = 0; o < O; o++) d[o] = vset(dz_bo[b * lddz + o]);
 #pragma GCC unroll 4
             for (int k = 0; k < AT_ONCE; k++)
-                if (k < n) {
-                    const vec x = vload(x_bi + b * ldx + i + k * VLEN);
 #pragma GCC unroll 4
-                    for (int o = 0; o < O; o++) sum[o][k] = vfma(x, vset(dz_bo[b * lddz + o]), sum[o][k]);
-                }
+                for (int o = 0; o < O; o++)
+                    if (k < n) sum[o][k] = vfma(vload(x_bi + b * ldx + i + k * VLEN), d[o], sum[o][k]);
+        }
 #pragma GCC unroll 4
         for (int o = 0; o < O; o++)
 #pragma GCC unroll 4
             for (int k = 0; k < AT_ONCE; k++) vstore(sums[o] + k * VLEN, sum[o][k]);
-        for (int64_t l = from; l < to; l++) {
-            for (int64_t o = 0; !add && o < PN_PANEL; o += VLEN) vstore(dw + l * PN_PANEL + o, vset(0));
-            for (int o = 0; o < O; o++) dw[l * PN_PANEL + o] = sums[o][l];
-        }
+        for (int64_t l = 0; clear && l < (to - from) * PN_PANEL; l += VLEN) vstore(dw + l, vset(0));
+        for (int o = 0; o < O; o++) copy_column(sums[o] + from, 1, to - from, dw + o, PN_PANEL);
     }
 }
 
@@ -212,12 +215,14 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
     }
     if (PN_TRAINS(PN_DTYPE) && O <= FEW_OUTPUTS) {
         if (p1 == p0) return;
-        switch (O) {
-        case 1: few_outputs(1, x_bi, ldx, dz_bo, lddz, dw_io, i0, i1, B, add); break;
-        case 2: few_outputs(2, x_bi, ldx, dz_bo, lddz, dw_io, i0, i1, B, add); break;
-        case 3: few_outputs(3, x_bi, ldx, dz_bo, lddz, dw_io, i0, i1, B, add); break;
-        default: few_outputs(4, x_bi, ldx, dz_bo, lddz, dw_io, i0, i1, B, add); break;
-        }
+#define OUTPUTS(n) few_outputs(n, x_bi, ldx, dz_bo + o, lddz, dw_io + o, i0, i1, B, add, !add && o == 0)
+        for (int64_t o = 0, n; o < O; o += n) switch (n = PN_LARGE ? O : 1) {
+            case 1: OUTPUTS(1); break;
+            case 2: OUTPUTS(2); break;
+            case 3: OUTPUTS(3); break;
+            default: OUTPUTS(4); break;
+            }
+#undef OUTPUTS
         return;
     }
     real block[DW_COPY ? DW_ROWS * DW_INPUTS : 1];

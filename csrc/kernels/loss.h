@@ -228,12 +228,16 @@ static void loss(int kind, double parameter, const real *x_bo, int64_t ldx, cons
                                   lddx, O);
     mean_rows *const of_rows = PN_LARGE && VLEN > 1 && O <= FEW_OUTPUTS ? mean_rows_of(kind) : NULL;
 #define ROWS(n)                                                                                                        \
-    case n:                                                                                                            \
-        mean_of_few(n, of_rows, x_bo + m * ldx, ldx, t_bo + m * ldt, ldt, weight + m, factor, R(parameter),            \
-                    row_loss + m, dx_bo + m * lddx, lddx);                                                             \
-        break;
-    for (; of_rows && m1 - m >= VLEN; m += VLEN)
-        switch (O) { ROWS(1) ROWS(2) ROWS(3) ROWS(4) }
+    mean_of_few(n, of_rows, x_bo + m * ldx, ldx, t_bo + m * ldt, ldt, weight + m, factor, R(parameter), row_loss + m,  \
+                dx_bo + m * lddx, lddx)
+    for (; of_rows && m1 - m >= VLEN; m += VLEN) {
+        switch (O) {
+        case 1: ROWS(1); break;
+        case 2: ROWS(2); break;
+        case 3: ROWS(3); break;
+        default: ROWS(4); break;
+        }
+    }
 #undef ROWS
     for (; m < m1; m++) {
         const real *x = x_bo + m * ldx, *t = t_bo ? t_bo + m * ldt : NULL;

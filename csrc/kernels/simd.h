@@ -210,7 +210,8 @@ PN_INLINE ivec wjoin(wide even, wide odd) { return (void)odd, IAND(even, SETBITS
 
 #define PANEL_VECS ((int)PN_PANEL / VLEN)
 
-/* A row of a panel whose few outputs stand in columns of VLEN rows, from its number in the first on; `rest`: the others */
+/* A row of a panel, of which O outputs stand in columns of VLEN rows (`from`: its number in the first), the others in
+ * `rest`. */
 enum { FEW_OUTPUTS = 4 };
 PN_INLINE vec vrow(const int O, const real *from, int j, vec rest) {
 #pragma GCC unroll 4

@@ -3,7 +3,7 @@
  * g gradient, p parameter, s0 and s1 optimizer slots, all at the same offset; n is a multiple of 16.  The gradient of a
  * step is the sum of n_g terms, added in their order.
  * hyper: [0] momentum | beta_1 | rho | eta_minus  [1] beta_2 | eta_plus  [2] epsilon | step_min  [3] step_max
- *        [7] weight decay.   step counts from 1.  Square root and division are exact.
+ *        [7] weight decay.   bias: 1 - beta_1^t, 1 - beta_2^t (adam, adamw).  Square root and division are exact.
  * Padding holds g = 0 and p = 0 and every rule keeps it there. */
 #ifndef PN_UPDATE_H
 #define PN_UPDATE_H
@@ -35,7 +35,9 @@ PN_INLINE void nesterov(const rule *r, real *p, vec g, real *s0, real *s1) {
 /* Kingma and Ba 2015, algorithm 1; c1 = lr/(1-beta_1^t), c2 = 1/sqrt(1-beta_2^t).
  * On Zen 4 it waits for the divider, 16.0 of 16.4 cycles for 16 parameters, and nothing hides behind that: the
  * schedulers are full of what waits.  Refused: weights transposed for the next step while they are written, each block
- * after its own update or after that of the next: a step of 64-64-64-10 @1 takes 1.04 times as long. */
+ * after its own update or after that of the next: a step of 64-64-64-10 @1 takes 1.04 times as long; layers of one or
+ * two outputs packed side by side before and spread after, so that none is spent on padding: 256-1 @1 0.88, 256-2 @1
+ * 1.02, 4-32-32-1 @1 and @32 1.00. */
 PN_INLINE void adam(const rule *r, real *p, vec g, real *s0, real *s1) {
     const vec m = vflush(vfma(r->h0, vload(s0), vmul(r->g0, g)));
     const vec v = vflush(vfma(r->h1, vload(s1), vmul(r->g1, vmul(g, g))));
@@ -91,9 +93,8 @@ PN_INLINE void follow(int optimizer, const rule *r, int l2, real *p, const real 
 
 enum { TERMS = 256 }; /* elements of a sum of gradients that waits in the first-level cache */
 
-static void update(int optimizer, const double *h, double rate, double step, real *p, const real *const *g, int n_g,
-                   real *s0, real *s1, int64_t n) {
-    const int adaptive = optimizer == PN_OPTIMIZER_adam || optimizer == PN_OPTIMIZER_adamw;
+static void update(int optimizer, const double *h, double rate, const double *bias, real *p, const real *const *g,
+                   int n_g, real *s0, real *s1, int64_t n) {
     const int l2 = h[7] != 0 && optimizer != PN_OPTIMIZER_adamw;
     const rule r = {.h0 = vset(R(h[0])),
                     .h1 = vset(R(h[1])),
@@ -103,8 +104,8 @@ static void update(int optimizer, const double *h, double rate, double step, rea
                     .rate = vset(R(rate)),
                     .g0 = vset(R(1 - h[0])),
                     .g1 = vset(R(1 - h[1])),
-                    .c1 = vset(R(adaptive ? rate / (1 - pow(h[0], step)) : 0)),
-                    .c2 = vset(R(adaptive ? 1 / sqrt(1 - pow(h[1], step)) : 0))};
+                    .c1 = vset(R(rate / bias[0])),
+                    .c2 = vset(R(1 / sqrt(bias[1])))};
     real sum[TERMS];
     for (int64_t from = 0, m; from < n; from += m) {
         m = n_g == 1 || n - from < TERMS ? n - from : TERMS;

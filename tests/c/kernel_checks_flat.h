@@ -272,8 +272,8 @@ static void check_update(const kernels *k) {
                         g[t]->at[i] = (real)(terms > 1 ? rint(64 * x) / 64 : x);
                     }
                 ready(p), ready(g[0]), ready(g[1]), ready(g[2]), ready(s[0]), ready(s[1]);
-                k->update(id, h, 0.01, step, p->at, from, terms, slots > 0 ? s[0]->at : NULL,
-                          slots > 1 ? s[1]->at : NULL, n);
+                k->update(id, h, 0.01, (double[]){1 - pow(h[0], step), 1 - pow(h[1], step)}, p->at, from, terms,
+                          slots > 0 ? s[0]->at : NULL, slots > 1 ? s[1]->at : NULL, n);
                 for (int64_t i = 0; i < n; i++) {
                     double x = (double)was(p, i), s0 = (double)was(s[0], i), s1 = (double)was(s[1], i);
                     const double x_old = fabs(x), s0_old = fabs(s0);
@@ -401,14 +401,14 @@ static void check_max_norm(const kernels *k) {
 static void check_fusion(const kernels *k, int fused) {
     AT("a fused multiply-add");
     const double e = sizeof(real) == 8 ? ldexp(1, -27) : ldexp(1, -13), want = fused ? 2 * e + e * e : 2 * e;
-    const double h[8] = {0};
+    const double h[8] = {0}, one[2] = {1, 1};
     real *x = filled(16, 0, 1), *w = filled(16, 0, 1), *b = filled(16, 0, 1);
     output *y = output_of(16), *p = output_of(16);
     for (int i = 0; i < 16; i++) x[i] = w[i] = (real)(1 + e), b[i] = -1, p->at[i] = 1;
     k->dense_forward(x, 16, w, b, y->at, 16, NULL, 0, 0, 1, 1, 16, 0, 1, PN_ACT_identity, act_parameters, NULL, 0);
     for (int i = 0; i < 16; i++) expect_bits(y, i, (real)want);
     if (k->update)
-        k->update(PN_OPTIMIZER_sgd, h, 1 + e, 1, p->at, (const real *[]){x}, 1, NULL, NULL, 16); /* p -= rate g */
+        k->update(PN_OPTIMIZER_sgd, h, 1 + e, one, p->at, (const real *[]){x}, 1, NULL, NULL, 16); /* p -= rate g */
     for (int i = 0; i < 16 && k->update; i++) expect_bits(p, i, (real)-want);
     drop_all();
 }
