@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+import pynet as pn
 from pynet import _core, clip, optimizers, reference_updates, schedules
 
 FIRST_ORDER = [name for name, made in optimizers.TABLE.items() if not made.full_batch]  # others: test_second_order.py
@@ -61,6 +62,19 @@ def test_adam():
     m, v = 0.08 / (1 - 0.81), 0.004996 / (1 - 0.998001)
     second = first - 0.1 * m / (math.sqrt(v) + 1e-8)
     assert steps(optimizers.Adam(0.1), [2.0, -1.0]) == pytest.approx([first, second], rel=1e-14)
+
+
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+@pytest.mark.parametrize("betas", [(0.5, 0.5), (0.9, 0.5), (0.5, 0.95), (0.0, 0.0)], ids=str)
+def test_adam_moves_by_its_rate_where_the_gradient_stays(backend, betas):
+    # m / (1 - beta_1^t) = g and v / (1 - beta_2^t) = g^2 for every t, also where the powers become 0 beside 1
+    kernel = pn.Dense(1, use_bias=False, kernel_initializer="zeros")
+    model = pn.Sequential([pn.Input(1), kernel], dtype="float64")
+    adam = optimizers.Adam(1.0, *betas, epsilon=1e-20)
+    trainer = pn.Trainer(model, "mae", adam, backend=backend)
+    for t in range(10, 1001, 10):
+        trainer.fit(np.ones((1, 1)), np.full((1, 1), 1e9), epochs=10, batch_size=1, verbose=0)
+        assert model.predict(np.ones((1, 1)))[0, 0] == pytest.approx(t, rel=0, abs=2e-13 * max(1, t / 100))
 
 
 def test_adam_with_weight_decay_is_not_adamw():
