@@ -143,6 +143,7 @@ static void few_rows(int64_t B, const real *x_bi, int64_t ldx, const real *dz_bo
 #undef ROWS
 }
 
+/* A function of its own: where gcc knows the steps, it takes permutations and 200 bytes for each column. */
 PN_SHARED void copy_column(const real *from, int64_t step, int64_t n, real *to, int64_t to_step) {
     for (int64_t k = 0; k < n; k++) to[k * to_step] = from[k * step];
 }
@@ -216,12 +217,14 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
     if (PN_TRAINS(PN_DTYPE) && O <= FEW_OUTPUTS) {
         if (p1 == p0) return;
 #define OUTPUTS(n) few_outputs(n, x_bi, ldx, dz_bo + o, lddz, dw_io + o, i0, i1, B, add, !add && o == 0)
-        for (int64_t o = 0, n; o < O; o += n) switch (n = PN_LARGE ? O : 1) {
+        for (int64_t o = 0, n; o < O; o += n) {
+            switch (n = PN_LARGE ? O : 1) {
             case 1: OUTPUTS(1); break;
             case 2: OUTPUTS(2); break;
             case 3: OUTPUTS(3); break;
             default: OUTPUTS(4); break;
             }
+        }
 #undef OUTPUTS
         return;
     }

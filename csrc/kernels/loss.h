@@ -146,7 +146,8 @@ PN_INLINE void mean_of_few(const int O, mean_rows *of, const real *y, int64_t ld
         l[o] = q.l;
         vstore(g + o * VLEN, vflush(vmul(vload(f), q.g)));
     }
-    vstore(loss, vdiv(vadd(vadd(l[0], l[2]), vadd(l[1], l[3])), vset(O))); /* lanes_sum */
+    const vec sum = vadd(vadd(vadd(l[0], l[2]), vadd(l[1], l[3])), none); /* as lanes_sum: no -0 */
+    vstore(loss, vdiv(sum, vset(O)));
     for (int m = 0; m < VLEN; m++)
         for (int j = 0; j < PANEL_VECS; j++) vstore(dx + m * lddx + j * VLEN, vrow(O, g + m, j, none));
 }
