@@ -169,7 +169,7 @@ static void check_dense_dx_from_w(const kernels *k) {
 
 static void check_dense_dw(const kernels *k) {
     EACH_TRIPLE(B, I, O) {
-        if (B == 1) B += c / 8 % 14; /* without a tile: four at a time, and the rest */
+        if (B == 1) B += c / 8 % 14;      /* without a tile: four at a time, and the rest */
         if (O == 1) O += (c + c / 8) % 4; /* few outputs go their own way */
         AT("dense_dw B %d I %d O %d, case %d", B, I, O, c);
         const int64_t ldx = lead(c, I), lddz = lead(c + 1, O);
