@@ -25,8 +25,8 @@ static void sum_task(void *argument, int i, int n) {
     (void)i, (void)n;
     for (int64_t g; (g = groups - 1 - __atomic_fetch_add(&t->next, 1, __ATOMIC_RELAXED)) >= 0;) { /* longest first */
         const int64_t p0 = g * WIDE, p1 = p0 + WIDE < panels ? p0 + WIDE : panels;
-        t->kernels->dense_dw(t->rows, t->wide, t->rows, t->wide, t->a, t->wide, 0, p1 * PN_PANEL, t->k, p1 * PN_PANEL,
-                             p0, p1, 1, NULL, 0);
+        t->kernels->dense_dw(t->rows, t->wide, t->rows, t->wide, t->a, t->wide, 0, p1 * PN_PANEL, t->k, p0, p1, 1, NULL,
+                             0);
     }
 }
 
@@ -52,7 +52,7 @@ static void subtract(const row *r, int64_t p) { /* the rows above from block [q,
     const double *own = r->c + r->q * r->wide * PN_PANEL;
     if (r->q)
         r->kernels->dense_dw(own, PN_PANEL, panel, PN_PANEL, panel + r->q * PN_PANEL * PN_PANEL, r->wide, 0, PN_PANEL,
-                             r->q * PN_PANEL, PN_PANEL, 0, 1, 1, NULL, 0);
+                             r->q * PN_PANEL, 0, 1, 1, NULL, 0);
 }
 
 static void row_task(void *argument, int i, int n) {

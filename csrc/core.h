@@ -78,6 +78,7 @@ enum {
 #undef ACT_ROW
 enum { PN_N_ACTS = 65 };
 enum { PN_MOST_PARTS = 1 << 20 }; /* of a batch */
+enum { PN_MOST_TURNED = 4 };      /* outputs of turned weights */
 enum { PN_BLOCK = 16384 };        /* elements; sums over an arena are added block by block, whoever made them */
 
 int pn_known(const char *list, int id); /* is there such a number in this list? */
@@ -87,7 +88,9 @@ int pn_optimizer_slots(int id); /* -1: unknown */
 
 static inline uint64_t pn_pad(uint64_t n) { return (n + PN_PANEL - 1) / PN_PANEL * PN_PANEL; }
 static inline uint32_t pn_panels(uint32_t cols) { return (cols + PN_PANEL - 1) / PN_PANEL; }
-static inline uint64_t pn_param_size(const pn_param *p) { return pn_pad(p->cols) * p->rows; }
+static inline uint64_t pn_param_size(const pn_param *p) {
+    return p->flags & PN_TURNED ? pn_pad(p->rows) * p->cols : pn_pad(p->cols) * p->rows;
+}
 
 /* ---- what kernels take ------------------------------------------------------------------------- */
 
@@ -152,16 +155,16 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
 /* clang-format off */
 #define PN_KERNELS(KERNEL, TRAINS, SOLVES)                                                                             \
     /* y_bo = x_bi w_io + b_o, then act; z keeps the sum where it is not NULL; `then` may be NULL; with `zeros` x is   \
-       taken to be mostly 0: kernels/zeros.h; where O <= 4, rows of x are padded to 16; so in dw */                      \
+       taken to be mostly 0: kernels/zeros.h; so in dw */                                                                \
     KERNEL(dense_forward, (const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,  \
-                           real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t O, int64_t p0,          \
-                           int64_t p1, int act, const double *p, const pn_then *then, int zeros))                      \
+                           real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t p0, int64_t p1,         \
+                           int act, const double *p, const pn_then *then, int zeros))                                  \
     /* dx_bi (+)= dz_bo w_io^T; wt holds w^T in panels along I; p0, p1 are panels of I.  An LSTM goes up with it. */   \
     KERNEL(dense_dx, (const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,       \
                       int64_t m1, int64_t O, int64_t p0, int64_t p1, int add))                                         \
     /* dw_io (+)= x_bi^T dz_bo for inputs [i0,i1) and panels [p0,p1) of O */                                           \
     SOLVES(dense_dw, (const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I,          \
-                      int64_t i0, int64_t i1, int64_t B, int64_t O, int64_t p0, int64_t p1, int add,                   \
+                      int64_t i0, int64_t i1, int64_t B, int64_t p0, int64_t p1, int add,                              \
                       pn_wanted *wanted, int zeros))                                                                   \
     /* whether so little of rows [m0,m1) of x, two at least, is not 0 that `zeros` pays */                             \
     TRAINS(few_numbers, (const real *x, int64_t ldx, int64_t m0, int64_t m1, int64_t I, int64_t panels, int *few))     \
@@ -175,6 +178,15 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
                              const real *relu_bi, real *db_i))                                                         \
     /* wt_oi = panels [p0,p1) along I of w_io^T */                                                                     \
     TRAINS(transpose, (const real *w_io, real *wt_oi, int64_t I, int64_t O, int64_t p0, int64_t p1))                   \
+    /* the same three with w and dw turned, of 1 to 4 outputs: [I/16][O][16]; p0, p1 are panels of I; of x and dx all    \
+       columns of the panels are there */                                                                              \
+    KERNEL(turned_forward, (const real *x_bi, int64_t ldx, const real *wt_oi, const real *b_o, real *y_bo,             \
+                            int64_t ldy, real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t O,        \
+                            int act, const double *p, const pn_then *then))                                            \
+    TRAINS(turned_dx, (const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,      \
+                       int64_t m1, int64_t O, int64_t p0, int64_t p1, int add, const real *relu_bi, real *db_i))       \
+    TRAINS(turned_dw, (const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_oi, int64_t I,         \
+                       int64_t B, int64_t O, int64_t p0, int64_t p1, int add))                                         \
     /* y_bo = x_bi w_io + b_o, then act, of a pruned w: one row after the other, in lanes some at once; or, in steps,  \
        from columns of x_bi, tiles of R rows: 16 or 32 */                                                              \
     KERNEL(sparse_rows, (const real *x_bi, int64_t ldx, const pn_sparse *w, const real *b_o, real *y_bo, int64_t ldy,  \
@@ -265,7 +277,8 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
     TRAINS(clip_value, (real *g, double c, int64_t n))                                                                 \
     TRAINS(clip_sign, (real *g, int64_t n))                                                                            \
     /* w[:,o] *= min(1, c / |w[:,o]|) */                                                                               \
-    TRAINS(max_norm, (double c, real *w_io, int64_t I, int64_t p0, int64_t p1))
+    TRAINS(max_norm, (double c, real *w_io, int64_t I, int64_t p0, int64_t p1))                                        \
+    TRAINS(turned_max_norm, (double c, real *wt_oi, int64_t I, int64_t O))
 /* clang-format on */
 
 #define PN_FIELD(name, args) void(*name) args;

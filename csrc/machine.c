@@ -136,6 +136,7 @@ static pn_status lay_out(pn_machine *m, carver *c, const pn_plan *plan, int64_t 
         for (uint32_t p = 0; p < plan->n_params; p++) {
             int kept = 0;
             for (uint32_t i = 0; i < plan->n_ops && !kept; i++) kept = reads_transposed(&plan->ops[i], p);
+            kept &= !(plan->params[p].flags & PN_TURNED); /* it is its own transpose */
             if (m->wt_offset) m->wt_offset[p] = kept ? elems : UINT64_MAX;
             if (kept) elems += pn_pad(plan->params[p].rows) * plan->params[p].cols;
         }

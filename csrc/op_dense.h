@@ -1,5 +1,8 @@
 /* op_dense.h: dense, y = act(x w + b), with what may be folded into it: a batch norm, a dropout. */
 
+/* Of few outputs: its tasks are divided by rows on the way up, and in dw and dx by panels of inputs. */
+static int is_turned(const run *r, const pn_op *op) { return (r->m->plan.params[op->w].flags & PN_TURNED) != 0; }
+
 static void dense_task(void *argument, int i, int n) {
     const run *r = argument;
     const pn_op *op = r->op;
@@ -13,22 +16,29 @@ static void dense_task(void *argument, int i, int n) {
         then.norm = &norm;
     else if (op->p[2] > 0)
         then.random = &at, then.rate = op->p[2];
+    if (is_turned(r, op)) {
+        r->k->turned_forward(value(r, op->x), ld(r, op->x), weight(r, op->w), weight(r, op->b), value(r, op->y),
+                             ld(r, op->y), z, z ? ld(r, op->z) : 0, m[0], m[1], width(r, op->x), width(r, op->y),
+                             op->act, op->p, then.norm || then.random ? &then : NULL);
+        return;
+    }
     r->k->dense_forward(value(r, op->x), ld(r, op->x), weight(r, op->w), weight(r, op->b), value(r, op->y),
-                        ld(r, op->y), z, z ? ld(r, op->z) : 0, m[0], m[1], width(r, op->x), width(r, op->y), p[0], p[1],
-                        op->act, op->p, then.norm || then.random ? &then : NULL, r->zeros);
+                        ld(r, op->y), z, z ? ld(r, op->z) : 0, m[0], m[1], width(r, op->x), p[0], p[1], op->act, op->p,
+                        then.norm || then.random ? &then : NULL, r->zeros);
 }
 
 /* The inputs of a net, and hidden layers where nothing is trained. */
 static void look_for_zeros(run *r, const pn_op *op) {
     enum { LEAST_ROWS = 8, LEAST_INPUTS = 64 };
     const int64_t I = width(r, op->x);
-    if (PN_ZEROS(PN_DTYPE) && op->flags & PN_STOP_X && r->m1 - r->m0 >= LEAST_ROWS && I >= LEAST_INPUTS)
+    if (PN_ZEROS(PN_DTYPE) && !is_turned(r, op) && op->flags & PN_STOP_X && r->m1 - r->m0 >= LEAST_ROWS &&
+        I >= LEAST_INPUTS)
         r->k->few_numbers(value(r, op->x), ld(r, op->x), r->m0, r->m1, I, panels(r, op->y), &r->zeros);
 }
 
 static void dense_forward(run *r, const pn_op *op) {
     look_for_zeros(r, op);
-    r->by_rows = prefer_rows(r, r->m1 - r->m0, panels(r, op->y));
+    r->by_rows = is_turned(r, op) || prefer_rows(r, r->m1 - r->m0, panels(r, op->y));
     divide(r, dense_task, r->B * width(r, op->x) * width(r, op->y), r->by_rows ? r->B : panels(r, op->y));
     r->zeros = 0;
     if (op->act == PN_ACT_softmax) divide(r, activation_task, r->B * width(r, op->y) * 16, r->B);
@@ -82,8 +92,17 @@ static void dw_task(void *argument, int i, int n) {
     cut(r, panels(r, op->y), i, n, in, p);
     pn_wanted wanted = next_rows(r, i, n);
     r->k->dense_dw(value(r, op->x), ld(r, op->x), dvalue(r, op->y), ld(r, op->y), gradient(r, op->w), width(r, op->x),
-                   in[0], in[1], r->B, width(r, op->y), p[0], p[1], op->flags & PN_ADD_W,
-                   wanted.end - wanted.row > 1 ? &wanted : NULL, r->zeros);
+                   in[0], in[1], r->B, p[0], p[1], op->flags & PN_ADD_W, wanted.end - wanted.row > 1 ? &wanted : NULL,
+                   r->zeros);
+}
+
+static void turned_dw_task(void *argument, int i, int n) {
+    const run *r = argument;
+    const pn_op *op = r->op;
+    int64_t p0, p1;
+    share(panels(r, op->x), i, n, &p0, &p1);
+    r->k->turned_dw(value(r, op->x), ld(r, op->x), dvalue(r, op->y), ld(r, op->y), gradient(r, op->w), width(r, op->x),
+                    r->B, width(r, op->y), p0, p1, op->flags & PN_ADD_W);
 }
 
 static void db_task(void *argument, int i, int n) {
@@ -122,14 +141,17 @@ static void dx_task(void *argument, int i, int n) {
     int64_t m[2] = {r->m0, r->m1}, p[2];
     cut(r, panels(r, op->x), i, n, m, p);
     const real *dz = dvalue(r, op->y);
-    real *dx = dvalue(r, op->x), *wt = transposed(r, op->w);
+    real *dx = dvalue(r, op->x), *wt = is_turned(r, op) ? NULL : transposed(r, op->w);
     const pn_op *next = r->gone_on;
-    if (r->by_rows)
+    const real *relu = next ? value(r, op->x) : NULL;
+    real *db = next && trainable(r, next->b) ? gradient(r, next->b) : NULL;
+    if (is_turned(r, op))
+        r->k->turned_dx(dz, ld(r, op->y), weight(r, op->w), dx, ld(r, op->x), m[0], m[1], O, p[0], p[1], add, relu, db);
+    else if (r->by_rows)
         r->k->dense_dx(dz, ld(r, op->y), wt, dx, ld(r, op->x), m[0], m[1], O, p[0], p[1], add);
     else
         r->k->dense_dx_from_w(dz, ld(r, op->y), weight(r, op->w), wt + p[0] * O * PN_PANEL, dx, ld(r, op->x), m[0],
-                              m[1], I, O, p[0], p[1], add, next ? value(r, op->x) : NULL,
-                              next && trainable(r, next->b) ? gradient(r, next->b) : NULL);
+                              m[1], I, O, p[0], p[1], add, relu, db);
 }
 
 static void dense_backward(run *r, const pn_op *op) {
@@ -141,7 +163,9 @@ static void dense_backward(run *r, const pn_op *op) {
             divide(r, act_back_task, r->B * O * 8, r->B);
         if (r->part & SUMS && trainable(r, op->b)) divide(r, db_task, r->B * O, P);
     }
-    if (r->part & SUMS && trainable(r, op->w)) {
+    if (r->part & SUMS && trainable(r, op->w) && is_turned(r, op)) {
+        divide(r, turned_dw_task, r->B * I * O, panels(r, op->x));
+    } else if (r->part & SUMS && trainable(r, op->w)) {
         r->by_rows = prefer_rows(r, I, P);
         look_for_zeros(r, op);
         divide(r, dw_task, r->B * I * O, r->by_rows ? I : P);
@@ -150,7 +174,7 @@ static void dense_backward(run *r, const pn_op *op) {
     if (op->flags & PN_STOP_X) return;
     r->by_rows = r->part != (ROWS | SUMS | TRANSPOSES) ||
                  (threads_for(r, r->B * I * O, r->B) > 1 && prefer_rows(r, r->B, panels(r, op->x)));
-    if (r->part & TRANSPOSES && r->by_rows) divide(r, transpose_task, I * O * 2, panels(r, op->x));
+    if (r->part & TRANSPOSES && r->by_rows && !is_turned(r, op)) divide(r, transpose_task, I * O * 2, panels(r, op->x));
     r->gone_on = below_of(r, op);
     if (r->part & ROWS) divide(r, dx_task, r->B * I * O, r->by_rows ? r->B : panels(r, op->x));
 }

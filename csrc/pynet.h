@@ -39,8 +39,9 @@ typedef struct pn_value {
     uint32_t width, ld, column, flags;
 } pn_value;
 
-/* One parameter: a matrix [I,O] or a vector [O] (I = 1), stored in panels [ceil(O/16)][I][16], padded
- * with zeros, at the same offset (in elements) of every arena: parameters, gradients, optimizer slots. */
+/* One parameter: a matrix [I,O] or a vector [O] (I = 1), stored in panels [ceil(O/16)][I][16], with PN_TURNED in
+ * [ceil(I/16)][O][16], padded with zeros, at the same offset (in elements) of every arena: parameters, gradients,
+ * optimizer slots. */
 typedef struct pn_param {
     uint64_t offset;
     uint32_t rows, cols; /* I, O */
@@ -53,7 +54,8 @@ typedef struct pn_param {
 
 enum {
     PN_TRAINABLE = 1,
-    PN_MASKED = 2 /* pruned: where pn_arenas.keep has a 0 bit, its gradient is 0 */
+    PN_MASKED = 2, /* pruned: where pn_arenas.keep has a 0 bit, its gradient is 0 */
+    PN_TURNED = 4  /* w of DENSE ops of 1 to 4 outputs: no room and no time for padding to 16 */
 };
 
 /* One operation.  Forward reads the table from first to last (up), backward from last to first (down). */

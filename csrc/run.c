@@ -86,7 +86,10 @@ static int update(run *r) {
     }
     for (uint32_t p = 0; p < plan->n_params; p++) {
         const pn_param *q = &plan->params[p];
-        if (q->flags & PN_TRAINABLE && q->max_norm > 0)
+        if (!(q->flags & PN_TRAINABLE && q->max_norm > 0)) continue;
+        if (q->flags & PN_TURNED)
+            r->k->turned_max_norm(q->max_norm, weight(r, p), q->rows, q->cols);
+        else
             r->k->max_norm(q->max_norm, weight(r, p), q->rows, 0, pn_panels(q->cols));
     }
     for (uint32_t i = 0; i < plan->n_ops; i++)

@@ -91,6 +91,8 @@ def padding(plan) -> np.ndarray:
     mask = np.ones(plan.param_elems, bool)
     for record in plan.params:
         rows, cols, offset = int(record["rows"]), int(record["cols"]), int(record["offset"])
+        if record["flags"] & _core.TURNED:
+            rows, cols = cols, rows
         panels = mask[offset : offset + rows * padded(cols)].reshape(-1, rows, _core.PANEL)
         for p in range(len(panels)):
             panels[p, :, : cols - p * _core.PANEL] = False

@@ -60,7 +60,7 @@ def test_values_stand_side_by_side_and_parameters_one_after_the_other():
     assert plan.params["rows"].tolist() == [7, 1, 512]
     assert plan.params["cols"].tolist() == [512, 512, 3]
     assert plan.params["offset"].tolist() == [0, 7 * 512, 8 * 512]
-    assert plan.param_elems == 8 * 512 + 512 * 16 == model.arena.size
+    assert plan.param_elems == 8 * 512 + 512 * 3 == model.arena.size  # the last kernel is kept turned
 
 
 def test_parameters_stand_at_the_same_place_in_every_plan():
@@ -78,17 +78,22 @@ def test_penalties_reach_the_kernel_only():
     assert plan.params["l2"].tolist() == [0.5, 0]
 
 
+@pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 16), (3, 15), (5, 16), (2, 17), (7, 40)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_pack_and_unpack(shape, dtype):
+def test_pack_and_unpack(shape, dtype, turned):
     record = np.zeros(1, _core.PARAM)[0]
-    record["offset"], record["rows"], record["cols"] = 32, *shape
-    size = param_size(*shape)
+    if turned:  # the same places for the transpose
+        record["flags"], record["rows"], record["cols"] = _core.TURNED, *shape[::-1]
+    else:
+        record["rows"], record["cols"] = shape
+    record["offset"] = 32
+    size = param_size(record)
     assert size == shape[0] * padded(shape[1])
     arena = np.full(32 + size + 16, 7, dtype)
     matrix = np.random.default_rng(0).normal(size=shape).astype(dtype)
-    pack(arena, record, matrix)
-    np.testing.assert_array_equal(unpack(arena, record), matrix)
+    pack(arena, record, matrix.T if turned else matrix)
+    np.testing.assert_array_equal(unpack(arena, record), matrix.T if turned else matrix)
     assert (arena[:32] == 7).all()
     assert (arena[32 + size :] == 7).all()
     panels = arena[32 : 32 + size].reshape(-1, shape[0], 16)

@@ -1,4 +1,4 @@
-/* dense.h: forward and dw as products of tiles; dx stands in dense_dx.h.
+/* dense.h: forward and dw as products of tiles; dx stands in dense_dx.h, layers of few outputs in turned.h.
  *
  *   forward   y_bo  = x_bi  w_io + b_o     a = x  (rows of the batch)       b = w, panels along O
  *   dx        dx_bi = dz_bo w_io^T         a = dz (rows of the batch)       b = w^T, panels along I
@@ -9,62 +9,9 @@
 
 #include <string.h>
 
-/* c = b + a w of the only panel, where few of its columns count: lanes are rows, so that none multiplies padding.  The
- * same sums in the same order. */
-PN_INLINE void some_rows_of_few(const int O, const operands *o, const real *x, int64_t rows, real *c) {
-    vec sum[FEW_OUTPUTS];
-    real turned[FEW_OUTPUTS * VLEN];
-#pragma GCC unroll 4
-    for (int q = 0; q < O; q++) sum[q] = vset(o->start[q]);
-    for (int64_t i = 0; i < o->K; i += VLEN) {
-        const int64_t left = o->K - i;
-        const real *from = x + i, *w = o->b + i * PN_PANEL;
-        int64_t ld = o->sm;
-        square copy;
-        if (rows < VLEN) { /* what lies behind is not ours */
-            for (int64_t k = 0; k < VLEN; k++)
-                vstore(copy.at + k * PN_PANEL, k < rows ? vload_head(from + k * ld, left, 0) : vset(0));
-            from = copy.at, ld = PN_PANEL;
-        }
-#pragma GCC unroll 4
-        for (int k = 0; k < VLEN; k += VCOLUMNS) {
-            if (k >= left) break;
-            vec column[VCOLUMNS];
-            vcolumns(column, from + k, ld);
-#pragma GCC unroll 4
-            for (int n = 0; n < VCOLUMNS; n++) {
-                if (k + n >= left) break;
-#pragma GCC unroll 4
-                for (int q = 0; q < O; q++) sum[q] = vfma(column[n], vset(w[(k + n) * PN_PANEL + q]), sum[q]);
-            }
-        }
-    }
-#pragma GCC unroll 4
-    for (int q = 0; q < O; q++) vstore(turned + q * VLEN, sum[q]);
-    for (int64_t k = 0; k < rows; k++)
-        for (int j = 0; j < PANEL_VECS; j++)
-            vstore(c + k * o->sc + j * VLEN, vrow(O, turned + k, j, vload(o->start + j * VLEN)));
-}
-static void forward_of_few(operands *o, int64_t m0, int64_t m1, int64_t O, const epilogue *then) {
-    if (!o->start) o->start = pn_zeros.PN_SUFFIX(of);
-    for (int64_t m = m0; m < m1; m += VLEN) {
-        const int64_t rows = m1 - m < VLEN ? m1 - m : VLEN;
-        const real *x = o->a + m * o->sm;
-        real *c = o->c + m * o->sc;
-        switch (O) {
-        case 1: some_rows_of_few(1, o, x, rows, c); break;
-        case 2: some_rows_of_few(2, o, x, rows, c); break;
-        case 3: some_rows_of_few(3, o, x, rows, c); break;
-        default: some_rows_of_few(4, o, x, rows, c); break;
-        }
-        finish(then, c, o->sc, m, rows, 0, PANEL_VECS);
-    }
-    finish_strip(then, m0, m1, 0, PANEL_VECS);
-}
-
 static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,
-                          real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t O, int64_t p0, int64_t p1,
-                          int act, const double *p, const pn_then *then, int zeros) {
+                          real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t p0, int64_t p1, int act,
+                          const double *p, const pn_then *then, int zeros) {
     real *sum = z_bo ? z_bo : y_bo;
     const int64_t ld = z_bo ? ldz : ldy;
     /* y[m, 16p..] = b + sum_i x[m,i] w[p][i][0..16) */
@@ -82,12 +29,9 @@ static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const
                   .sp = PN_PANEL,
                   .far = if_far(NEXT_B, I, p1 - p0)};
     const int elementwise = act != PN_ACT_softmax && (z_bo || act != PN_ACT_identity);
-    const int few = PN_LARGE && VLEN > 1 && O <= FEW_OUTPUTS && p1 > p0 && 2 * (m1 - m0) >= VLEN;
-    o.relu = PN_LARGE && act == PN_ACT_relu && !z_bo && !zeros && !few && !(then && then->norm);
+    o.relu = PN_LARGE && act == PN_ACT_relu && !z_bo && !zeros && !(then && then->norm);
     const epilogue after = {elementwise && !o.relu ? act_loop_of(act) : NULL, p, y_bo, ldy, then};
-    if (few)
-        forward_of_few(&o, m0, m1, O, &after);
-    else if (PN_ZEROS(PN_DTYPE) && zeros && all_finite(&o, p0, p1))
+    if (PN_ZEROS(PN_DTYPE) && zeros && all_finite(&o, p0, p1))
         product_of_pairs(&o, m0, m1, p0, p1, &after);
     else
         product(&o, m0, m1, p0, p1, &after);
@@ -143,47 +87,6 @@ static void few_rows(int64_t B, const real *x_bi, int64_t ldx, const real *dz_bo
 #undef ROWS
 }
 
-/* A function of its own: where gcc knows the steps, it takes permutations and 200 bytes for each column. */
-PN_SHARED void copy_column(const real *from, int64_t step, int64_t n, real *to, int64_t to_step) {
-    for (int64_t k = 0; k < n; k++) to[k * to_step] = from[k * step];
-}
-
-/* dw[i][0..O) of the only panel, where few of its columns count: lanes are inputs, so that none multiplies padding. The
- * same sums in the same order (4-32-32-1 @32: a step 4 % shorter than with the tile). */
-PN_INLINE void few_outputs(const int O, const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io,
-                           int64_t i0, int64_t i1, int64_t B, int add, int clear) {
-    enum { MOST = 4 };
-    const int AT_ONCE = VLEN == 8 && O > 2 ? 2 : MOST; /* 16 registers */
-    for (int64_t i = i0 - i0 % PN_PANEL; i < i1; i += AT_ONCE * VLEN) {
-        real sums[FEW_OUTPUTS][MOST * VLEN];
-        vec sum[FEW_OUTPUTS][MOST];
-        const int64_t from = i < i0 ? i0 - i : 0, to = i1 - i < AT_ONCE * VLEN ? i1 - i : AT_ONCE * VLEN;
-        const int64_t n = (to + VLEN - 1) / VLEN;
-        real *dw = dw_io + (i + from) * PN_PANEL;
-        for (int o = 0; add && o < O; o++) copy_column(dw + o, PN_PANEL, to - from, sums[o] + from, 1);
-#pragma GCC unroll 4
-        for (int o = 0; o < O; o++)
-#pragma GCC unroll 4
-            for (int k = 0; k < AT_ONCE; k++) sum[o][k] = add ? vload(sums[o] + k * VLEN) : vset(0);
-        for (int64_t b = 0; b < B; b++) {
-            vec d[FEW_OUTPUTS];
-#pragma GCC unroll 4
-            for (int o = 0; o < O; o++) d[o] = vset(dz_bo[b * lddz + o]);
-#pragma GCC unroll 4
-            for (int k = 0; k < AT_ONCE; k++)
-#pragma GCC unroll 4
-                for (int o = 0; o < O; o++)
-                    if (k < n) sum[o][k] = vfma(vload(x_bi + b * ldx + i + k * VLEN), d[o], sum[o][k]);
-        }
-#pragma GCC unroll 4
-        for (int o = 0; o < O; o++)
-#pragma GCC unroll 4
-            for (int k = 0; k < AT_ONCE; k++) vstore(sums[o] + k * VLEN, sum[o][k]);
-        for (int64_t l = 0; clear && l < (to - from) * PN_PANEL; l += VLEN) vstore(dw + l, vset(0));
-        for (int o = 0; o < O; o++) copy_column(sums[o] + from, 1, to - from, dw + o, PN_PANEL);
-    }
-}
-
 /* Bytes that each step of a product [I,P] over B rows asks for, so that its last one asks for the last: one or two
  * lines at most. */
 static uintptr_t asking_step(const pn_wanted *w, int64_t B, int64_t I, int64_t P) {
@@ -207,25 +110,11 @@ PN_INLINE void find_pages(const pn_wanted *w) {
 }
 
 static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I, int64_t i0,
-                     int64_t i1, int64_t B, int64_t O, int64_t p0, int64_t p1, int add, pn_wanted *wanted, int zeros) {
+                     int64_t i1, int64_t B, int64_t p0, int64_t p1, int add, pn_wanted *wanted, int zeros) {
     const operands all = {.b = dz_bo, .sb = lddz, .bp = PN_PANEL, .K = B};
-    const int pairs = PN_ZEROS(PN_DTYPE) && zeros && O > FEW_OUTPUTS && all_finite(&all, p0, p1);
-    if (B == 1 || (B <= NO_TILE && O > FEW_OUTPUTS && !pairs)) {
+    const int pairs = PN_ZEROS(PN_DTYPE) && zeros && all_finite(&all, p0, p1);
+    if (B == 1 || (B <= NO_TILE && !pairs)) {
         few_rows(B, x_bi, ldx, dz_bo, lddz, dw_io, I, i0, i1, p0, p1, add);
-        return;
-    }
-    if (PN_TRAINS(PN_DTYPE) && O <= FEW_OUTPUTS) {
-        if (p1 == p0) return;
-#define OUTPUTS(n) few_outputs(n, x_bi, ldx, dz_bo + o, lddz, dw_io + o, i0, i1, B, add, !add && o == 0)
-        for (int64_t o = 0, n; o < O; o += n) {
-            switch (n = PN_LARGE ? O : 1) {
-            case 1: OUTPUTS(1); break;
-            case 2: OUTPUTS(2); break;
-            case 3: OUTPUTS(3); break;
-            default: OUTPUTS(4); break;
-            }
-        }
-#undef OUTPUTS
         return;
     }
     real block[DW_COPY ? DW_ROWS * DW_INPUTS : 1];

@@ -9,6 +9,7 @@
 #include "random.h"
 #include "recurrent.h"
 #include "sparse.h"
+#include "turned.h"
 #include "update.h"
 
 #if defined(PN_DTYPE_f64)

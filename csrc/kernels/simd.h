@@ -212,7 +212,7 @@ PN_INLINE ivec wjoin(wide even, wide odd) { return (void)odd, IAND(even, SETBITS
 
 /* A row of a panel, of which O outputs stand in columns of VLEN rows (`from`: its number in the first), the others in
  * `rest`. */
-enum { FEW_OUTPUTS = 4 };
+enum { FEW_OUTPUTS = PN_MOST_TURNED };
 PN_INLINE vec vrow(const int O, const real *from, int j, vec rest) {
 #pragma GCC unroll 4
     for (int o = 0; o < O; o++)

@@ -177,4 +177,21 @@ static void max_norm(double c, real *w_io, int64_t I, int64_t p0, int64_t p1) {
         for (i = 0; over && i < I; i++) vstore(w + i * PN_PANEL, vmul(vload(w + i * PN_PANEL), factor));
     }
 }
+static void turned_max_norm(double c, real *wt_oi, int64_t I, int64_t O) { /* the same sums */
+    const vec limit = vset(R(c)), one = vset(1);
+    const int64_t step = PN_PANEL * O;
+    for (int64_t o = 0; o < O; o++) {
+        vec s[4] = {vset(0), vset(0), vset(0), vset(0)};
+        real *wt = wt_oi + o * PN_PANEL;
+        for (int64_t i = 0; i < I; i++) {
+            const vec w = vset(wt[i / PN_PANEL * step + i % PN_PANEL]);
+            s[i % 4] = vfma(w, w, s[i % 4]);
+        }
+        const vec norm = vsqrt(vadd(vadd(s[0], s[1]), vadd(s[2], s[3])));
+        const vec factor = vsel(vlt(limit, norm), vdiv(limit, norm), one);
+        for (int64_t p = 0; p < pn_panels((uint32_t)I); p++)
+            for (int64_t l = 0; l < PN_PANEL; l += VLEN)
+                vstore(wt + p * step + l, vmul(vload(wt + p * step + l), factor));
+    }
+}
 #endif

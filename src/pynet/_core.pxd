@@ -79,6 +79,7 @@ cdef extern from "core.h":
         PN_FORWARD, PN_LOSS, PN_METRIC, PN_BACKWARD, PN_UPDATE, PN_OUTPUT, PN_BARE
         PN_SEARCH_NUMBERS, PN_MOST_TERMS
         PN_ADD_X, PN_ADD_X2, PN_STOP_X, PN_STOP_X2, PN_NO_BACKWARD, PN_ADD_W, PN_TRAINABLE, PN_MASKED
+        PN_TURNED, PN_MOST_TURNED
     const pn_entry pn_roll[]
     const char *pn_status_text(pn_status)
     const char *pn_version()

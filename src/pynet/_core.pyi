@@ -23,6 +23,8 @@ NO_BACKWARD: int
 ADD_W: int
 TRAINABLE: int
 MASKED: int
+TURNED: int
+MOST_TURNED: int
 OPS: dict[str, int]
 LOSSES: dict[str, int]
 METRICS: dict[str, int]

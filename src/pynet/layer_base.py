@@ -33,16 +33,19 @@ class Parameter:
         Least value that may be written to it.  Default -inf.
     trainable : bool
         False for constants, which no optimizer touches whatever the layer's `trainable` says.
+    of_dense : bool
+        Whether it is the matrix of dense ops and of no others.
     """
 
-    __slots__ = ("draw", "l1", "l2", "lowest", "max_norm", "shape", "suffix", "trainable")
+    __slots__ = ("draw", "l1", "l2", "lowest", "max_norm", "of_dense", "shape", "suffix", "trainable")
 
     def __init__(
-        self, suffix: str, shape: tuple[int, ...], draw, l1=0.0, l2=0.0, max_norm=0.0, trainable=True, lowest=-np.inf
-    ):
+        self, suffix: str, shape: tuple[int, ...], draw, l1=0.0, l2=0.0, max_norm=0.0, trainable=True, lowest=-np.inf,
+        of_dense=False,
+    ):  # fmt: skip
         self.suffix, self.shape, self.draw = suffix, shape, draw
         self.l1, self.l2, self.max_norm, self.trainable = l1, l2, max_norm, trainable
-        self.lowest = lowest
+        self.lowest, self.of_dense = lowest, of_dense
 
 
 def constant_draw(array):

@@ -181,7 +181,7 @@ class Dense(Layer):
     def parameters(self):
         shape = (self.input_width, self.units)
         kernel = Parameter("kernel", shape, random_draw(self.kernel_initializer, shape), self.l1, self.l2,
-                           self.max_norm or 0.0)  # fmt: skip
+                           self.max_norm or 0.0, of_dense=True)  # fmt: skip
         bias = Parameter("bias", shape[1:], random_draw(self.bias_initializer, shape[1:]))
         return [kernel, bias] if self.use_bias else [kernel]
 

@@ -29,28 +29,37 @@ def leading_dimension(width: int) -> int:
     return ld + PANEL if ld % 512 == 0 else ld
 
 
-def param_size(rows: int, cols: int) -> int:
-    """Return the elements that a parameter [rows, cols] takes in an arena."""
+def param_size(record) -> int:
+    """Return the elements that a parameter takes in an arena."""
+    rows, cols = _stored(record)
     return padded(cols) * rows
 
 
+def _stored(record) -> tuple[int, int]:
+    """Return the rows and columns of a parameter as it is kept: turned, those of its transpose."""
+    rows, cols = int(record["rows"]), int(record["cols"])
+    return (cols, rows) if record["flags"] & _core.TURNED else (rows, cols)
+
+
 def _panels(arena: np.ndarray, record) -> np.ndarray:
-    """Return the view [ceil(O/16), I, 16] of a parameter in its arena."""
-    rows, cols, offset = int(record["rows"]), int(record["cols"]), int(record["offset"])
-    return arena[offset : offset + param_size(rows, cols)].reshape(-1, rows, PANEL)
+    """Return the view [ceil(O/16), I, 16] of a parameter in its arena, turned [ceil(I/16), O, 16]."""
+    offset = int(record["offset"])
+    return arena[offset : offset + param_size(record)].reshape(-1, _stored(record)[0], PANEL)
 
 
 def unpack(arena: np.ndarray, record) -> np.ndarray:
     """Return a copy of one parameter as a plain matrix [I, O] (a vector: [1, O])."""
-    rows, cols = int(record["rows"]), int(record["cols"])
-    return _panels(arena, record).transpose(1, 0, 2).reshape(rows, -1)[:, :cols].copy()
+    rows, cols = _stored(record)
+    matrix = _panels(arena, record).transpose(1, 0, 2).reshape(rows, -1)[:, :cols]
+    return (matrix.T if record["flags"] & _core.TURNED else matrix).copy()
 
 
 def pack(arena: np.ndarray, record, array) -> None:
     """Write a plain matrix [I, O] (a vector: [O]) into its place in `arena`, padded with zeros."""
-    rows, cols = int(record["rows"]), int(record["cols"])
+    rows, cols = _stored(record)
+    matrix = np.reshape(array, (int(record["rows"]), int(record["cols"])))
     wide = np.zeros((rows, padded(cols)), arena.dtype)
-    wide[:, :cols] = np.reshape(array, (rows, cols))
+    wide[:, :cols] = matrix.T if record["flags"] & _core.TURNED else matrix
     _panels(arena, record)[...] = wide.reshape(rows, -1, PANEL).transpose(1, 0, 2)
 
 

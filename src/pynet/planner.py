@@ -270,7 +270,7 @@ class Planner:
                 else:
                     op.flags |= add if x in has_gradient else 0
                     has_gradient.add(x)
-        self.params["flags"] &= _core.MASKED
+        self.params["flags"] &= _core.MASKED | _core.TURNED
         self.params["flags"][list(trained)] |= _core.TRAINABLE
         parameters = [parameter for layer in self.model.layers for parameter in layer.parameters()]
         for record, weight, parameter in zip(self.params, self.model.weights, parameters, strict=True):

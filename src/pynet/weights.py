@@ -38,7 +38,7 @@ class Weights:
     Attributes
     ----------
     records : array of _core.PARAM
-        Offsets and shapes; of the flags MASKED alone.  All else is a plan's business.
+        Offsets and shapes; of the flags MASKED and TURNED.  All else is a plan's business.
     index : dict
         (layer, suffix) -> number.
     elems : int
@@ -64,9 +64,10 @@ class Weights:
         for i, (layer, parameter) in enumerate(owned):
             rows, cols = parameter.shape if len(parameter.shape) == 2 else (1, *parameter.shape)
             record = self.records[i]
-            for field, value in (("offset", offset), ("rows", rows), ("cols", cols)):
+            flags = _core.TURNED if parameter.of_dense and cols <= _core.MOST_TURNED else 0
+            for field, value in (("offset", offset), ("rows", rows), ("cols", cols), ("flags", flags)):
                 record[field] = value
-            offset += param_size(rows, cols)
+            offset += param_size(record)
             self.rows.append(Weight(f"{names[layer]}.{parameter.suffix}", layer, parameter, record))
             self.index[layer, parameter.suffix] = i
         if offset > MAX_ELEMENTS:
@@ -151,7 +152,8 @@ class Weights:
             if weight.name in masks:
                 mask = masks[weight.name]
                 pack(bits, weight.record, np.ones(weight.shape) if mask is None else mask)
-                weight.record["flags"] = _core.MASKED if mask is not None else 0
+                others = weight.record["flags"] & ~np.uint32(_core.MASKED)
+                weight.record["flags"] = others | (_core.MASKED if mask is not None else 0)
         self.keep = words_of(bits)
         self.mask_version += 1
         self.clear_pruned(self.arena)

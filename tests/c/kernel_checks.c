@@ -47,6 +47,7 @@ static real *panels_of(int64_t I, int64_t O, double padding) {
 #include "kernel_checks_recurrent.h"
 #include "kernel_checks_sparse.h"
 #include "kernel_checks_flat.h"
+#include "kernel_checks_turned.h"
 
 /* ---- the roll-call: a kernel without a check does not compile -------------------------------------------- */
 

@@ -16,9 +16,9 @@ static void check_dense_then(const kernels *k) {
         int64_t m0, m1, p0, p1;
         part(c / 8 % 4, B, &m0, &m1);
         part(c / 2 % 4, pad(O) / 16, &p0, &p1);
-        k->dense_forward(x, ldx, w, b, y->at, ldy, z->at, ldz, m0, m1, I, O, p0, p1, act, p, &then, 0);
-        k->dense_forward(x, ldx, w, b, alone->at, ldy, NULL, 0, m0, m1, I, O, p0, p1, act, p, &then, 0);
-        k->dense_forward(x, ldx, w, b, sum, ldy, NULL, 0, m0, m1, I, O, p0, p1, PN_ACT_identity, p, NULL, 0);
+        k->dense_forward(x, ldx, w, b, y->at, ldy, z->at, ldz, m0, m1, I, p0, p1, act, p, &then, 0);
+        k->dense_forward(x, ldx, w, b, alone->at, ldy, NULL, 0, m0, m1, I, p0, p1, act, p, &then, 0);
+        k->dense_forward(x, ldx, w, b, sum, ldy, NULL, 0, m0, m1, I, p0, p1, PN_ACT_identity, p, NULL, 0);
         if (then.norm) k->running_norm_forward(sum, ldy, &norm, sum, ldy, m0, m1, p0, p1);
         k->act_forward(softmax ? PN_ACT_identity : act, p, sum, ldy, want, ldy, m0, m1, p0, p1);
         if (then.random) k->random_forward(PN_RANDOM_dropout, &rate, &at, want, ldy, want, ldy, m0, m1, p0, p1);
@@ -41,21 +41,20 @@ static void check_nan(const kernels *k) {
     for (int64_t i = 0; i < I * O; i++) w[i] = (real)uniform(-1, 1);
     for (int relu = 0; relu < 2; relu++) {
         const int act = relu ? PN_ACT_relu : PN_ACT_identity;
-        k->dense_forward(x, I, w, NULL, y, O, NULL, 0, 0, B, I, O, 0, O / 16, act, act_parameters, NULL, 0);
+        k->dense_forward(x, I, w, NULL, y, O, NULL, 0, 0, B, I, 0, O / 16, act, act_parameters, NULL, 0);
         for (int64_t i = 0; i < B * O; i++) CHECK(!isnan(y[i]) == (i / O != BAD));
     }
     k->dense_dx(x, I, w, y, O, 0, B, I, 0, O / 16, 0);
     for (int64_t i = 0; i < B * O; i++) CHECK(!isnan(y[i]) == (i / O != BAD));
     for (int64_t i = 0; i < B * O; i++) y[i] = 1;
-    k->dense_dw(x, I, y, O, w, I, 0, I, B, O, 0, O / 16, 0, NULL, 0);
+    k->dense_dw(x, I, y, O, w, I, 0, I, B, 0, O / 16, 0, NULL, 0);
     for (int64_t i = 0; i < I * O; i++) CHECK(!isnan(w[i]) == (i / 16 % I != FIRST));
     drop_all();
 }
 
 static void check_dense_forward(const kernels *k) {
     EACH_TRIPLE(B, I, O) {
-        if (B == 1) B += c / 8 % 8;       /* a tile for each number of rows */
-        if (O == 1) O += (c + c / 8) % 4; /* few: rows go in the lanes */
+        if (B == 1) B += c / 8 % 8; /* a tile for each number of rows */
         AT("dense_forward B %d I %d O %d, case %d", B, I, O, c);
         const int act = some_activation(c);
         const int64_t ldx = lead(c, I), ldy = lead(c + 1, O), ldz = lead(c + 2, O);
@@ -67,11 +66,11 @@ static void check_dense_forward(const kernels *k) {
         int64_t m0, m1, p0, p1;
         part(c / 4 % 4, B, &m0, &m1);
         part(c % 4, pad(O) / 16, &p0, &p1);
-        k->dense_forward(x, ldx, w, b, y->at, ldy, z->at, ldz, m0, m1, I, O, p0, p1, act, act_parameters, NULL, 0);
-        k->dense_forward(x, ldx, w, b, alone->at, ldy, NULL, 0, m0, m1, I, O, p0, p1, act, act_parameters, NULL, 0);
+        k->dense_forward(x, ldx, w, b, y->at, ldy, z->at, ldz, m0, m1, I, p0, p1, act, act_parameters, NULL, 0);
+        k->dense_forward(x, ldx, w, b, alone->at, ldy, NULL, 0, m0, m1, I, p0, p1, act, act_parameters, NULL, 0);
         for (int64_t m = m0; m < m1; m++)
-            k->dense_forward(x, ldx, w, b, one_by_one->at, ldy, NULL, 0, m, m + 1, I, O, p0, p1, act, act_parameters,
-                             NULL, 0);
+            k->dense_forward(x, ldx, w, b, one_by_one->at, ldy, NULL, 0, m, m + 1, I, p0, p1, act, act_parameters, NULL,
+                             0);
         if (act != PN_ACT_softmax) k->act_forward(act, act_parameters, z->at, ldz, reference, ldy, m0, m1, p0, p1);
         for (int64_t m = m0; m < m1; m++)
             for (int64_t o = p0 * 16; o < p1 * 16; o++) {
@@ -169,8 +168,7 @@ static void check_dense_dx_from_w(const kernels *k) {
 
 static void check_dense_dw(const kernels *k) {
     EACH_TRIPLE(B, I, O) {
-        if (B == 1) B += c / 8 % 14;      /* without a tile: four at a time, and the rest */
-        if (O == 1) O += (c + c / 8) % 4; /* few outputs go their own way */
+        if (B == 1) B += c / 8 % 14; /* without a tile: four at a time, and the rest */
         AT("dense_dw B %d I %d O %d, case %d", B, I, O, c);
         const int64_t ldx = lead(c, I), lddz = lead(c + 1, O);
         const int add = (c + c / 64) % 2;
@@ -185,7 +183,7 @@ static void check_dense_dw(const kernels *k) {
         const int64_t order[3] = {B - 1, 0, B / 2};
         pn_wanted rows = {.base = (const char *)x, .row_stride = ldx * (int64_t)sizeof(real), .row = -1, .end = 3};
         rows.bytes = I * (int64_t)sizeof(real), rows.order = c % 2 ? order : NULL;
-        k->dense_dw(x, ldx, dz, lddz, dw->at, I, i0, i1, B, O, p0, p1, add, c % 3 ? &rows : NULL, 0);
+        k->dense_dw(x, ldx, dz, lddz, dw->at, I, i0, i1, B, p0, p1, add, c % 3 ? &rows : NULL, 0);
         CHECK(rows.row <= rows.end);
         if (PN_TRAINS(PN_DTYPE) && c % 3 && B > 16 && i1 - i0 > 16 && p1 - p0 > 1) CHECK(rows.row >= 0);
         for (int64_t i = i0; i < i1; i++)
@@ -244,10 +242,9 @@ static void check_zeros_forward(const kernels *k) {
         PANEL(w, I, I / 2, O / 2) *= s.odd;
         output *y = output_of(B * ldy), *z = output_of(B * ldy);
         real *want = input(B * ldy), *sums = input(B * ldy), *keep_z = s.way % 2 ? z->at : NULL;
-        k->dense_forward(x, ldx, w, b, want, ldy, sums, ldy, s.n0, s.n1, I, O, s.p0, s.p1, act, act_parameters, &then,
-                         0);
-        k->dense_forward(x, ldx, w, b, y->at, ldy, keep_z, ldy, s.n0, s.n1, I, O, s.p0, s.p1, act, act_parameters,
-                         &then, 1);
+        k->dense_forward(x, ldx, w, b, want, ldy, sums, ldy, s.n0, s.n1, I, s.p0, s.p1, act, act_parameters, &then, 0);
+        k->dense_forward(x, ldx, w, b, y->at, ldy, keep_z, ldy, s.n0, s.n1, I, s.p0, s.p1, act, act_parameters, &then,
+                         1);
         for (int64_t m = s.n0; m < s.n1; m++)
             for (int64_t o = s.p0 * 16; o < s.p1 * 16; o++) {
                 if (keep_z) expect_bits(z, m * ldy + o, sums[m * ldy + o]);
@@ -277,8 +274,8 @@ static void check_zeros_dw(const kernels *k) {
         const int64_t order[3] = {B - 1, 0, B / 2};
         pn_wanted rows = {.base = (const char *)x, .row_stride = ldx * (int64_t)sizeof(real), .row = -1, .end = 3};
         rows.bytes = I * (int64_t)sizeof(real), rows.order = s.way % 2 ? order : NULL;
-        k->dense_dw(x, ldx, dz, lddz, want, I, s.n0, s.n1, B, O, s.p0, s.p1, add, NULL, 0);
-        k->dense_dw(x, ldx, dz, lddz, dw->at, I, s.n0, s.n1, B, O, s.p0, s.p1, add, s.way % 3 ? &rows : NULL, 1);
+        k->dense_dw(x, ldx, dz, lddz, want, I, s.n0, s.n1, B, s.p0, s.p1, add, NULL, 0);
+        k->dense_dw(x, ldx, dz, lddz, dw->at, I, s.n0, s.n1, B, s.p0, s.p1, add, s.way % 3 ? &rows : NULL, 1);
         CHECK(rows.row <= rows.end);
         if (PN_ZEROS(PN_DTYPE) && s.way % 3 && B > 1 && s.odd == 1) CHECK(rows.row >= (s.share > 0.5 && O < 128));
         for (int64_t i = s.n0; i < s.n1; i++)
@@ -311,7 +308,7 @@ static void check_few_numbers(const kernels *k) {
     for (int64_t i = 0; i < I * O; i++) w[i] = (real)fabs((double)w[i]);
     for (int64_t o = 0; o < O; o++) b[o] = (real)-0.0;
     for (int zeros = 0; zeros < 2; zeros++) {
-        k->dense_forward(none, I, w, b, y, O, NULL, 0, 0, B, I, O, 0, O / 16, PN_ACT_identity, NULL, NULL, zeros);
+        k->dense_forward(none, I, w, b, y, O, NULL, 0, 0, B, I, 0, O / 16, PN_ACT_identity, NULL, NULL, zeros);
         for (int64_t i = 0; i < B * O; i++) CHECK(y[i] == 0 && !signbit(y[i]) == !(zeros && PN_ZEROS(PN_DTYPE)));
     }
     drop_all();

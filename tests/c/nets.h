@@ -33,7 +33,7 @@ static inline void link_plan(net *n) { /* after a copy */
     n->plan.outputs = n->outputs;
 }
 
-/* Values side by side, params one behind the other. */
+/* Values side by side, params one behind the other; of matrices those of two columns turned. */
 static inline void lay_out(net *n, const uint32_t *widths, uint32_t n_values, const uint32_t (*shapes)[2],
                            uint32_t n_params) {
     n->plan.n_values = n_values, n->plan.n_params = n_params;
@@ -45,6 +45,7 @@ static inline void lay_out(net *n, const uint32_t *widths, uint32_t n_values, co
     for (uint32_t i = 0; i < n_params; i++) {
         n->params[i] = (pn_param){.offset = n->plan.param_elems, .flags = PN_TRAINABLE, .rate = 1};
         n->params[i].rows = shapes[i][0], n->params[i].cols = shapes[i][1];
+        if (shapes[i][0] > 1 && shapes[i][1] == 2) n->params[i].flags |= PN_TURNED;
         n->plan.param_elems += pn_param_size(&n->params[i]);
     }
 }
@@ -101,7 +102,13 @@ static inline void drop_arenas(pn_arenas a) {
 
 /* Element [i,o] of a parameter, in an arena. */
 static inline uint64_t place(const pn_param *p, uint32_t i, uint32_t o) {
+    if (p->flags & PN_TURNED) return p->offset + ((uint64_t)(i / PN_PANEL) * p->cols + o) * PN_PANEL + i % PN_PANEL;
     return p->offset + ((uint64_t)(o / PN_PANEL) * p->rows + i) * PN_PANEL + o % PN_PANEL;
+}
+/* Whether element e of a parameter is padding. */
+static inline int is_padding(const pn_param *p, uint64_t e) {
+    const int turned = (p->flags & PN_TURNED) != 0;
+    return e / PN_PANEL / (turned ? p->cols : p->rows) * PN_PANEL + e % PN_PANEL >= (turned ? p->rows : p->cols);
 }
 static inline double number(const void *arena, pn_dtype dtype, uint64_t at) {
     return dtype == PN_F64 ? ((const double *)arena)[at] : (double)((const float *)arena)[at];

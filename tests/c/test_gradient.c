@@ -69,10 +69,8 @@ static void check_slopes(const char *name, const char *isa, const net *n) {
     }
     AT("%s net, %s: padding of the gradients", name, isa);
     for (uint32_t k = 0; k < n->plan.n_params; k++)
-        for (uint64_t e = 0; e < pn_param_size(&n->params[k]); e++) {
-            const uint64_t column = e / PN_PANEL / n->params[k].rows * PN_PANEL + e % PN_PANEL;
-            if (column >= n->params[k].cols) CHECK(was[n->params[k].offset + e] == 0);
-        }
+        for (uint64_t e = 0; e < pn_param_size(&n->params[k]); e++)
+            if (is_padding(&n->params[k], e)) CHECK(was[n->params[k].offset + e] == 0);
     pn_machine_close(machine);
     drop_arenas(arenas);
     free(was);

@@ -162,10 +162,8 @@ static int find_places(const net *n) {
     int found = 0;
     for (uint32_t k = 0; k < n->plan.n_params; k++) { /* ascending, as they stand in panels */
         const pn_param *p = &n->params[k];
-        for (uint64_t e = 0; e < pn_param_size(p); e++) {
-            const uint64_t column = e / PN_PANEL / p->rows * PN_PANEL + e % PN_PANEL;
-            if (column < p->cols && p->flags & PN_TRAINABLE) places[found++] = (int64_t)(p->offset + e);
-        }
+        for (uint64_t e = 0; e < pn_param_size(p); e++)
+            if (!is_padding(p, e) && p->flags & PN_TRAINABLE) places[found++] = (int64_t)(p->offset + e);
     }
     return found;
 }
@@ -225,9 +223,8 @@ static uint64_t searched(search_function *run, pn_dtype dtype, const char *isa, 
     if (threads == 1) CHECK(allocations + frees == before);
     loss[1] = s.numbers[PN_SEARCH_LOSS];
     for (uint32_t k = 0; k < n.plan.n_params; k++)
-        for (uint32_t i = 0; i < n.params[k].rows; i++)
-            for (uint32_t o = n.params[k].cols; o < pn_pad(n.params[k].cols); o++)
-                CHECK(number(arenas.params, dtype, place(&n.params[k], i, o)) == 0);
+        for (uint64_t e = 0; e < pn_param_size(&n.params[k]); e++)
+            if (is_padding(&n.params[k], e)) CHECK(number(arenas.params, dtype, n.params[k].offset + e) == 0);
     const uint64_t bits = add_bits(NO_BITS, arenas.params, n.plan.param_elems * (dtype == PN_F64 ? 8 : 4));
     pn_machine_close(machine);
     drop_arenas(arenas);

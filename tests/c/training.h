@@ -74,9 +74,8 @@ static inline size_t bytes_of(const net *n, pn_dtype dtype) { return n->plan.par
 
 static inline int padding_is_zero(const net *n, const void *arena, pn_dtype dtype) {
     for (uint32_t k = 0; k < n->plan.n_params; k++)
-        for (uint32_t i = 0; i < n->params[k].rows; i++)
-            for (uint32_t o = n->params[k].cols; o < pn_pad(n->params[k].cols); o++)
-                if (number(arena, dtype, place(&n->params[k], i, o)) != 0) return 0;
+        for (uint64_t e = 0; e < pn_param_size(&n->params[k]); e++)
+            if (is_padding(&n->params[k], e) && number(arena, dtype, n->params[k].offset + e) != 0) return 0;
     return 1;
 }
 
