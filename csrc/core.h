@@ -27,7 +27,7 @@ typedef float real;
 #endif
 
 /* What a build leaves out: PN_ONLY_f32 the machine of doubles; PN_TRAINED says which pn_dtype train, a bit for each;
- * PN_LARGE = 0 what makes products faster and the library larger: in kernels/tile.h, and zeros.h. */
+ * PN_LARGE = 0 what makes products faster and the library larger: in kernels/tile.h, zeros.h and turned.h. */
 #ifndef PN_TRAINED
 #define PN_TRAINED 3
 #endif
@@ -36,6 +36,7 @@ typedef float real;
 #endif
 #define PN_TRAINS(dtype) (PN_TRAINED >> (dtype) & 1)
 #define PN_ZEROS(dtype)  (PN_LARGE && PN_TRAINS(dtype))
+#define PN_TURNS(dtype)  (PN_LARGE && PN_TRAINS(dtype))
 
 /* ---- roll-calls as data (roll.c), for names and for Python ----------------------------------- */
 
@@ -149,11 +150,11 @@ static inline uint32_t pn_sight(const uint8_t *sights, int64_t step) {
 enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles][I][R] */
 
 /* ---- kernels --------------------------------------------------------------------------------- *
- * KERNEL(name, (arguments)), TRAINS of those that only training needs, SOLVES those of pn_lm and pn_obs too.  Ranges
- * are [m0,m1) rows and [p0,p1) panels of 16 columns; work is divided only among outputs, so a result does not depend on
- * how.  Kernels never fail, allocate or print.      */
+ * KERNEL(name, (arguments)), TRAINS of those that only training needs, SOLVES those of pn_lm and pn_obs too, LARGE
+ * those of a large library where its dtype trains.  Ranges are [m0,m1) rows and [p0,p1) panels of 16 columns; work is
+ * divided only among outputs, so a result does not depend on how.  Kernels never fail, allocate or print.      */
 /* clang-format off */
-#define PN_KERNELS(KERNEL, TRAINS, SOLVES)                                                                             \
+#define PN_KERNELS(KERNEL, TRAINS, SOLVES, LARGE)                                                                            \
     /* y_bo = x_bi w_io + b_o, then act; z keeps the sum where it is not NULL; `then` may be NULL; with `zeros` x is   \
        taken to be mostly 0: kernels/zeros.h; so in dw */                                                                \
     KERNEL(dense_forward, (const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,  \
@@ -180,12 +181,12 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
     TRAINS(transpose, (const real *w_io, real *wt_oi, int64_t I, int64_t O, int64_t p0, int64_t p1))                   \
     /* the same three with w and dw turned, of 1 to 4 outputs: [I/16][O][16]; p0, p1 are panels of I; of x and dx all    \
        columns of the panels are there */                                                                              \
-    KERNEL(turned_forward, (const real *x_bi, int64_t ldx, const real *wt_oi, const real *b_o, real *y_bo,             \
+    LARGE(turned_forward, (const real *x_bi, int64_t ldx, const real *wt_oi, const real *b_o, real *y_bo,             \
                             int64_t ldy, real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t O,        \
                             int act, const double *p, const pn_then *then))                                            \
-    TRAINS(turned_dx, (const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,      \
+    LARGE(turned_dx, (const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,      \
                        int64_t m1, int64_t O, int64_t p0, int64_t p1, int add, const real *relu_bi, real *db_i))       \
-    TRAINS(turned_dw, (const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_oi, int64_t I,         \
+    LARGE(turned_dw, (const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_oi, int64_t I,         \
                        int64_t B, int64_t O, int64_t p0, int64_t p1, int add))                                         \
     /* y_bo = x_bi w_io + b_o, then act, of a pruned w: one row after the other, in lanes some at once; or, in steps,  \
        from columns of x_bi, tiles of R rows: 16 or 32 */                                                              \
@@ -277,13 +278,12 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
     TRAINS(clip_value, (real *g, double c, int64_t n))                                                                 \
     TRAINS(clip_sign, (real *g, int64_t n))                                                                            \
     /* w[:,o] *= min(1, c / |w[:,o]|) */                                                                               \
-    TRAINS(max_norm, (double c, real *w_io, int64_t I, int64_t p0, int64_t p1))                                        \
-    TRAINS(turned_max_norm, (double c, real *wt_oi, int64_t I, int64_t O))
+    TRAINS(max_norm, (double c, real *w_io, int64_t I, int64_t p0, int64_t p1))
 /* clang-format on */
 
 #define PN_FIELD(name, args) void(*name) args;
 typedef struct pn_kernels {
-    PN_KERNELS(PN_FIELD, PN_FIELD, PN_FIELD)
+    PN_KERNELS(PN_FIELD, PN_FIELD, PN_FIELD, PN_FIELD)
 } PN_SUFFIX(pn_kernels);
 #undef PN_FIELD
 

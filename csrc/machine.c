@@ -177,8 +177,11 @@ static pn_status check(const pn_plan *plan, pn_dtype dtype, int64_t rows, const 
     if (!PN_TRAINS(dtype) && arenas->grads) return PN_BAD_ARGUMENT;
     for (uint32_t i = 0; status == PN_OK && !PN_TRAINS(dtype) && i < plan->n_ops; i++)
         if (!pn_op_predicts(plan->ops[i].kind)) return PN_BAD_ARGUMENT;
-    for (uint32_t p = 0; status == PN_OK && arenas->grads && !arenas->keep && p < plan->n_params; p++)
-        if (plan->params[p].flags & PN_MASKED) return PN_BAD_ARGUMENT;
+    for (uint32_t p = 0; status == PN_OK && p < plan->n_params; p++) {
+        const uint32_t flags = plan->params[p].flags;
+        if ((flags & PN_MASKED && arenas->grads && !arenas->keep) || (flags & PN_TURNED && !PN_TURNS(dtype)))
+            return PN_BAD_ARGUMENT;
+    }
     return status == PN_OK ? measure(plan, dtype, rows, arenas->grads != NULL, bytes) : status;
 }
 

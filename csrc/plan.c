@@ -48,8 +48,9 @@ static int check_params(const pn_plan *plan, fault *f) {
         const pn_param *p = &plan->params[i];
         if (p->rows < 1 || p->rows > MAX_WIDTH || p->cols < 1 || p->cols > MAX_WIDTH)
             return refuse(f, "param %u: shape %u x %u, expected 1..%d each", i, p->rows, p->cols, MAX_WIDTH);
-        if (p->flags & PN_TURNED && p->cols > PN_MOST_TURNED)
-            return refuse(f, "param %u: turned, with %u columns, the most is %d", i, p->cols, PN_MOST_TURNED);
+        const uint32_t most = PN_LARGE ? PN_MOST_TURNED : 0;
+        if (p->flags & PN_TURNED && p->cols > most)
+            return refuse(f, "param %u: turned, %u columns > %u", i, p->cols, most);
         uint64_t size = pn_param_size(p);
         if (p->offset % PN_PANEL || p->offset > plan->param_elems || size > plan->param_elems - p->offset)
             return refuse(f, "param %u: offset %llu and size %llu leave the arena of %llu", i,
@@ -102,7 +103,7 @@ static int param_ok(const walk *w, const char *field, uint32_t p, uint32_t rows,
     if (q->rows != rows || q->cols != cols)
         return refuse(w->f, "op %u: %s = %u has shape %u x %u, expected %u x %u", w->i, field, p, q->rows, q->cols,
                       rows, cols);
-    if (q->flags & PN_TURNED && !(w->op->kind == PN_OP_dense && p == w->op->w && p != w->op->b))
+    if (PN_LARGE && q->flags & PN_TURNED && !(w->op->kind == PN_OP_dense && p == w->op->w && p != w->op->b))
         return refuse(w->f, "op %u: %s = %u is turned, which only the w of dense ops may be", w->i, field, p);
     return 1;
 }

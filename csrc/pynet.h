@@ -55,7 +55,8 @@ typedef struct pn_param {
 enum {
     PN_TRAINABLE = 1,
     PN_MASKED = 2, /* pruned: where pn_arenas.keep has a 0 bit, its gradient is 0 */
-    PN_TURNED = 4  /* w of DENSE ops of 1 to 4 outputs: no room and no time for padding to 16 */
+    PN_TURNED = 4  /* w of DENSE ops of 1 to 4 outputs: no room and no time for padding to 16; only where the dtype
+                      trains, in a library with PYNET_LARGE (as in Python) */
 };
 
 /* One operation.  Forward reads the table from first to last (up), backward from last to first (down). */

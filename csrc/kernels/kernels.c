@@ -29,6 +29,7 @@
 
 #define PN_ENTRY(name, args)   .name = name,
 #define PN_TRAINER(name, args) .name = PN_TRAINS(PN_DTYPE) ? name : NULL,
+#define PN_LARGER(name, args)  .name = PN_TURNS(PN_DTYPE) ? name : NULL,
 #define PN_SOLVER(name, args)  .name = PN_TRAINED ? name : NULL,
 extern const struct pn_kernels TABLE;
-const struct pn_kernels TABLE = {PN_KERNELS(PN_ENTRY, PN_TRAINER, PN_SOLVER)};
+const struct pn_kernels TABLE = {PN_KERNELS(PN_ENTRY, PN_TRAINER, PN_SOLVER, PN_LARGER)};

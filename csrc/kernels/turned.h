@@ -88,7 +88,7 @@ static void turned_forward(const real *x_bi, int64_t ldx, const real *wt_oi, con
     const epilogue after = {act != PN_ACT_softmax && (z_bo || act != PN_ACT_identity) ? act_loop_of(act) : NULL, p,
                             y_bo, ldy, then};
     const real *const b = b_o ? b_o : pn_zeros.PN_SUFFIX(of);
-    const int64_t at_once = PN_LARGE && 4 * (m1 - m0) >= VLEN ? VLEN : 1;
+    const int64_t at_once = 4 * (m1 - m0) >= VLEN ? VLEN : 1;
     for (int64_t m = m0, rows; m < m1; m += rows) {
         const real *x = x_bi + m * ldx;
         real *c = sum + m * ld;

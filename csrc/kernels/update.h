@@ -35,9 +35,7 @@ PN_INLINE void nesterov(const rule *r, real *p, vec g, real *s0, real *s1) {
 /* Kingma and Ba 2015, algorithm 1; c1 = lr/(1-beta_1^t), c2 = 1/sqrt(1-beta_2^t).
  * On Zen 4 it waits for the divider, 16.0 of 16.4 cycles for 16 parameters, and nothing hides behind that: the
  * schedulers are full of what waits.  Refused: weights transposed for the next step while they are written, each block
- * after its own update or after that of the next: a step of 64-64-64-10 @1 takes 1.04 times as long; layers of one or
- * two outputs packed side by side before and spread after, so that none is spent on padding: 256-1 @1 0.88, 256-2 @1
- * 1.02, 4-32-32-1 @1 and @32 1.00. */
+ * after its own update or after that of the next: a step of 64-64-64-10 @1 takes 1.04 times as long. */
 PN_INLINE void adam(const rule *r, real *p, vec g, real *s0, real *s1) {
     const vec m = vflush(vfma(r->h0, vload(s0), vmul(r->g0, g)));
     const vec v = vflush(vfma(r->h1, vload(s1), vmul(r->g1, vmul(g, g))));
@@ -175,23 +173,6 @@ static void max_norm(double c, real *w_io, int64_t I, int64_t p0, int64_t p1) {
         vstore(lane, factor);
         for (int j = 0; j < VLEN; j++) over |= lane[j] != 1;
         for (i = 0; over && i < I; i++) vstore(w + i * PN_PANEL, vmul(vload(w + i * PN_PANEL), factor));
-    }
-}
-static void turned_max_norm(double c, real *wt_oi, int64_t I, int64_t O) { /* the same sums */
-    const vec limit = vset(R(c)), one = vset(1);
-    const int64_t step = PN_PANEL * O;
-    for (int64_t o = 0; o < O; o++) {
-        vec s[4] = {vset(0), vset(0), vset(0), vset(0)};
-        real *wt = wt_oi + o * PN_PANEL;
-        for (int64_t i = 0; i < I; i++) {
-            const vec w = vset(wt[i / PN_PANEL * step + i % PN_PANEL]);
-            s[i % 4] = vfma(w, w, s[i % 4]);
-        }
-        const vec norm = vsqrt(vadd(vadd(s[0], s[1]), vadd(s[2], s[3])));
-        const vec factor = vsel(vlt(limit, norm), vdiv(limit, norm), one);
-        for (int64_t p = 0; p < pn_panels((uint32_t)I); p++)
-            for (int64_t l = 0; l < PN_PANEL; l += VLEN)
-                vstore(wt + p * step + l, vmul(vload(wt + p * step + l), factor));
     }
 }
 #endif

@@ -57,7 +57,7 @@ static const struct {
     const char *name;
     size_t place;
     check_function *check;
-} roll[] = {PN_KERNELS(ENTRY, ENTRY, ENTRY)};
+} roll[] = {PN_KERNELS(ENTRY, ENTRY, ENTRY, ENTRY)};
 
 int PN_SUFFIX(check_kernels)(const void *table, int index, int fused, kernel_report *report) {
     if (index >= (int)(sizeof roll / sizeof roll[0])) return 0;

@@ -95,23 +95,3 @@ static void check_turned_dw(const kernels *k) {
         bits = finish(dw, bits);
     }
 }
-
-static void check_turned_max_norm(const kernels *k) {
-    EACH_PAIR(I, O) {
-        O = 1 + (O + c) % 4;
-        AT("turned_max_norm I %d O %d, case %d", I, O, c);
-        real *w = panels_of(I, O, 0);
-        for (int64_t i = 0; O > 1 && i < I; i++) PANEL(w, I, i, 1) = 0;
-        const real *was = turned_of(w, I, O);
-        output *wt = output_of(pad(I) * O);
-        memcpy(wt->at, was, (size_t)(pad(I) * O) * sizeof(real));
-        ready(wt);
-        const double limit = sqrt(I / 3.) * uniform(0.8, 1.2); /* some are longer */
-        k->max_norm(limit, w, I, 0, 1);
-        k->turned_max_norm(limit, wt->at, I, O);
-        for (int64_t i = 0; i < pad(I); i++)
-            for (int64_t o = 0; o < O; o++)
-                expect_bits(wt, &PANEL(wt->at, O, o, i) - wt->at, i < I ? PANEL(w, I, i, o) : 0);
-        bits = finish(wt, bits);
-    }
-}

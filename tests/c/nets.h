@@ -33,7 +33,7 @@ static inline void link_plan(net *n) { /* after a copy */
     n->plan.outputs = n->outputs;
 }
 
-/* Values side by side, params one behind the other; of matrices those of two columns turned. */
+/* Values side by side, params one behind the other; of matrices those of two columns turned, where they may be. */
 static inline void lay_out(net *n, const uint32_t *widths, uint32_t n_values, const uint32_t (*shapes)[2],
                            uint32_t n_params) {
     n->plan.n_values = n_values, n->plan.n_params = n_params;
@@ -45,7 +45,8 @@ static inline void lay_out(net *n, const uint32_t *widths, uint32_t n_values, co
     for (uint32_t i = 0; i < n_params; i++) {
         n->params[i] = (pn_param){.offset = n->plan.param_elems, .flags = PN_TRAINABLE, .rate = 1};
         n->params[i].rows = shapes[i][0], n->params[i].cols = shapes[i][1];
-        if (shapes[i][0] > 1 && shapes[i][1] == 2) n->params[i].flags |= PN_TURNED;
+        if (PN_TURNS(PN_F32) && PN_TURNS(PN_F64) && shapes[i][0] > 1 && shapes[i][1] == 2)
+            n->params[i].flags |= PN_TURNED;
         n->plan.param_elems += pn_param_size(&n->params[i]);
     }
 }

@@ -50,7 +50,7 @@ static const fault plain_faults[] = {
     BAD("param 2: offset 16 overlaps param 1", params[WB].offset, 16),
     BAD("param 0: offset 0 and size 4800 leave the arena of 16", plan.param_elems, 16),
     BAD("param 2: offset 5040 and size 4026531840 leave", params[WB].rows, 1 << 24),
-    BAD("param 0: turned, with 240 columns, the most is 4", params[WA].flags, PN_TURNED),
+    BAD("param 0: turned, 240 columns > ", params[WA].flags, PN_TURNED),
     BAD_REAL("param 3: l1 -1", params[BB].l1, -1),
     BAD_REAL("param 3: l1 nan", params[BB].l1, NAN),
     BAD_REAL("param 4: l1 0, l2 inf", params[WL].l2, INFINITY),
@@ -108,7 +108,7 @@ static const fault rich_faults[] = {
     BAD_REAL("param 6: max_norm 0, rate inf", params[RICH_SLOPES].rate, INFINITY),
     BAD_REAL("param 6: max_norm 0, rate nan", params[RICH_SLOPES].rate, NAN),
 
-    BAD("is turned, which only the w of dense ops may be", params[RICH_SLOPE].flags, PN_TRAINABLE | PN_TURNED),
+    BAD("turned", params[RICH_SLOPE].flags, PN_TRAINABLE | PN_TURNED),
     BAD_REAL("op 2: dropout rate 1 after activation 6, expected relu", ops[RICH_DENSE].p[2], 1),
     BAD_REAL("op 2: dropout rate -0.1", ops[RICH_DENSE].p[2], -0.1),
     BAD_REAL("op 2: p[2] is not finite", ops[RICH_DENSE].p[2], NAN),
