@@ -322,7 +322,7 @@ typedef struct pn_pace {
     double best_time, hold; /* seconds: a batch with the best; until the next trial */
 } pn_pace;
 int pn_pace_threads(pn_pace *p, int most);
-void pn_pace_took(pn_pace *p, double seconds); /* a batch, with these threads */
+void pn_pace_took(pn_pace *p, double seconds, int64_t batches); /* with these threads */
 
 /* ---- mapped data (ahead.c) ---------------------------------------------------------------------- */
 

@@ -31,13 +31,13 @@ int pn_pace_threads(pn_pace *p, int most) {
     return p->threads;
 }
 
-void pn_pace_took(pn_pace *p, double seconds) {
+void pn_pace_took(pn_pace *p, double seconds, int64_t batches) {
     if (p->first) { /* it found its memory untouched: no measure of the others */
         p->first = 0;
         return;
     }
     p->seconds += seconds;
-    p->batches++;
+    p->batches += batches;
     if (p->most == 1) return;
     if (p->threads == p->best) {
         if (p->seconds < p->hold) return;

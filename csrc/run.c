@@ -210,6 +210,12 @@ static int terms_are_free(const pn_job *job, double *waited) {
     return status == PN_OK;
 }
 
+/* Batches until the next look at the clock, which takes 20 to 30 ns: 4 % of a step of 4-32-32-1 @1. */
+static int64_t next_look(double seconds) { /* of a batch */
+    const double after = 10e-6;
+    return seconds * 16 < after ? 16 : seconds < after ? (int64_t)(after / seconds) : 1;
+}
+
 pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int64_t count, double seconds,
                             int64_t *done) {
     const uint32_t stages = job->stages & PN_STAGES;
@@ -218,8 +224,9 @@ pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int
     const int timed = count > 1 || job->batch > 1; /* a row by itself takes less time than to look at the clock */
     const int together = job->parts && stages & PN_UPDATE; /* others have to stop after the same batch */
     const double start = timed ? pn_now() : 0;
-    double now = start;
-    int64_t asked = 0; /* rows of mapped inputs up to here */
+    double now = start, waited = 0;
+    int64_t asked = 0;           /* rows of mapped inputs up to here */
+    int64_t since = 0, look = 1; /* batches since the last look at the clock; then the next */
     for (int64_t b = 0; b < count; b++) {
         if (first + b > (job->rows - 1) / job->batch) return PN_BAD_ARGUMENT; /* before the product can overflow */
         r.whole0 = r.row0 = (first + b) * job->batch;
@@ -230,7 +237,6 @@ pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int
         if (job->ahead && job->order && stages & PN_FORWARD) look_ahead(&r, &asked);
         r.threads = pn_pace_threads(pace, m->n_threads);
         int last = 0;
-        double waited = 0;
         const pn_status status = job->parts ? parts_of(&r, &last, &waited) : stages_of(&r);
         if (status != PN_OK) return status;
         if (stages & PN_UPDATE) {
@@ -241,10 +247,12 @@ pn_status PN_SUFFIX(pn_run)(pn_machine *m, const pn_job *job, int64_t first, int
         if (!job->parts) add_sums(&r, 0);
         *done = b + 1;
         if (!timed) break;
-        const double before = now;
-        now = pn_now();
-        if (r.whole1 - r.whole0 == job->batch) pn_pace_took(pace, now - before - waited);
+        if (++since < look && !together) continue;
+        const double before = now + waited, took = (now = pn_now()) - before;
+        if (r.whole1 - r.whole0 == job->batch) pn_pace_took(pace, took, since);
         if (together ? last : now - start >= seconds) break;
+        look = next_look(took / (double)since);
+        since = 0, waited = 0;
     }
     return PN_OK;
 }

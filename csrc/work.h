@@ -81,8 +81,8 @@ static void divide(run *r, pn_work *work, int64_t multiply_adds, int64_t units) 
     pn_parallel(work, r, (int)n, (int)(each < 1 ? 1 : each > TASKS ? TASKS : each));
 }
 static void share(int64_t total, int i, int n, int64_t *from, int64_t *to) {
-    *from = total * i / n;
-    *to = total * (i + 1) / n;
+    *from = n == 1 ? 0 : total * i / n; /* a division takes 10 to 20 cycles, of small nets all together 3 % */
+    *to = n == 1 ? total : total * (i + 1) / n;
 }
 static void share_rows(const run *r, int i, int n, int64_t *m0, int64_t *m1) {
     share(r->m1 - r->m0, i, n, m0, m1);

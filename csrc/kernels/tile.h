@@ -195,7 +195,7 @@ static void product(operands *o, int64_t m0, int64_t m1, int64_t p0, int64_t p1,
         o->start = start + AT(o->sp, q);
         o->next = (uintptr_t)o->b + (uintptr_t)AT(o->bp, TILE_VECS) * sizeof(real); /* perhaps none */
         for (int64_t k = 0, m = m0; k < blocks; k++) {
-            const int64_t end = m0 + (m1 - m0) * (k + 1) / blocks;
+            const int64_t end = blocks == 1 ? m1 : m0 + (m1 - m0) * (k + 1) / blocks;
             const struct tiles *t = &tiles[end - m];
             o->a = a + m * o->sm;
             o->c = c + m * o->sc + AT(o->cp, q);
