@@ -44,11 +44,15 @@ static void dense_dx(const real *dz_bo, int64_t lddz, const real *wt_oi, real *d
  * as long as two loads and dx stays in the cache.  The way down through all layers, times that of tiles (Zen 4), with
  * AVX-512: 64-64-64-10 @1 0.74, @8 0.89, @32 0.95, @256 0.98; 256-256-256-256 @4 0.72, @8 0.85, @32 0.95, @128 1.00;
  * 1024-1024-1024 @1 0.76, @8 0.91, @16 1.05; with AVX2: 256-256-256-256 @4 0.85, @8 0.97, @16 1.06, 64-64-64-10 @64
- * 1.08. */
+ * 1.08.  With through_relu() behind them tiles are faster on Zen 5 from 16 rows on: of a step of 64-64-64-10 @32 0.97
+ * to 0.99, @64 0.97, @256 0.95, 32-32-32-4 @128 0.97, 4-32-32-1 @256 0.96; @32 stays as it is until it was measured on
+ * Zen 4 too.  Refused, on Zen 5: 8 outputs and two vectors of inputs at a time, so that a number of dz serves both:
+ * 4-32-32-1
+ * @1 1.02, @32 0.97, 64-64-64-10 @256 0.99, 256-256-256-256 @32 1.03. */
 static int few_enough(int64_t rows, int64_t O, int64_t panels) {
-    enum { WIDE = TILE_ROWS == 14, ROWS = WIDE ? 64 : VLEN, DX = 1 << 12 };
+    enum { WIDE = TILE_ROWS == 14, ROWS = WIDE ? 32 : VLEN, DX = 1 << 12 };
     const int64_t dx = rows * panels * PN_PANEL, passes = (O + PN_PANEL - 1) / PN_PANEL;
-    return VLEN > 1 && ((rows <= ROWS && dx <= DX) || (WIDE && (passes == 1 || (passes <= 4 && dx <= 4 * DX))));
+    return VLEN > 1 && ((rows <= ROWS && dx <= DX) || (WIDE && passes == 1));
 }
 
 static void dx_of_few(const real *dz_bo, int64_t lddz, const real *w_io, real *dx_bi, int64_t lddx, int64_t m0,
@@ -87,6 +91,32 @@ static void dx_of_few(const real *dz_bo, int64_t lddz, const real *w_io, real *d
         }
 }
 
+/* dx = dz of the ReLU that made x, and its column sums: the sums of four vectors wait at once. */
+static void through_relu(const real *relu_bi, real *dx_bi, int64_t ld, int64_t m0, int64_t m1, int64_t p0, int64_t p1,
+                         real *db_i) {
+    enum { AT_ONCE = 4 };
+    const int64_t end = p1 * PN_PANEL;
+    for (int64_t i = p0 * PN_PANEL; i < end; i += AT_ONCE * VLEN) {
+        vec db[AT_ONCE];
+#pragma GCC unroll 4
+        for (int k = 0; k < AT_ONCE; k++) db[k] = vset(0);
+        for (int64_t m = m0; m < m1; m++) {
+            const real *y = relu_bi + m * ld + i;
+            real *dx = dx_bi + m * ld + i;
+#pragma GCC unroll 4
+            for (int k = 0; k < AT_ONCE; k++) {
+                if (i + k * VLEN >= end) break;
+                const vec d = vmul(vload(dx + k * VLEN), vsel(vlt(vset(0), vload(y + k * VLEN)), vset(1), vset(0)));
+                db[k] = vadd(db[k], d);
+                vstore(dx + k * VLEN, d);
+            }
+        }
+#pragma GCC unroll 4
+        for (int k = 0; k < AT_ONCE; k++)
+            if (db_i && i + k * VLEN < end) vstore(db_i + i + k * VLEN, db[k]);
+    }
+}
+
 /* Or a few panels are transposed at a time, always into the same place, which stays in the cache.  At 1024 x 1024 that
  * is four megabytes less to write and to read again than all of w^T: a step of 1024-1024-1024-1024 takes 0.82 of the
  * time @8, 0.92 @32, 0.97 @256 (transpose asks for w early as well), of 512-512-512-512 0.90 @8. */
@@ -94,7 +124,6 @@ static void dense_dx_from_w(const real *dz_bo, int64_t lddz, const real *w_io, r
                             int64_t m0, int64_t m1, int64_t I, int64_t O, int64_t p0, int64_t p1, int add,
                             const real *relu_bi, real *db_i) {
     enum { FITS = 1 << 18 }; /* bytes */
-    static const double none[3] = {0};
     if (few_enough(m1 - m0, O, p1 - p0)) {
         dx_of_few(dz_bo, lddz, w_io, dx_bi, lddx, m0, m1, I, O, p0, p1, add, relu_bi, db_i);
         return;
@@ -104,9 +133,7 @@ static void dense_dx_from_w(const real *dz_bo, int64_t lddz, const real *w_io, r
         n = p1 - p < most ? p1 - p : most;
         transpose(w_io, room, I, O, p, p + n);
         dense_dx(dz_bo, lddz, room, dx_bi + p * PN_PANEL, lddx, m0, m1, O, 0, n, add);
-        if (!relu_bi) continue;
-        act_backward(PN_ACT_relu, none, relu_bi, lddx, dx_bi, lddx, dx_bi, lddx, m0, m1, p, p + n, 0);
-        if (db_i) column_sums(dx_bi + m0 * lddx, lddx, db_i, m1 - m0, p, p + n, 0);
+        if (relu_bi) through_relu(relu_bi, dx_bi, lddx, m0, m1, p, p + n, db_i);
     }
 }
 #endif
