@@ -154,9 +154,9 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
  * those of a large library where its dtype trains.  Ranges are [m0,m1) rows and [p0,p1) panels of 16 columns; work is
  * divided only among outputs, so a result does not depend on how.  Kernels never fail, allocate or print.      */
 /* clang-format off */
-#define PN_KERNELS(KERNEL, TRAINS, SOLVES, LARGE)                                                                            \
+#define PN_KERNELS(KERNEL, TRAINS, SOLVES, LARGE)                                                                      \
     /* y_bo = x_bi w_io + b_o, then act; z keeps the sum where it is not NULL; `then` may be NULL; with `zeros` x is   \
-       taken to be mostly 0: kernels/zeros.h; so in dw */                                                                \
+       taken to be mostly 0: kernels/zeros.h; so in dw */                                                              \
     KERNEL(dense_forward, (const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,  \
                            real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t p0, int64_t p1,         \
                            int act, const double *p, const pn_then *then, int zeros))                                  \
@@ -179,15 +179,15 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
                              const real *relu_bi, real *db_i))                                                         \
     /* wt_oi = panels [p0,p1) along I of w_io^T */                                                                     \
     TRAINS(transpose, (const real *w_io, real *wt_oi, int64_t I, int64_t O, int64_t p0, int64_t p1))                   \
-    /* the same three with w and dw turned, of 1 to 4 outputs: [I/16][O][16]; p0, p1 are panels of I; of x and dx all    \
+    /* the same three with w and dw turned, of 1 to 4 outputs: [I/16][O][16]; p0, p1 are panels of I; of x and dx all  \
        columns of the panels are there */                                                                              \
-    LARGE(turned_forward, (const real *x_bi, int64_t ldx, const real *wt_oi, const real *b_o, real *y_bo,             \
-                            int64_t ldy, real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t O,        \
-                            int act, const double *p, const pn_then *then))                                            \
-    LARGE(turned_dx, (const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,      \
-                       int64_t m1, int64_t O, int64_t p0, int64_t p1, int add, const real *relu_bi, real *db_i))       \
-    LARGE(turned_dw, (const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_oi, int64_t I,         \
-                       int64_t B, int64_t O, int64_t p0, int64_t p1, int add))                                         \
+    LARGE(turned_forward, (const real *x_bi, int64_t ldx, const real *wt_oi, const real *b_o, real *y_bo,              \
+                           int64_t ldy, real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t O,         \
+                           int act, const double *p, const pn_then *then))                                             \
+    LARGE(turned_dx, (const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,       \
+                      int64_t m1, int64_t O, int64_t p0, int64_t p1, int add, const real *relu_bi, real *db_i))        \
+    LARGE(turned_dw, (const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_oi, int64_t I,          \
+                      int64_t B, int64_t O, int64_t p0, int64_t p1, int add))                                          \
     /* y_bo = x_bi w_io + b_o, then act, of a pruned w: one row after the other, in lanes some at once; or, in steps,  \
        from columns of x_bi, tiles of R rows: 16 or 32 */                                                              \
     KERNEL(sparse_rows, (const real *x_bi, int64_t ldx, const pn_sparse *w, const real *b_o, real *y_bo, int64_t ldy,  \

@@ -47,8 +47,7 @@ static void dense_dx(const real *dz_bo, int64_t lddz, const real *wt_oi, real *d
  * 1.08.  With through_relu() behind them tiles are faster on Zen 5 from 16 rows on: of a step of 64-64-64-10 @32 0.97
  * to 0.99, @64 0.97, @256 0.95, 32-32-32-4 @128 0.97, 4-32-32-1 @256 0.96; @32 stays as it is until it was measured on
  * Zen 4 too.  Refused, on Zen 5: 8 outputs and two vectors of inputs at a time, so that a number of dz serves both:
- * 4-32-32-1
- * @1 1.02, @32 0.97, 64-64-64-10 @256 0.99, 256-256-256-256 @32 1.03. */
+ * 4-32-32-1 @1 1.02, @32 0.97, 64-64-64-10 @256 0.99, 256-256-256-256 @32 1.03. */
 static int few_enough(int64_t rows, int64_t O, int64_t panels) {
     enum { WIDE = TILE_ROWS == 14, ROWS = WIDE ? 32 : VLEN, DX = 1 << 12 };
     const int64_t dx = rows * panels * PN_PANEL, passes = (O + PN_PANEL - 1) / PN_PANEL;
