@@ -17,5 +17,5 @@ def test_a_benchmark_compiles(name, compiler):
 
 
 def test_there_are_benchmarks_to_compile():
-    assert GENERATED < set(SOURCES)
+    assert set(SOURCES) > GENERATED
     assert {"gemm.c", "sparse.c"} <= set(SOURCES) - GENERATED
