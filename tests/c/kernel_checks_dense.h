@@ -124,6 +124,13 @@ static void check_dense_dx(const kernels *k) {
     }
 }
 
+/* What a kernel adds to, if it adds, and the same for the one it is compared with. */
+static void begin(output *y, real *want, int64_t n, int add) {
+    for (int64_t i = 0; add && i < n; i++) y->at[i] = (real)uniform(-1, 1);
+    memcpy(want, y->at, (size_t)n * sizeof(real));
+    ready(y);
+}
+
 /* From w itself, the same bits as from w^T: what rows and panels there are decides how, so each way gets both. */
 static void check_dense_dx_from_w(const kernels *k) {
     EACH_TRIPLE(B, I, O) {
@@ -138,9 +145,7 @@ static void check_dense_dx_from_w(const kernels *k) {
         for (int64_t i = 0; i < pad(I); i++)
             for (int64_t o = 0; o < O; o++) PANEL(wt, O, o, i) = i < I ? PANEL(w, I, i, o) : 0;
         output *dx = output_of(B * lddx);
-        for (int64_t i = 0; add && i < B * lddx; i++) dx->at[i] = (real)uniform(-1, 1);
-        memcpy(want, dx->at, (size_t)(B * lddx) * sizeof(real));
-        ready(dx);
+        begin(dx, want, B * lddx, add);
         int64_t m0, m1, p0, p1;
         part(c / 4 % 4, B, &m0, &m1);
         part(c % 4, pad(I) / 16, &p0, &p1);
@@ -268,9 +273,7 @@ static void check_zeros_dw(const kernels *k) {
         real *dz = matrix(B, O, lddz, -1, 1, 0), *want = input(I * pad(O));
         dz[B / 2 * lddz + O / 2] *= s.odd;
         output *dw = output_of(I * pad(O));
-        for (int64_t i = 0; add && i < I * pad(O); i++) dw->at[i] = (real)uniform(-1, 1);
-        memcpy(want, dw->at, (size_t)(I * pad(O)) * sizeof(real));
-        ready(dw);
+        begin(dw, want, I * pad(O), add);
         const int64_t order[3] = {B - 1, 0, B / 2};
         pn_wanted rows = {.base = (const char *)x, .row_stride = ldx * (int64_t)sizeof(real), .row = -1, .end = 3};
         rows.bytes = I * (int64_t)sizeof(real), rows.order = s.way % 2 ? order : NULL;

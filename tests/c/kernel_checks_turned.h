@@ -53,9 +53,7 @@ static void check_turned_dx(const kernels *k) {
         const real *y = matrix(B, I, lddx, -1, 1, 0);
         real *want = input(B * lddx), *sums = input(pad(I));
         output *dx = output_of(B * lddx), *db = output_of(pad(I));
-        for (int64_t i = 0; add && i < B * lddx; i++) dx->at[i] = (real)uniform(-1, 1);
-        memcpy(want, dx->at, (size_t)(B * lddx) * sizeof(real));
-        ready(dx);
+        begin(dx, want, B * lddx, add);
         int64_t m0, m1, p0, p1;
         part(c / 4 % 4, B, &m0, &m1);
         part(c % 4, pad(I) / 16, &p0, &p1);
