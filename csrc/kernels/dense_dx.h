@@ -44,14 +44,37 @@ static void dense_dx(const real *dz_bo, int64_t lddz, const real *wt_oi, real *d
  * as long as two loads and dx stays in the cache.  The way down through all layers, times that of tiles (Zen 4), with
  * AVX-512: 64-64-64-10 @1 0.74, @8 0.89, @32 0.95, @256 0.98; 256-256-256-256 @4 0.72, @8 0.85, @32 0.95, @128 1.00;
  * 1024-1024-1024 @1 0.76, @8 0.91, @16 1.05; with AVX2: 256-256-256-256 @4 0.85, @8 0.97, @16 1.06, 64-64-64-10 @64
- * 1.08.  With through_relu() behind them tiles are faster on Zen 5 from 16 rows on: of a step of 64-64-64-10 @32 0.97
- * to 0.99, @64 0.97, @256 0.95, 32-32-32-4 @128 0.97, 4-32-32-1 @256 0.96; @32 stays as it is until it was measured on
- * Zen 4 too.  Refused, on Zen 5: 8 outputs and two vectors of inputs at a time, so that a number of dz serves both:
- * 4-32-32-1 @1 1.02, @32 0.97, 64-64-64-10 @256 0.99, 256-256-256-256 @32 1.03. */
+ * 1.08.  With through_relu() behind them tiles were faster on Zen 5 from 33 rows on (of a step of 64-64-64-10 @64 0.97,
+ * @256 0.95, 4-32-32-1 @256 0.96), before four rows went at once; now up to 16, 32 or 96 rows are within 1 %.  Refused,
+ * on Zen 5: 8 outputs and two vectors of inputs at a time, so that a number of dz serves both: 4-32-32-1 @1 1.02, @32
+ * 0.97, 64-64-64-10 @256 0.99, 256-256-256-256 @32 1.03. */
 static int few_enough(int64_t rows, int64_t O, int64_t panels) {
     enum { WIDE = TILE_ROWS == 14, ROWS = WIDE ? 32 : VLEN, DX = 1 << 12 };
     const int64_t dx = rows * panels * PN_PANEL, passes = (O + PN_PANEL - 1) / PN_PANEL;
     return VLEN > 1 && ((rows <= ROWS && dx <= DX) || (WIDE && passes == 1));
+}
+
+enum { AT_ONCE = 4 };
+
+/* A vector of dx of as many rows, whose sums wait at once: with four, a step takes, times as long as with one (Zen 5),
+ * 64-64-64-10 @32 0.96, 4-32-32-1 @32 0.97, 16-16-16 @128 0.98; with eight 0.97, 1.03 and 0.99. */
+PN_INLINE void rows_of_dx(const int rows, const real *dz, int64_t lddz, const vec *wt, int64_t left, const real *y,
+                          real *dx, int64_t lddx, int add, vec *db) {
+    vec sum[AT_ONCE];
+#pragma GCC unroll 4
+    for (int b = 0; b < rows; b++) sum[b] = add ? vload(dx + b * lddx) : vset(0);
+#pragma GCC unroll 16
+    for (int k = 0; k < VLEN; k++) {
+        if (k == left) break;
+#pragma GCC unroll 4
+        for (int b = 0; b < rows; b++) sum[b] = vfma(vset(dz[b * lddz + k]), wt[k], sum[b]);
+    }
+#pragma GCC unroll 4
+    for (int b = 0; b < rows; b++) {
+        if (y) sum[b] = vmul(sum[b], vsel(vlt(vset(0), vload(y + b * lddx)), vset(1), vset(0)));
+        *db = vadd(*db, sum[b]);
+        vstore(dx + b * lddx, sum[b]);
+    }
 }
 
 static void dx_of_few(const real *dz_bo, int64_t lddz, const real *w_io, real *dx_bi, int64_t lddx, int64_t m0,
@@ -73,19 +96,13 @@ static void dx_of_few(const real *dz_bo, int64_t lddz, const real *w_io, real *d
             }
             const real *y = relu_bi && o + VLEN >= O ? relu_bi + i : NULL; /* dx is complete then */
             vec db = vset(0);
-            for (int64_t b = m0; b < m1; b++) {
-                const real *dz = dz_bo + b * lddz + o;
-                real *dx = dx_bi + b * lddx + i;
-                vec sum = add || o ? vload(dx) : vset(0);
-#pragma GCC unroll 16
-                for (int k = 0; k < VLEN; k++) {
-                    if (k == left) break;
-                    sum = vfma(vset(dz[k]), wt[k], sum);
-                }
-                if (y) sum = vmul(sum, vsel(vlt(vset(0), vload(y + b * lddx)), vset(1), vset(0)));
-                db = vadd(db, sum);
-                vstore(dx, sum);
-            }
+            int64_t b = m0;
+            for (; b + AT_ONCE <= m1; b += AT_ONCE)
+                rows_of_dx(AT_ONCE, dz_bo + b * lddz + o, lddz, wt, left, y ? y + b * lddx : NULL, dx_bi + b * lddx + i,
+                           lddx, add || o, &db);
+            for (; b < m1; b++)
+                rows_of_dx(1, dz_bo + b * lddz + o, lddz, wt, left, y ? y + b * lddx : NULL, dx_bi + b * lddx + i, lddx,
+                           add || o, &db);
             if (y && db_i) vstore(db_i + i, db);
         }
 }
@@ -93,7 +110,6 @@ static void dx_of_few(const real *dz_bo, int64_t lddz, const real *w_io, real *d
 /* dx = dz of the ReLU that made x, and its column sums: the sums of four vectors wait at once. */
 static void through_relu(const real *relu_bi, real *dx_bi, int64_t ld, int64_t m0, int64_t m1, int64_t p0, int64_t p1,
                          real *db_i) {
-    enum { AT_ONCE = 4 };
     const int64_t end = p1 * PN_PANEL;
     for (int64_t i = p0 * PN_PANEL; i < end; i += AT_ONCE * VLEN) {
         vec db[AT_ONCE];
