@@ -60,6 +60,17 @@ static int reads_transposed(const pn_op *op, uint32_t param) {
     return (op->kind == PN_OP_dense || op->kind == PN_OP_lstm) && op->w == param && !(op->flags & PN_STOP_X);
 }
 
+static const pn_op *sole_user(const pn_plan *plan, uint32_t param) {
+    const pn_op *found = NULL;
+    for (uint32_t i = 0; i < plan->n_ops; i++) {
+        const pn_op *op = &plan->ops[i];
+        if (op->w != param && op->w2 != param && op->b != param) continue;
+        if (found) return NULL;
+        found = op;
+    }
+    return found;
+}
+
 /* Whether the rows of a batch can go through an op one by one, up and down, sums over them apart. */
 static int rows_apart(const pn_op *op, int training) {
     switch (op->kind) {
@@ -149,6 +160,8 @@ static pn_status lay_out(pn_machine *m, carver *c, const pn_plan *plan, int64_t 
         m->scratch = carve(c, elems, size);
         m->dvalues = carve(c, times(plan->row_elems, B), size);
         m->partial = carve(c, plan->param_elems / PN_BLOCK + 1, sizeof(double));
+        m->alone = carve(c, PN_LARGE ? plan->n_params : 0, sizeof(pn_op *));
+        for (uint32_t p = 0; PN_LARGE && m->alone && p < plan->n_params; p++) m->alone[p] = sole_user(&m->plan, p);
     }
     return c->overflow ? PN_NO_MEMORY : PN_OK;
 }

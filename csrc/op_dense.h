@@ -1,7 +1,9 @@
 /* op_dense.h: dense, y = act(x w + b), with what may be folded into it: a batch norm, a dropout. */
 
 /* Of few outputs: its tasks are divided by rows on the way up, and in dw and dx by panels of inputs. */
-static int is_turned(const run *r, const pn_op *op) { return (r->m->plan.params[op->w].flags & PN_TURNED) != 0; }
+static int is_turned(const run *r, const pn_op *op) {
+    return PN_TURNS(PN_DTYPE) && r->m->plan.params[op->w].flags & PN_TURNED;
+}
 
 static void dense_task(void *argument, int i, int n) {
     const run *r = argument;
@@ -82,9 +84,6 @@ static pn_wanted next_rows(const run *r, int i, int n) {
     return w;
 }
 
-/* Refused: of a single row, each block of 64 or 256 inputs followed by its update, while both are in the first-level
- * cache: 784-128-10 @1 41 to 42 us either way, 64-64-64-10 @1 5.0 to 5.2.  The update waits for its exact roots and
- * divisions, not for the gradient. */
 static void dw_task(void *argument, int i, int n) {
     const run *r = argument;
     const pn_op *op = r->op;
@@ -94,6 +93,46 @@ static void dw_task(void *argument, int i, int n) {
     r->k->dense_dw(value(r, op->x), ld(r, op->x), dvalue(r, op->y), ld(r, op->y), gradient(r, op->w), width(r, op->x),
                    in[0], in[1], r->B, p[0], p[1], op->flags & PN_ADD_W, wanted.end - wanted.row > 1 ? &wanted : NULL,
                    r->zeros);
+}
+
+/* Whether the gradient of w, of a single row, is only made in the update: nobody else looks at it, and op alone adds to
+ * it.  A step takes, times as long as with a gradient in memory (Zen 5, Adam), 1024-1024-1024-1024 @1 0.63,
+ * 256-256-256-10 0.85, 784-128-10 0.86, 64-64-64-10 0.98; AVX2 784-128-10 0.97.  Fewer weights stay in the first-level
+ * cache anyway.  Refused: two rows (784-128-10 0.92, but 64-64-64-10 1.04) and four (1.05, 1.12), whose sums the update
+ * waits for; and, for up to 128 rows, blocks of 64 inputs and two panels summed in tiles, then updated from the
+ * first-level cache: 784-128-10 @32 1.00, @128 0.98, 784-512-256-10 @64 1.01, with weights asked for ahead 1.03.  (On
+ * Zen 4 a gradient of 64 or 256 inputs in memory, each followed by its update, gained nothing: that waits for its exact
+ * roots and divisions.) */
+static int goes_late(const run *r, const pn_op *op) {
+    enum { LEAST = 1 << 11 }; /* weights */
+    const pn_param *w = &r->m->plan.params[op->w];
+    const pn_job *job = r->job;
+    const uint32_t needed = PN_BACKWARD | PN_UPDATE;
+    return PN_TURNS(PN_DTYPE) && r->B == 1 && r->m->alone[op->w] == op && pn_param_size(w) >= LEAST &&
+           !(w->flags & PN_MASKED) && w->l1 == 0 && w->l2 == 0 && (job->stages & needed) == needed && !job->n_clips &&
+           !job->parts;
+}
+
+static void late_task(void *argument, int i, int n) {
+    const run *r = argument;
+    const pn_op *op = r->op;
+    const pn_arenas *a = &r->m->arenas;
+    int64_t in[2] = {0, width(r, op->x)}, p[2];
+    cut(r, panels(r, op->y), i, n, in, p);
+    r->k->update_of_row(r->job->optimizer, r->job->hyper, r->rate, r->bias, weight(r, op->w),
+                        a->slots[0] ? param(r, a->slots[0], op->w) : NULL,
+                        a->slots[1] ? param(r, a->slots[1], op->w) : NULL, value(r, op->x), dvalue(r, op->y),
+                        width(r, op->x), in[0], in[1], p[0], p[1]);
+}
+static int is_late(const run *r, uint32_t p) {
+    const pn_op *op = r->B == 1 ? r->m->alone[p] : NULL;
+    return op && op->kind == PN_OP_dense && op->w == p && !(op->flags & PN_NO_BACKWARD) && goes_late(r, op);
+}
+static void late_update(run *r, uint32_t p) {
+    const pn_op *op = r->op = r->m->alone[p];
+    const int64_t I = width(r, op->x), P = panels(r, op->y);
+    r->by_rows = prefer_rows(r, I, P);
+    divide(r, late_task, 16 * I * P * PN_PANEL, r->by_rows ? I : P);
 }
 
 static void turned_dw_task(void *argument, int i, int n) {
@@ -168,7 +207,7 @@ static void dense_backward(run *r, const pn_op *op) {
     } else if (r->part & SUMS && trainable(r, op->w)) {
         r->by_rows = prefer_rows(r, I, P);
         look_for_zeros(r, op);
-        divide(r, dw_task, r->B * I * O, r->by_rows ? I : P);
+        if (!goes_late(r, op)) divide(r, dw_task, r->B * I * O, r->by_rows ? I : P);
         r->zeros = 0;
     }
     if (op->flags & PN_STOP_X) return;

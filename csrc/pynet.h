@@ -238,7 +238,7 @@ typedef struct pn_machine pn_machine;
 
 typedef struct pn_arenas { /* each [param_elems] of the machine's dtype, 64-byte aligned, the caller's */
     void *params;
-    void *grads;          /* NULL: this machine only predicts */
+    void *grads;          /* NULL: this machine only predicts.  After an update: what it left */
     void *slots[2];       /* optimizer state; NULL where the optimizer has none */
     const uint16_t *keep; /* [param_elems / 16], a bit for each element, the first the lowest; read where a parameter is
                              PN_MASKED, may be NULL where none is */

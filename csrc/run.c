@@ -83,22 +83,25 @@ static int update(run *r) {
     for (int k = 0; k < 2; k++) r->bias[k] = adam ? one_less_power(r->job->hyper[k], (double)(r->step + 1)) : 1;
     for (uint32_t p = 0; p < plan->n_params;) { /* neighbours that train at one rate are one range */
         const pn_param *first = &plan->params[p], *q = first;
-        r->begin = r->end = (int64_t)first->offset;
-        for (; p < plan->n_params && q->flags & PN_TRAINABLE && q->rate == first->rate && (int64_t)q->offset == r->end;
-             q = &plan->params[++p])
-            r->end += (int64_t)pn_param_size(q);
-        if (q == first) { /* does not train */
+        if (!(q->flags & PN_TRAINABLE) || q->rate == 0) { /* no step at all: Rprop would find one of its own */
             p++;
             continue;
         }
-        r->rate = rate * first->rate;
-        if (first->rate == 0) continue; /* no step at all: Rprop would find one of its own */
+        r->rate = rate * q->rate;
+        if (is_late(r, p)) {
+            late_update(r, p++);
+            continue;
+        }
+        r->begin = r->end = (int64_t)q->offset;
+        do r->end += (int64_t)pn_param_size(q), q = &plan->params[++p];
+        while (p < plan->n_params && q->flags & PN_TRAINABLE && q->rate == first->rate &&
+               (int64_t)q->offset == r->end && !is_late(r, p));
         divide(r, update_task, (r->end - r->begin) * 16, (r->end - r->begin) / PN_PANEL);
     }
     for (uint32_t p = 0; p < plan->n_params; p++) {
         const pn_param *q = &plan->params[p];
         if (!(q->flags & PN_TRAINABLE && q->max_norm > 0)) continue;
-        if (q->flags & PN_TURNED)
+        if (PN_TURNS(PN_DTYPE) && q->flags & PN_TURNED)
             turned_max_norm(r, q, weight(r, p));
         else
             r->k->max_norm(q->max_norm, weight(r, p), q->rows, 0, pn_panels(q->cols));

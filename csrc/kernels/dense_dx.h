@@ -97,7 +97,7 @@ static void dx_of_few(const real *dz_bo, int64_t lddz, const real *w_io, real *d
             const real *y = relu_bi && o + VLEN >= O ? relu_bi + i : NULL; /* dx is complete then */
             vec db = vset(0);
             int64_t b = m0;
-            for (; b + AT_ONCE <= m1; b += AT_ONCE)
+            for (; PN_LARGE && b + AT_ONCE <= m1; b += AT_ONCE)
                 rows_of_dx(AT_ONCE, dz_bo + b * lddz + o, lddz, wt, left, y ? y + b * lddx : NULL, dx_bi + b * lddx + i,
                            lddx, add || o, &db);
             for (; b < m1; b++)

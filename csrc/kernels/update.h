@@ -71,17 +71,23 @@ PN_INLINE void rprop(const rule *r, real *p, vec g, real *s0, real *s1) { /* Rie
     vstore(p, vfnma(vsign(g), next, vload(p)));
 }
 
+/* A gradient in memory; or, where x is given, x_i dz_o of a single row and a panel of outputs. */
+PN_INLINE vec gradient_at(const real *g, const real *x, int64_t i) {
+    return x ? vfma(vset(x[i / PN_PANEL]), vload(g + i % PN_PANEL), vset(0)) : vload(g + i);
+}
+
 /* p[i], s0[i], s1[i] may not exist for rules without slots: their pointers are not followed then. */
 #define RULE(NAME, slots)                                                                                              \
     case PN_OPTIMIZER_##NAME:                                                                                          \
         EACH {                                                                                                         \
-            vec gi = vflush(vload(g + i));                                                                             \
+            vec gi = vflush(gradient_at(g, x, i));                                                                     \
             if (l2) gi = vfma(r->decay, vload(p + i), gi);                                                             \
             NAME(r, p + i, gi, slots > 0 ? s0 + i : p, slots > 1 ? s1 + i : p);                                        \
         }                                                                                                              \
         break;
 
-PN_INLINE void follow(int optimizer, const rule *r, int l2, real *p, const real *g, real *s0, real *s1, int64_t n) {
+PN_INLINE void follow(int optimizer, const rule *r, int l2, real *p, const real *g, const real *x, real *s0, real *s1,
+                      int64_t n) {
     switch (optimizer) {
 #define OPTIMIZER(id, NAME, slots) RULE(NAME, slots)
 #include "../ops.def"
@@ -89,21 +95,26 @@ PN_INLINE void follow(int optimizer, const rule *r, int l2, real *p, const real 
     }
 }
 
+PN_INLINE rule rule_of(const double *h, double rate, const double *bias) {
+    return (rule){.h0 = vset(R(h[0])),
+                  .h1 = vset(R(h[1])),
+                  .h2 = vset(R(h[2])),
+                  .h3 = vset(R(h[3])),
+                  .decay = vset(R(h[7])),
+                  .rate = vset(R(rate)),
+                  .g0 = vset(R(1 - h[0])),
+                  .g1 = vset(R(1 - h[1])),
+                  .c1 = vset(R(rate / bias[0])),
+                  .c2 = vset(R(1 / sqrt(bias[1])))};
+}
+PN_INLINE int decays(int optimizer, const double *h) { return h[7] != 0 && optimizer != PN_OPTIMIZER_adamw; }
+
 enum { TERMS = 256 }; /* elements of a sum of gradients that waits in the first-level cache */
 
 static void update(int optimizer, const double *h, double rate, const double *bias, real *p, const real *const *g,
                    int n_g, real *s0, real *s1, int64_t n) {
-    const int l2 = h[7] != 0 && optimizer != PN_OPTIMIZER_adamw;
-    const rule r = {.h0 = vset(R(h[0])),
-                    .h1 = vset(R(h[1])),
-                    .h2 = vset(R(h[2])),
-                    .h3 = vset(R(h[3])),
-                    .decay = vset(R(h[7])),
-                    .rate = vset(R(rate)),
-                    .g0 = vset(R(1 - h[0])),
-                    .g1 = vset(R(1 - h[1])),
-                    .c1 = vset(R(rate / bias[0])),
-                    .c2 = vset(R(1 / sqrt(bias[1])))};
+    const int l2 = decays(optimizer, h);
+    const rule r = rule_of(h, rate, bias);
     real sum[TERMS];
     for (int64_t from = 0, m; from < n; from += m) {
         m = n_g == 1 || n - from < TERMS ? n - from : TERMS;
@@ -112,7 +123,21 @@ static void update(int optimizer, const double *h, double rate, const double *bi
             for (int k = 1; k < n_g; k++) gi = vadd(gi, vload(g[k] + from + i));
             vstore(sum + i, gi);
         }
-        follow(optimizer, &r, l2, p + from, n_g > 1 ? sum : g[0], s0 ? s0 + from : NULL, s1 ? s1 + from : NULL, m);
+        follow(optimizer, &r, l2, p + from, n_g > 1 ? sum : g[0], NULL, s0 ? s0 + from : NULL, s1 ? s1 + from : NULL,
+               m);
+    }
+}
+
+/* Of w_io whose gradient is that of a single row: panels [p0,p1), inputs [i0,i1). */
+static void update_of_row(int optimizer, const double *h, double rate, const double *bias, real *w_io, real *s0_io,
+                          real *s1_io, const real *x_i, const real *dz_o, int64_t I, int64_t i0, int64_t i1, int64_t p0,
+                          int64_t p1) {
+    const int l2 = decays(optimizer, h);
+    const rule r = rule_of(h, rate, bias);
+    for (int64_t p = p0; p < p1; p++) {
+        const int64_t at = (p * I + i0) * PN_PANEL;
+        follow(optimizer, &r, l2, w_io + at, dz_o + p * PN_PANEL, x_i + i0, s0_io ? s0_io + at : NULL,
+               s1_io ? s1_io + at : NULL, (i1 - i0) * PN_PANEL);
     }
 }
 
