@@ -20,7 +20,7 @@ __attribute__((visibility("default"))) double gemm_seconds(const char *name, int
             if (r == 0) seconds = pn_now();
             if (which == 0)
                 k->dense_forward(x, ldx, w, b, y, ldy, NULL, 0, 0, B, I, 0, pn_panels((uint32_t)O), PN_ACT_relu, p,
-                                 NULL, 0);
+                                 NULL, NULL, 0);
             if (which == 1) k->dense_dx(y, ldy, w, x, ldx, 0, B, O, 0, pn_panels((uint32_t)I), 0);
             if (which == 2) k->dense_dw(x, ldx, y, ldy, w, I, 0, I, B, 0, pn_panels((uint32_t)O), 0, NULL, 0);
         }

@@ -116,7 +116,7 @@ __attribute__((visibility("default"))) double sparse_seconds(const char *name, i
     double seconds = -1;
     for (int64_t r = -1; r < rounds; r++) {
         if (r == 0) seconds = pn_now();
-        if (way == 0) k->dense_forward(x, ldx, w, b, y, ldy, NULL, 0, 0, B, I, 0, P, PN_ACT_relu, p, NULL, 0);
+        if (way == 0) k->dense_forward(x, ldx, w, b, y, ldy, NULL, 0, 0, B, I, 0, P, PN_ACT_relu, p, NULL, NULL, 0);
         if (way == 1 || way == 3) k->sparse_rows(x, ldx, &f.w, b, y, ldy, 0, B, O, 0, P, PN_ACT_relu, p);
         if (way == 2) {
             k->columns(x, ldx, x_tir, R, B, I, 0, tiles);

@@ -156,10 +156,10 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
 /* clang-format off */
 #define PN_KERNELS(KERNEL, TRAINS, SOLVES, LARGE)                                                                      \
     /* y_bo = x_bi w_io + b_o, then act; z keeps the sum where it is not NULL; `then` may be NULL; with `zeros` x is   \
-       taken to be mostly 0: kernels/zeros.h; so in dw */                                                              \
+       taken to be mostly 0: kernels/zeros.h; `wanted` may be NULL; so in dw */                                        \
     KERNEL(dense_forward, (const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,  \
                            real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t p0, int64_t p1,         \
-                           int act, const double *p, const pn_then *then, int zeros))                                  \
+                           int act, const double *p, const pn_then *then, pn_wanted *wanted, int zeros))               \
     /* dx_bi (+)= dz_bo w_io^T; wt holds w^T in panels along I; p0, p1 are panels of I.  An LSTM goes up with it. */   \
     KERNEL(dense_dx, (const real *dz_bo, int64_t lddz, const real *wt_oi, real *dx_bi, int64_t lddx, int64_t m0,       \
                       int64_t m1, int64_t O, int64_t p0, int64_t p1, int add))                                         \

@@ -64,7 +64,7 @@ static void obs_row(const obs *o, int64_t row, double *scratch) {
         for (int64_t q = 0; q * PN_PANEL < left; q++) { /* column = sum_i c_i c_ip - H^-1[:,p] */
             double *at = column + q * PN_PANEL;
             o->k->dense_forward(a, wide, c + q * steps * PN_PANEL, at, at, PN_PANEL, NULL, 0, 0, 1, k, 0, 1,
-                                PN_ACT_identity, NULL, NULL, 0);
+                                PN_ACT_identity, NULL, NULL, NULL, 0);
         }
         const double root = sqrt(d[p]), share = w[p] / d[p];
         for (int64_t j = 0; j < left; j++) {

@@ -5,6 +5,36 @@ static int is_turned(const run *r, const pn_op *op) {
     return PN_TURNS(PN_DTYPE) && r->m->plan.params[op->w].flags & PN_TURNED;
 }
 
+/* What the next batch will gather for this op, piece i of n.  Memory rests while the sum over rows is computed: a step
+ * of 784-128-10 @32 and @128 takes 4 to 7 % less with shuffled rows, and 64-64-64-10 @256 5 %, @64 8, @32 4,
+ * 32-32-32-4 @32 11; with inputs of a kilobyte nothing (then end = row).
+ * Targets as wide, asked for in the same way: 784-128-784 @128 0 to 3 %, refused.
+ * Refused, with MNIST and 784-128-10 @128: half of them asked for in the forward product (dw 5 us less, it 6 more, and
+ * the gather 16, because dw and the update drive them out of the cache); into the second level alone 0.99 to 1.0 of a
+ * step, past it 1.07.  (All before find_pages.)  Labels, asked for before they are read: nothing.
+ * Where there is no way down, the forward product asks: evaluating 784-128-10 @128 takes 0.98 of the time, @32 0.95,
+ * 64-64-64-10 @256 0.92, 64-64-10 @64 0.91 (Zen 5; on Zen 4 64-64-64-10 0.95); but 32-32-32-4 @64 1.03 and
+ * 16-32-3 1.10, whose rows are seen coming, and MNIST in pairs 1.01. */
+static pn_wanted next_rows(const run *r, int i, int n) {
+    enum { LARGE = 1 << 8 };
+    const pn_op *op = r->op;
+    const pn_job *job = r->job;
+    const int64_t left = job->rows - r->whole1, rows = left < job->batch ? left : job->batch;
+    pn_wanted w = {0};
+    if (job->parts || !(job->stages & PN_FORWARD) || !(op->flags & PN_STOP_X)) return w;
+    if (r->B * width(r, op->x) < LARGE) return w;
+    for (const pn_op *from = r->m->plan.ops; from < op; from++) {
+        if (from->kind != PN_OP_input || from->y != op->x) continue;
+        const pn_array *array = &job->inputs[from->slot];
+        if (array->col_stride < 1 || array->col_stride > (int64_t)sizeof(double)) return w; /* no row in one piece */
+        w.base = array->base, w.row_stride = array->row_stride, w.bytes = width(r, op->x) * array->col_stride;
+        w.order = job->order;
+        share(rows, i, n, &w.row, &w.end);
+        w.row += r->whole1 - 1, w.end += r->whole1; /* the first one comes next */
+    }
+    return w;
+}
+
 static void dense_task(void *argument, int i, int n) {
     const run *r = argument;
     const pn_op *op = r->op;
@@ -24,9 +54,13 @@ static void dense_task(void *argument, int i, int n) {
                              op->act, op->p, then.norm || then.random ? &then : NULL);
         return;
     }
+    enum { LEAST_ASKED = 64 }; /* inputs */
+    pn_wanted wanted = {0};
+    if (!(r->job->stages & PN_BACKWARD) && width(r, op->x) >= LEAST_ASKED) wanted = next_rows(r, i, n); /* else dw */
     r->k->dense_forward(value(r, op->x), ld(r, op->x), weight(r, op->w), weight(r, op->b), value(r, op->y),
                         ld(r, op->y), z, z ? ld(r, op->z) : 0, m[0], m[1], width(r, op->x), p[0], p[1], op->act, op->p,
-                        then.norm || then.random ? &then : NULL, r->zeros);
+                        then.norm || then.random ? &then : NULL, wanted.end - wanted.row > 1 ? &wanted : NULL,
+                        r->zeros);
 }
 
 /* The inputs of a net, and hidden layers where nothing is trained. */
@@ -53,35 +87,6 @@ static void dropped_relu_task(void *argument, int i, int n) { /* dz = y > 0 ? dy
     share_rows(r, i, n, &m0, &m1);
     r->k->dropped_relu_backward(op->p[2], value(r, op->y), ld(r, op->y), dvalue(r, op->y), ld(r, op->y), m0, m1, 0,
                                 panels(r, op->y));
-}
-
-/* What the next batch will gather for this op, piece i of n.  Memory rests while the sum over rows is computed: a step
- * of 784-128-10 @32 and @128 takes 4 to 7 % less with shuffled rows, and 64-64-64-10 @256 5 %, @64 8, @32 4,
- * 32-32-32-4 @32 11; with inputs of a kilobyte nothing (then end = row).
- * Targets as wide, asked for in the same way: 784-128-784 @128 0 to 3 %, refused.
- * Refused, with MNIST and 784-128-10 @128: half of them asked for in the forward product (dw 5 us less, it 6 more, and
- * the gather 16, because dw and the update drive them out of the cache); into the second level alone 0.99 to 1.0 of a
- * step, past it 1.07.  (All before find_pages.)  Without a step behind it, evaluating 784-128-10 64 rows at a time
- * 0.93, 256 0.98, of random numbers 1.02, 64-64-64-10 0.95: 0.3 % of an epoch. Labels, asked for before they are read:
- * nothing. */
-static pn_wanted next_rows(const run *r, int i, int n) {
-    enum { LARGE = 1 << 8 };
-    const pn_op *op = r->op;
-    const pn_job *job = r->job;
-    const int64_t left = job->rows - r->whole1, rows = left < job->batch ? left : job->batch;
-    pn_wanted w = {0};
-    if (job->parts || !(job->stages & PN_FORWARD) || !(op->flags & PN_STOP_X)) return w;
-    if (r->B * width(r, op->x) < LARGE) return w;
-    for (const pn_op *from = r->m->plan.ops; from < op; from++) {
-        if (from->kind != PN_OP_input || from->y != op->x) continue;
-        const pn_array *array = &job->inputs[from->slot];
-        if (array->col_stride < 1 || array->col_stride > (int64_t)sizeof(double)) return w; /* no row in one piece */
-        w.base = array->base, w.row_stride = array->row_stride, w.bytes = width(r, op->x) * array->col_stride;
-        w.order = job->order;
-        share(rows, i, n, &w.row, &w.end);
-        w.row += r->whole1 - 1, w.end += r->whole1; /* the first one comes next */
-    }
-    return w;
 }
 
 static void dw_task(void *argument, int i, int n) {

@@ -45,7 +45,7 @@ static void lstm_task(void *argument, int i, int n) {
         const real *before = hidden(&l, r, t - 1);
         /* gates = x_t w + b + h_prev w2; all columns of the panels: x_t has no padding of its own */
         r->k->dense_forward(value(r, op->x) + t * l.F, ld(r, op->x), weight(r, op->w), weight(r, op->b), g, l.ldg, NULL,
-                            0, m0, m1, l.F, 0, P, PN_ACT_identity, op->p, NULL, 0);
+                            0, m0, m1, l.F, 0, P, PN_ACT_identity, op->p, NULL, NULL, 0);
         if (before) r->k->dense_dx(before, l.ldu, weight(r, op->w2), g, l.ldg, m0, m1, l.U, 0, P, 1);
         r->k->lstm_forward(g, l.ldg, cell(&l, r, t - 1), before, cell(&l, r, t), h, l.ldu, mask_of(r, t), mask_ld(r),
                            m0, m1, l.U);

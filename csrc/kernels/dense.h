@@ -9,9 +9,31 @@
 
 #include <string.h>
 
+/* Bytes that each of the K steps of a product [M,P] asks for, so that its last one asks for the last: one or two lines
+ * at most. */
+static uintptr_t asking_step(const pn_wanted *w, int64_t K, int64_t M, int64_t P) {
+    enum { MOST = PN_PANEL * sizeof(real) * (TILE_VECS > PANEL_VECS ? TILE_VECS / PANEL_VECS : 1) };
+    const int64_t tiles_of = (M + TILE_ROWS - 1) / TILE_ROWS * ((P * PANEL_VECS + TILE_VECS - 1) / TILE_VECS);
+    const int64_t step = 1 + (w->end - w->row) * w->bytes / (K * (tiles_of > 0 ? tiles_of : 1));
+    return (uintptr_t)(step < (int64_t)MOST ? step : (int64_t)MOST);
+}
+
+/* Asks for a line of each page of what is wanted, all at once: who asks for the first one of a page waits for the
+ * translation of its address, here for several at a time.  dw of 784-128-10 @128, MNIST in any order, float32 102 us
+ * without it and 88 with it, in order 85 and 84; uint8 100 and 84, 81.
+ * (Inline: gcc leaves out calls of a function that does nothing but ask.) */
+PN_INLINE void find_pages(const pn_wanted *w) {
+    enum { PAGE = 4096 };
+    for (int64_t row = w->row + 1; row < w->end; row++) {
+        const char *at = w->base + (w->order ? w->order[row] : row) * w->row_stride;
+        for (int64_t i = 0; i < w->bytes; i += PAGE) __builtin_prefetch(at + i);
+        __builtin_prefetch(at + w->bytes - 1);
+    }
+}
+
 static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const real *b_o, real *y_bo, int64_t ldy,
                           real *z_bo, int64_t ldz, int64_t m0, int64_t m1, int64_t I, int64_t p0, int64_t p1, int act,
-                          const double *p, const pn_then *then, int zeros) {
+                          const double *p, const pn_then *then, pn_wanted *wanted, int zeros) {
     real *sum = z_bo ? z_bo : y_bo;
     const int64_t ld = z_bo ? ldz : ldy;
     /* y[m, 16p..] = b + sum_i x[m,i] w[p][i][0..16) */
@@ -31,10 +53,16 @@ static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const
     const int elementwise = act != PN_ACT_softmax && (z_bo || act != PN_ACT_identity);
     o.relu = PN_LARGE && act == PN_ACT_relu && !z_bo && !zeros && !(then && then->norm);
     const epilogue after = {elementwise && !o.relu ? act_loop_of(act) : NULL, p, y_bo, ldy, then};
-    if (PN_ZEROS(PN_DTYPE) && zeros && all_finite(&o, p0, p1))
+    if (PN_ZEROS(PN_DTYPE) && zeros && all_finite(&o, p0, p1)) {
         product_of_pairs(&o, m0, m1, p0, p1, &after);
-    else
-        product(&o, m0, m1, p0, p1, &after);
+        return;
+    }
+    if (PN_LARGE && WANTS(TILE_ROWS) && wanted && o.far == NOTHING) {
+        o.wanted = wanted;
+        o.step = asking_step(wanted, I, m1 - m0, p1 - p0);
+        find_pages(wanted);
+    }
+    product(&o, m0, m1, p0, p1, &after);
 }
 
 /* dw takes x in blocks that stay in the second-level cache while all of dz passes.  Unblocked, 4096 x 4096 @1024 ran at
@@ -85,28 +113,6 @@ static void few_rows(int64_t B, const real *x_bi, int64_t ldx, const real *dz_bo
             switch (B - b < FEW_ROWS ? B - b : FEW_ROWS) { ROWS(1) ROWS(2) ROWS(3) ROWS(4) }
         }
 #undef ROWS
-}
-
-/* Bytes that each step of a product [I,P] over B rows asks for, so that its last one asks for the last: one or two
- * lines at most. */
-static uintptr_t asking_step(const pn_wanted *w, int64_t B, int64_t I, int64_t P) {
-    enum { MOST = PN_PANEL * sizeof(real) * (TILE_VECS > PANEL_VECS ? TILE_VECS / PANEL_VECS : 1) };
-    const int64_t tiles_of = (I + TILE_ROWS - 1) / TILE_ROWS * ((P * PANEL_VECS + TILE_VECS - 1) / TILE_VECS);
-    const int64_t step = 1 + (w->end - w->row) * w->bytes / (B * (tiles_of > 0 ? tiles_of : 1));
-    return (uintptr_t)(step < (int64_t)MOST ? step : (int64_t)MOST);
-}
-
-/* Asks for a line of each page of what is wanted, all at once: who asks for the first one of a page waits for the
- * translation of its address, here for several at a time.  dw of 784-128-10 @128, MNIST in any order, float32 102 us
- * without it and 88 with it, in order 85 and 84; uint8 100 and 84, 81.
- * (Inline: gcc leaves out calls of a function that does nothing but ask.) */
-PN_INLINE void find_pages(const pn_wanted *w) {
-    enum { PAGE = 4096 };
-    for (int64_t row = w->row + 1; row < w->end; row++) {
-        const char *at = w->base + (w->order ? w->order[row] : row) * w->row_stride;
-        for (int64_t i = 0; i < w->bytes; i += PAGE) __builtin_prefetch(at + i);
-        __builtin_prefetch(at + w->bytes - 1);
-    }
 }
 
 static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I, int64_t i0,

@@ -1,5 +1,11 @@
 /* kernel_checks_dense.h: part of kernel_checks.c: products, and what follows them while they are in the cache. */
 
+/* What a product may ask for meanwhile. */
+static pn_wanted three_rows(const real *x, int64_t ldx, int64_t I, const int64_t *order) {
+    const int64_t bytes = (int64_t)sizeof(real);
+    return (pn_wanted){(const char *)x, ldx * bytes, I * bytes, order, .row = -1, .end = 3};
+}
+
 /* A norm before the activation, a dropout after it: the same bits as from the kernels of their own. */
 static void check_dense_then(const kernels *k) {
     EACH_TRIPLE(B, I, O) {
@@ -16,9 +22,12 @@ static void check_dense_then(const kernels *k) {
         int64_t m0, m1, p0, p1;
         part(c / 8 % 4, B, &m0, &m1);
         part(c / 2 % 4, pad(O) / 16, &p0, &p1);
-        k->dense_forward(x, ldx, w, b, y->at, ldy, z->at, ldz, m0, m1, I, p0, p1, act, p, &then, 0);
-        k->dense_forward(x, ldx, w, b, alone->at, ldy, NULL, 0, m0, m1, I, p0, p1, act, p, &then, 0);
-        k->dense_forward(x, ldx, w, b, sum, ldy, NULL, 0, m0, m1, I, p0, p1, PN_ACT_identity, p, NULL, 0);
+        k->dense_forward(x, ldx, w, b, y->at, ldy, z->at, ldz, m0, m1, I, p0, p1, act, p, &then, NULL, 0);
+        pn_wanted rows = three_rows(x, ldx, I, NULL);
+        k->dense_forward(x, ldx, w, b, alone->at, ldy, NULL, 0, m0, m1, I, p0, p1, act, p, &then, &rows, 0);
+        CHECK(rows.row <= rows.end);
+        if (PN_LARGE && PN_TRAINS(PN_DTYPE) && m1 - m0 > 8 && p1 - p0 > 1 && I > 8) CHECK(rows.row >= 0);
+        k->dense_forward(x, ldx, w, b, sum, ldy, NULL, 0, m0, m1, I, p0, p1, PN_ACT_identity, p, NULL, NULL, 0);
         if (then.norm) k->running_norm_forward(sum, ldy, &norm, sum, ldy, m0, m1, p0, p1);
         k->act_forward(softmax ? PN_ACT_identity : act, p, sum, ldy, want, ldy, m0, m1, p0, p1);
         if (then.random) k->random_forward(PN_RANDOM_dropout, &rate, &at, want, ldy, want, ldy, m0, m1, p0, p1);
@@ -41,7 +50,7 @@ static void check_nan(const kernels *k) {
     for (int64_t i = 0; i < I * O; i++) w[i] = (real)uniform(-1, 1);
     for (int relu = 0; relu < 2; relu++) {
         const int act = relu ? PN_ACT_relu : PN_ACT_identity;
-        k->dense_forward(x, I, w, NULL, y, O, NULL, 0, 0, B, I, 0, O / 16, act, act_parameters, NULL, 0);
+        k->dense_forward(x, I, w, NULL, y, O, NULL, 0, 0, B, I, 0, O / 16, act, act_parameters, NULL, NULL, 0);
         for (int64_t i = 0; i < B * O; i++) CHECK(!isnan(y[i]) == (i / O != BAD));
     }
     k->dense_dx(x, I, w, y, O, 0, B, I, 0, O / 16, 0);
@@ -66,11 +75,11 @@ static void check_dense_forward(const kernels *k) {
         int64_t m0, m1, p0, p1;
         part(c / 4 % 4, B, &m0, &m1);
         part(c % 4, pad(O) / 16, &p0, &p1);
-        k->dense_forward(x, ldx, w, b, y->at, ldy, z->at, ldz, m0, m1, I, p0, p1, act, act_parameters, NULL, 0);
-        k->dense_forward(x, ldx, w, b, alone->at, ldy, NULL, 0, m0, m1, I, p0, p1, act, act_parameters, NULL, 0);
+        k->dense_forward(x, ldx, w, b, y->at, ldy, z->at, ldz, m0, m1, I, p0, p1, act, act_parameters, NULL, NULL, 0);
+        k->dense_forward(x, ldx, w, b, alone->at, ldy, NULL, 0, m0, m1, I, p0, p1, act, act_parameters, NULL, NULL, 0);
         for (int64_t m = m0; m < m1; m++)
             k->dense_forward(x, ldx, w, b, one_by_one->at, ldy, NULL, 0, m, m + 1, I, p0, p1, act, act_parameters, NULL,
-                             0);
+                             NULL, 0);
         if (act != PN_ACT_softmax) k->act_forward(act, act_parameters, z->at, ldz, reference, ldy, m0, m1, p0, p1);
         for (int64_t m = m0; m < m1; m++)
             for (int64_t o = p0 * 16; o < p1 * 16; o++) {
@@ -186,8 +195,7 @@ static void check_dense_dw(const kernels *k) {
         part(c / 4 % 4, I, &i0, &i1);
         part(c % 4, pad(O) / 16, &p0, &p1);
         const int64_t order[3] = {B - 1, 0, B / 2};
-        pn_wanted rows = {.base = (const char *)x, .row_stride = ldx * (int64_t)sizeof(real), .row = -1, .end = 3};
-        rows.bytes = I * (int64_t)sizeof(real), rows.order = c % 2 ? order : NULL;
+        pn_wanted rows = three_rows(x, ldx, I, c % 2 ? order : NULL);
         k->dense_dw(x, ldx, dz, lddz, dw->at, I, i0, i1, B, p0, p1, add, c % 3 ? &rows : NULL, 0);
         CHECK(rows.row <= rows.end);
         if (PN_TRAINS(PN_DTYPE) && c % 3 && B > 16 && i1 - i0 > 16 && p1 - p0 > 1) CHECK(rows.row >= 0);
@@ -247,9 +255,10 @@ static void check_zeros_forward(const kernels *k) {
         PANEL(w, I, I / 2, O / 2) *= s.odd;
         output *y = output_of(B * ldy), *z = output_of(B * ldy);
         real *want = input(B * ldy), *sums = input(B * ldy), *keep_z = s.way % 2 ? z->at : NULL;
-        k->dense_forward(x, ldx, w, b, want, ldy, sums, ldy, s.n0, s.n1, I, s.p0, s.p1, act, act_parameters, &then, 0);
+        k->dense_forward(x, ldx, w, b, want, ldy, sums, ldy, s.n0, s.n1, I, s.p0, s.p1, act, act_parameters, &then,
+                         NULL, 0);
         k->dense_forward(x, ldx, w, b, y->at, ldy, keep_z, ldy, s.n0, s.n1, I, s.p0, s.p1, act, act_parameters, &then,
-                         1);
+                         NULL, 1);
         for (int64_t m = s.n0; m < s.n1; m++)
             for (int64_t o = s.p0 * 16; o < s.p1 * 16; o++) {
                 if (keep_z) expect_bits(z, m * ldy + o, sums[m * ldy + o]);
@@ -275,8 +284,7 @@ static void check_zeros_dw(const kernels *k) {
         output *dw = output_of(I * pad(O));
         begin(dw, want, I * pad(O), add);
         const int64_t order[3] = {B - 1, 0, B / 2};
-        pn_wanted rows = {.base = (const char *)x, .row_stride = ldx * (int64_t)sizeof(real), .row = -1, .end = 3};
-        rows.bytes = I * (int64_t)sizeof(real), rows.order = s.way % 2 ? order : NULL;
+        pn_wanted rows = three_rows(x, ldx, I, s.way % 2 ? order : NULL);
         k->dense_dw(x, ldx, dz, lddz, want, I, s.n0, s.n1, B, s.p0, s.p1, add, NULL, 0);
         k->dense_dw(x, ldx, dz, lddz, dw->at, I, s.n0, s.n1, B, s.p0, s.p1, add, s.way % 3 ? &rows : NULL, 1);
         CHECK(rows.row <= rows.end);
@@ -311,7 +319,7 @@ static void check_few_numbers(const kernels *k) {
     for (int64_t i = 0; i < I * O; i++) w[i] = (real)fabs((double)w[i]);
     for (int64_t o = 0; o < O; o++) b[o] = (real)-0.0;
     for (int zeros = 0; zeros < 2; zeros++) {
-        k->dense_forward(none, I, w, b, y, O, NULL, 0, 0, B, I, 0, O / 16, PN_ACT_identity, NULL, NULL, zeros);
+        k->dense_forward(none, I, w, b, y, O, NULL, 0, 0, B, I, 0, O / 16, PN_ACT_identity, NULL, NULL, NULL, zeros);
         for (int64_t i = 0; i < B * O; i++) CHECK(y[i] == 0 && !signbit(y[i]) == !(zeros && PN_ZEROS(PN_DTYPE)));
     }
     drop_all();

@@ -408,7 +408,7 @@ static void check_fusion(const kernels *k, int fused) {
     real *x = filled(16, 0, 1), *w = filled(16, 0, 1), *b = filled(16, 0, 1);
     output *y = output_of(16), *p = output_of(16);
     for (int i = 0; i < 16; i++) x[i] = w[i] = (real)(1 + e), b[i] = -1, p->at[i] = 1;
-    k->dense_forward(x, 16, w, b, y->at, 16, NULL, 0, 0, 1, 1, 0, 1, PN_ACT_identity, act_parameters, NULL, 0);
+    k->dense_forward(x, 16, w, b, y->at, 16, NULL, 0, 0, 1, 1, 0, 1, PN_ACT_identity, act_parameters, NULL, NULL, 0);
     for (int i = 0; i < 16; i++) expect_bits(y, i, (real)want);
     if (k->update)
         k->update(PN_OPTIMIZER_sgd, h, 1 + e, one, p->at, (const real *[]){x}, 1, NULL, NULL, 16); /* p -= rate g */

@@ -141,7 +141,7 @@ static void sparse_forward(const kernels *k, int by_columns, int lanes) {
         part(c / 4 % 4, tiles_of(B, R), &t0, &t1);
         part(c % 4, P, &p0, &p1);
         if (by_columns) m0 = t0 * R, m1 = t1 * R < B ? t1 * R : B;
-        k->dense_forward(x, ldx, w.dense, b, want, ldy, NULL, 0, 0, B, I, 0, P, act, act_parameters, NULL, 0);
+        k->dense_forward(x, ldx, w.dense, b, want, ldy, NULL, 0, 0, B, I, 0, P, act, act_parameters, NULL, NULL, 0);
         if (by_columns)
             k->sparse_columns(columns_of(k, x, ldx, R, B, I), R, &w.form, b, y->at, ldy, B, I, O, t0, t1, p0, p1, act,
                               act_parameters);

@@ -26,7 +26,7 @@ static void check_turned_forward(const kernels *k) {
         real *sums = input(B * ldz), *want = input(B * ldy);
         int64_t m0, m1;
         part(c / 4 % 4, B, &m0, &m1);
-        k->dense_forward(x, ldx, w, b, want, ldy, sums, ldz, m0, m1, I, 0, 1, act, act_parameters, &then, 0);
+        k->dense_forward(x, ldx, w, b, want, ldy, sums, ldz, m0, m1, I, 0, 1, act, act_parameters, &then, NULL, 0);
         k->turned_forward(x, ldx, wt, b, y->at, ldy, z->at, ldz, m0, m1, I, O, act, act_parameters, &then);
         k->turned_forward(x, ldx, wt, b, alone->at, ldy, NULL, 0, m0, m1, I, O, act, act_parameters, &then);
         for (int64_t m = m0; m < m1 && !then.random; m++) /* a random number is that of the batch's row */
