@@ -269,11 +269,11 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
     /* one optimizer step on n elements, with the sum of n_g gradients; hyper and the rest in update.h */              \
     TRAINS(update, (int optimizer, const double *hyper, double rate, const double *bias, real *p,                      \
                     const real *const *g, int n_g, real *s0, real *s1, int64_t n))                                     \
-    /* the same on w_io, inputs [i0,i1) and panels [p0,p1), with the gradient x_i dz_o of a single row, which is written\
+    /* the same on w_io, inputs [i0,i1) and panels [p0,p1), with the gradient x_bi^T dz_bo of few rows, which is kept  \
        nowhere; slots lie like w */                                                                                    \
-    LARGE(update_of_row, (int optimizer, const double *hyper, double rate, const double *bias, real *w_io,             \
-                          real *s0_io, real *s1_io, const real *x_i, const real *dz_o, int64_t I, int64_t i0,          \
-                          int64_t i1, int64_t p0, int64_t p1))                                                         \
+    LARGE(update_of_rows, (int optimizer, const double *hyper, double rate, const double *bias, real *w_io,            \
+                           real *s0_io, real *s1_io, const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz,   \
+                           int64_t I, int64_t i0, int64_t i1, int64_t B, int64_t p0, int64_t p1))                      \
     TRAINS(penalty, (double l1, double l2, const real *w, real *g, int64_t n))                                         \
     TRAINS(penalty_value, (double l1, double l2, const real *w, int64_t n, double *sum))                               \
     TRAINS(sum_squares, (const real *g, int64_t n, double *sum))                                                       \
@@ -356,7 +356,7 @@ struct pn_machine {
     double *batch_sums;                /* [n_sums] */
     uint64_t *wt_offset;               /* [n_params] into transposed; UINT64_MAX: not kept */
     uint64_t *op_offset;               /* [n_ops] into scratch, of ops that use it */
-    const pn_op **alone;               /* [n_params] the one op that reads it, NULL: none, or several (training) */
+    const pn_op **late;                /* [n_params] the op whose gradient of it the update may make, or NULL */
     uint64_t *target_column;           /* [n_targets] column (x rows) into targets */
     uint32_t *target_width;            /* [n_targets]; 0: class labels, PN_NONE: not read */
     double weight_sum, weight_squares; /* of the rows of this batch */

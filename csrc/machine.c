@@ -60,7 +60,12 @@ static int reads_transposed(const pn_op *op, uint32_t param) {
     return (op->kind == PN_OP_dense || op->kind == PN_OP_lstm) && op->w == param && !(op->flags & PN_STOP_X);
 }
 
-static const pn_op *sole_user(const pn_plan *plan, uint32_t param) {
+/* The dense op that alone makes the gradient of its weights, where nobody needs that in memory but for a clip or
+ * another part of the batch: the update may make it then (op_dense.h).  Fewer weights stay in the first-level cache
+ * anyway. */
+static const pn_op *may_be_late(const pn_plan *plan, uint32_t param) {
+    enum { LEAST = 1 << 11 }; /* weights */
+    const pn_param *w = &plan->params[param];
     const pn_op *found = NULL;
     for (uint32_t i = 0; i < plan->n_ops; i++) {
         const pn_op *op = &plan->ops[i];
@@ -68,6 +73,8 @@ static const pn_op *sole_user(const pn_plan *plan, uint32_t param) {
         if (found) return NULL;
         found = op;
     }
+    if (!found || found->kind != PN_OP_dense || found->w != param || found->flags & PN_NO_BACKWARD) return NULL;
+    if (w->flags & (PN_MASKED | PN_TURNED) || w->l1 > 0 || w->l2 > 0 || pn_param_size(w) < LEAST) return NULL;
     return found;
 }
 
@@ -160,8 +167,8 @@ static pn_status lay_out(pn_machine *m, carver *c, const pn_plan *plan, int64_t 
         m->scratch = carve(c, elems, size);
         m->dvalues = carve(c, times(plan->row_elems, B), size);
         m->partial = carve(c, plan->param_elems / PN_BLOCK + 1, sizeof(double));
-        m->alone = carve(c, PN_LARGE ? plan->n_params : 0, sizeof(pn_op *));
-        for (uint32_t p = 0; PN_LARGE && m->alone && p < plan->n_params; p++) m->alone[p] = sole_user(&m->plan, p);
+        m->late = carve(c, PN_LARGE ? plan->n_params : 0, sizeof(pn_op *));
+        for (uint32_t p = 0; PN_LARGE && m->late && p < plan->n_params; p++) m->late[p] = may_be_late(&m->plan, p);
     }
     return c->overflow ? PN_NO_MEMORY : PN_OK;
 }

@@ -55,11 +55,12 @@ static void dense_task(void *argument, int i, int n) {
         return;
     }
     enum { LEAST_ASKED = 64 }; /* inputs */
-    pn_wanted wanted = {0};
-    if (!(r->job->stages & PN_BACKWARD) && width(r, op->x) >= LEAST_ASKED) wanted = next_rows(r, i, n); /* else dw */
+    pn_wanted wanted;
+    const int asks = !(r->job->stages & PN_BACKWARD) && width(r, op->x) >= LEAST_ASKED; /* otherwise dw does */
+    if (asks) wanted = next_rows(r, i, n);
     r->k->dense_forward(value(r, op->x), ld(r, op->x), weight(r, op->w), weight(r, op->b), value(r, op->y),
                         ld(r, op->y), z, z ? ld(r, op->z) : 0, m[0], m[1], width(r, op->x), p[0], p[1], op->act, op->p,
-                        then.norm || then.random ? &then : NULL, wanted.end - wanted.row > 1 ? &wanted : NULL,
+                        then.norm || then.random ? &then : NULL, asks && wanted.end - wanted.row > 1 ? &wanted : NULL,
                         r->zeros);
 }
 
@@ -100,22 +101,20 @@ static void dw_task(void *argument, int i, int n) {
                    r->zeros);
 }
 
-/* Whether the gradient of w, of a single row, is only made in the update: nobody else looks at it, and op alone adds to
- * it.  A step takes, times as long as with a gradient in memory (Zen 5, Adam), 1024-1024-1024-1024 @1 0.63,
- * 256-256-256-10 0.85, 784-128-10 0.86, 64-64-64-10 0.98; AVX2 784-128-10 0.97.  Fewer weights stay in the first-level
- * cache anyway.  Refused: two rows (784-128-10 0.92, but 64-64-64-10 1.04) and four (1.05, 1.12), whose sums the update
- * waits for; and, for up to 128 rows, blocks of 64 inputs and two panels summed in tiles, then updated from the
- * first-level cache: 784-128-10 @32 1.00, @128 0.98, 784-512-256-10 @64 1.01, with weights asked for ahead 1.03.  (On
- * Zen 4 a gradient of 64 or 256 inputs in memory, each followed by its update, gained nothing: that waits for its exact
- * roots and divisions.) */
-static int goes_late(const run *r, const pn_op *op) {
-    enum { LEAST = 1 << 11 }; /* weights */
-    const pn_param *w = &r->m->plan.params[op->w];
+/* Whether the gradient of weights p, of few rows, is only made in the update (kernels/dense_step.h).  A step takes,
+ * times as long as with a gradient in memory (Zen 5, Adam), 1024-1024-1024-1024 @1 0.63, 784-128-10 @1 0.86, @2 0.91,
+ * @8 0.95,
+ * @16 0.95, 256-256-256-256 @2 0.89, 64-64-64-10 @1 0.99; of more rows 64-64-64-10 and 128-128-128-10 1.00 to 1.03.
+ * Refused: up to 128 rows in blocks of 64 inputs and two panels, summed in tiles: 784-128-10 @32 1.00, @128 0.98,
+ * 784-512-256-10 @64 1.01, with weights asked for ahead 1.03.  (On Zen 4 blocks of 64 or 256 inputs, of a single row in
+ * memory, each followed by its update, gained nothing: that waits for its exact roots and divisions.) */
+static int goes_late(const run *r, uint32_t p) {
+    enum { MOST_ROWS = 16, LEAST = 1 << 15 }; /* weights, of more than one row */
     const pn_job *job = r->job;
     const uint32_t needed = PN_BACKWARD | PN_UPDATE;
-    return PN_TURNS(PN_DTYPE) && r->B == 1 && r->m->alone[op->w] == op && pn_param_size(w) >= LEAST &&
-           !(w->flags & PN_MASKED) && w->l1 == 0 && w->l2 == 0 && (job->stages & needed) == needed && !job->n_clips &&
-           !job->parts;
+    if (!PN_TURNS(PN_DTYPE) || !r->m->late[p] || r->B > MOST_ROWS) return 0;
+    if ((job->stages & needed) != needed || job->n_clips || job->parts) return 0;
+    return r->B == 1 || pn_param_size(&r->m->plan.params[p]) >= LEAST;
 }
 
 static void late_task(void *argument, int i, int n) {
@@ -124,17 +123,13 @@ static void late_task(void *argument, int i, int n) {
     const pn_arenas *a = &r->m->arenas;
     int64_t in[2] = {0, width(r, op->x)}, p[2];
     cut(r, panels(r, op->y), i, n, in, p);
-    r->k->update_of_row(r->job->optimizer, r->job->hyper, r->rate, r->bias, weight(r, op->w),
-                        a->slots[0] ? param(r, a->slots[0], op->w) : NULL,
-                        a->slots[1] ? param(r, a->slots[1], op->w) : NULL, value(r, op->x), dvalue(r, op->y),
-                        width(r, op->x), in[0], in[1], p[0], p[1]);
-}
-static int is_late(const run *r, uint32_t p) {
-    const pn_op *op = r->B == 1 ? r->m->alone[p] : NULL;
-    return op && op->kind == PN_OP_dense && op->w == p && !(op->flags & PN_NO_BACKWARD) && goes_late(r, op);
+    r->k->update_of_rows(r->job->optimizer, r->job->hyper, r->rate, r->bias, weight(r, op->w),
+                         a->slots[0] ? param(r, a->slots[0], op->w) : NULL,
+                         a->slots[1] ? param(r, a->slots[1], op->w) : NULL, value(r, op->x), ld(r, op->x),
+                         dvalue(r, op->y), ld(r, op->y), width(r, op->x), in[0], in[1], r->B, p[0], p[1]);
 }
 static void late_update(run *r, uint32_t p) {
-    const pn_op *op = r->op = r->m->alone[p];
+    const pn_op *op = r->op = r->m->late[p];
     const int64_t I = width(r, op->x), P = panels(r, op->y);
     r->by_rows = prefer_rows(r, I, P);
     divide(r, late_task, 16 * I * P * PN_PANEL, r->by_rows ? I : P);
@@ -212,7 +207,7 @@ static void dense_backward(run *r, const pn_op *op) {
     } else if (r->part & SUMS && trainable(r, op->w)) {
         r->by_rows = prefer_rows(r, I, P);
         look_for_zeros(r, op);
-        if (!goes_late(r, op)) divide(r, dw_task, r->B * I * O, r->by_rows ? I : P);
+        if (!goes_late(r, op->w)) divide(r, dw_task, r->B * I * O, r->by_rows ? I : P);
         r->zeros = 0;
     }
     if (op->flags & PN_STOP_X) return;

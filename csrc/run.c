@@ -88,14 +88,14 @@ static int update(run *r) {
             continue;
         }
         r->rate = rate * q->rate;
-        if (is_late(r, p)) {
+        if (goes_late(r, p)) {
             late_update(r, p++);
             continue;
         }
         r->begin = r->end = (int64_t)q->offset;
         do r->end += (int64_t)pn_param_size(q), q = &plan->params[++p];
         while (p < plan->n_params && q->flags & PN_TRAINABLE && q->rate == first->rate &&
-               (int64_t)q->offset == r->end && !is_late(r, p));
+               (int64_t)q->offset == r->end && !goes_late(r, p));
         divide(r, update_task, (r->end - r->begin) * 16, (r->end - r->begin) / PN_PANEL);
     }
     for (uint32_t p = 0; p < plan->n_params; p++) {

@@ -58,14 +58,14 @@ enum { AT_ONCE = 4 };
 
 /* A vector of dx of as many rows, whose sums wait at once: with four, a step takes, times as long as with one (Zen 5),
  * 64-64-64-10 @32 0.96, 4-32-32-1 @32 0.97, 16-16-16 @128 0.98; with eight 0.97, 1.03 and 0.99. */
-PN_INLINE void rows_of_dx(const int rows, const real *dz, int64_t lddz, const vec *wt, int64_t left, const real *y,
-                          real *dx, int64_t lddx, int add, vec *db) {
+PN_INLINE void rows_of_dx(const int rows, const int whole, const real *dz, int64_t lddz, const vec *wt, int64_t left,
+                          const real *y, real *dx, int64_t lddx, int add, vec *db) {
     vec sum[AT_ONCE];
 #pragma GCC unroll 4
     for (int b = 0; b < rows; b++) sum[b] = add ? vload(dx + b * lddx) : vset(0);
 #pragma GCC unroll 16
     for (int k = 0; k < VLEN; k++) {
-        if (k == left) break;
+        if (!whole && k == left) break;
 #pragma GCC unroll 4
         for (int b = 0; b < rows; b++) sum[b] = vfma(vset(dz[b * lddz + k]), wt[k], sum[b]);
     }
@@ -97,12 +97,18 @@ static void dx_of_few(const real *dz_bo, int64_t lddz, const real *w_io, real *d
             const real *y = relu_bi && o + VLEN >= O ? relu_bi + i : NULL; /* dx is complete then */
             vec db = vset(0);
             int64_t b = m0;
-            for (; PN_LARGE && b + AT_ONCE <= m1; b += AT_ONCE)
-                rows_of_dx(AT_ONCE, dz_bo + b * lddz + o, lddz, wt, left, y ? y + b * lddx : NULL, dx_bi + b * lddx + i,
-                           lddx, add || o, &db);
-            for (; b < m1; b++)
-                rows_of_dx(1, dz_bo + b * lddz + o, lddz, wt, left, y ? y + b * lddx : NULL, dx_bi + b * lddx + i, lddx,
-                           add || o, &db);
+#define ROWS(rows, whole)                                                                                              \
+    for (; b + rows <= m1; b += rows)                                                                                  \
+    rows_of_dx(rows, whole, dz_bo + b * lddz + o, lddz, wt, left, y ? y + b * lddx : NULL, dx_bi + b * lddx + i, lddx, \
+               add || o, &db)
+            if (PN_LARGE && left >= VLEN) {
+                ROWS(AT_ONCE, 1);
+                ROWS(1, 1);
+            } else {
+                if (PN_LARGE) ROWS(AT_ONCE, 0);
+                ROWS(1, 0);
+            }
+#undef ROWS
             if (y && db_i) vstore(db_i + i, db);
         }
 }

@@ -4,6 +4,7 @@
 #include "data.h"
 #include "dense.h"
 #include "dense_dx.h"
+#include "dense_step.h"
 #include "loss.h"
 #include "norm.h"
 #include "random.h"

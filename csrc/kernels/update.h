@@ -109,6 +109,12 @@ PN_INLINE rule rule_of(const double *h, double rate, const double *bias) {
 }
 PN_INLINE int decays(int optimizer, const double *h) { return h[7] != 0 && optimizer != PN_OPTIMIZER_adamw; }
 
+PN_SHARED void follow_memory(int optimizer, const rule *r, int l2, real *p, const real *g, real *s0, real *s1,
+                             int64_t n) {
+    const rule own = *r; /* in registers: what is stored could be *r */
+    follow(optimizer, &own, l2, p, g, NULL, s0, s1, n);
+}
+
 enum { TERMS = 256 }; /* elements of a sum of gradients that waits in the first-level cache */
 
 static void update(int optimizer, const double *h, double rate, const double *bias, real *p, const real *const *g,
@@ -123,21 +129,8 @@ static void update(int optimizer, const double *h, double rate, const double *bi
             for (int k = 1; k < n_g; k++) gi = vadd(gi, vload(g[k] + from + i));
             vstore(sum + i, gi);
         }
-        follow(optimizer, &r, l2, p + from, n_g > 1 ? sum : g[0], NULL, s0 ? s0 + from : NULL, s1 ? s1 + from : NULL,
-               m);
-    }
-}
-
-/* Of w_io whose gradient is that of a single row: panels [p0,p1), inputs [i0,i1). */
-static void update_of_row(int optimizer, const double *h, double rate, const double *bias, real *w_io, real *s0_io,
-                          real *s1_io, const real *x_i, const real *dz_o, int64_t I, int64_t i0, int64_t i1, int64_t p0,
-                          int64_t p1) {
-    const int l2 = decays(optimizer, h);
-    const rule r = rule_of(h, rate, bias);
-    for (int64_t p = p0; p < p1; p++) {
-        const int64_t at = (p * I + i0) * PN_PANEL;
-        follow(optimizer, &r, l2, w_io + at, dz_o + p * PN_PANEL, x_i + i0, s0_io ? s0_io + at : NULL,
-               s1_io ? s1_io + at : NULL, (i1 - i0) * PN_PANEL);
+        follow_memory(optimizer, &r, l2, p + from, n_g > 1 ? sum : g[0], s0 ? s0 + from : NULL, s1 ? s1 + from : NULL,
+                      m);
     }
 }
 

@@ -365,20 +365,21 @@ static void check_transpose(const kernels *k) {
 }
 
 /* The same bits as from a gradient in memory. */
-static void check_update_of_row(const kernels *k) {
+static void check_update_of_rows(const kernels *k) {
     static const double rprop[8] = {0.5, 1.2, 1e-6, 0.05}, others[8] = {0.9, 0.999, 1e-8};
     int known[32], n_known = 0;
     for (int id = 0; id < 32; id++)
         if (pn_optimizer_slots(id) >= 0) known[n_known++] = id;
-    EACH_TRIPLE(B, I, O) { /* of one row; B tells the optimizers apart */
+    EACH_TRIPLE(B, I, O) {
+        B = c % 3 ? 1 + B % 16 : 1, I += c % 5 ? 0 : 200; /* more than a block */
         const int id = known[(c + c / 64) % n_known], slots = pn_optimizer_slots(id);
-        AT("update_of_row I %d O %d, optimizer %d, case %d, %d", I, O, id, c, B);
+        AT("update_of_rows B %d I %d O %d, optimizer %d, case %d", B, I, O, id, c);
         double h[8];
         memcpy(h, id == PN_OPTIMIZER_rprop ? rprop : others, sizeof h);
         h[7] = c % 3 ? 0 : 0.1;
         const double bias[2] = {1 - h[0] * h[0], 1 - h[1] * h[1]};
-        const int64_t n = pad(O) * I;
-        const real *x = matrix(1, I, lead(c, I), -1, 1, NAN), *dz = matrix(1, O, lead(c + 1, O), -1, 1, 0);
+        const int64_t n = pad(O) * I, ldx = lead(c, I), lddz = lead(c + 1, O);
+        const real *x = matrix(B, I, ldx, -1, 1, NAN), *dz = matrix(B, O, lddz, -1, 1, 0);
         output *w = output_of(n), *s[2] = {output_of(n), output_of(n)}, *dw = output_of(n);
         real *want = input(n), *slot[2] = {input(n), input(n)};
         for (int64_t i = 0; i < n; i++) {
@@ -389,10 +390,10 @@ static void check_update_of_row(const kernels *k) {
         int64_t i0, i1, p0, p1;
         part(c / 4 % 4, I, &i0, &i1);
         part(c % 4, pad(O) / 16, &p0, &p1);
-        k->dense_dw(x, lead(c, I), dz, lead(c + 1, O), dw->at, I, 0, I, 1, 0, pad(O) / 16, 0, NULL, 0);
+        k->dense_dw(x, ldx, dz, lddz, dw->at, I, 0, I, B, 0, pad(O) / 16, 0, NULL, 0);
         k->update(id, h, 0.01, bias, want, (const real *[]){dw->at}, 1, slot[0], slot[1], n);
-        k->update_of_row(id, h, 0.01, bias, w->at, slots > 0 ? s[0]->at : NULL, slots > 1 ? s[1]->at : NULL, x, dz, I,
-                         i0, i1, p0, p1);
+        k->update_of_rows(id, h, 0.01, bias, w->at, slots > 0 ? s[0]->at : NULL, slots > 1 ? s[1]->at : NULL, x, ldx,
+                          dz, lddz, I, i0, i1, B, p0, p1);
         for (int64_t p = p0; p < p1; p++)
             for (int64_t e = (p * I + i0) * 16; e < (p * I + i1) * 16; e++) {
                 expect_bits(w, e, want[e]);
