@@ -19,8 +19,8 @@ STEPS = 5
 
 def everything(dtype):
     """Layers of 2048 weights and more of every kind that may or may not go this way."""
-    x = pn.Input(70)
-    large = cases.dense(512, "relu", name="large")(x)
+    x = pn.Input(200)
+    large = cases.dense(180, "relu", name="large")(x)
     first = cases.dense(45, "relu", name="first")(large)
     shared = cases.dense(45, "tanh", name="shared")
     h = pn.Add()([first, shared(shared(first))])
@@ -38,7 +38,7 @@ def everything(dtype):
 def task_of(rule, dtype, batch=1, **more):
     rng = np.random.default_rng(1)
     model, rows = everything(dtype), STEPS * batch - batch // 2  # the last batch is short
-    X, t = rng.normal(size=(rows, 70)).astype(dtype), 3 * rng.normal(size=(rows, 49)).astype(dtype)
+    X, t = rng.normal(size=(rows, 200)).astype(dtype), 3 * rng.normal(size=(rows, 49)).astype(dtype)
     task = helpers.Task(model, [cases.head("mse")], [X], [t], cases.RULES[rule], batch=batch, **more)
     for name, rate in (("slow.kernel", 0.25), ("still.kernel", 0)):
         task.plan.params["rate"][task.plan.param_names.index(name)] = rate
