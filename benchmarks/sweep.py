@@ -47,12 +47,13 @@ class Model:
     def __init__(self, limits: Limits, threads: int):
         self.limits, self.threads = limits, threads
         self.one = self.many = float("inf")
+        self.bandwidths = {size: limits.bandwidth(size, threads) for size in {self.size(width) for width in WIDTHS}}
         self.measure()
 
     def measure(self, widths=()) -> None:
         """Measure c0, c1 and the bandwidth for some widths once more: least times here as well."""
         for size in {self.size(width) for width in widths}:
-            self.limits.bandwidth(size, self.threads, again=True)
+            self.bandwidths[size] = self.limits.bandwidth(size, self.threads, again=True)
         self.one = min(self.one, seconds(1, 1, self.threads, 9))
         self.many = min(self.many, seconds(1, 256, self.threads, 9))
         self.row = (self.many - self.one) / 255
@@ -70,7 +71,8 @@ class Model:
     def __call__(self, width: int, batch: int) -> float:
         whole = -(-width // 16) * 16
         flops = 2 * batch * width * whole * 5  # two forward, one dx, two dw
-        bandwidth = self.limits.bandwidth(self.size(width), self.threads)
+        # no arrays have less than larger ones: their pages were an unlucky choice then, and would be to the end
+        bandwidth = max(b for size, b in self.bandwidths.items() if size >= self.size(width))
         update = max(28 / bandwidth, 1 / (self.limits.roots * self.threads)) * self.params(width)
         return (
             self.floor + batch * self.row * (whole // 16) + (flops / (self.limits.peak * self.threads) + update) * 1e-9

@@ -148,10 +148,10 @@ class Fit:
         self.masks = self.trainer.model.weights.mask_version
         self.plan, self.machine = self.trainer._machine("train", self.heads, -(-self.size // self.ranks.n_parts))
 
-    def order(self, epoch: int) -> np.ndarray:
-        """Return the rows in the order in which an epoch visits them."""
+    def order(self, epoch: int) -> np.ndarray | None:
+        """Return the rows in the order in which an epoch visits them; None: all, as they lie."""
         if not self.run["shuffle"]:
-            return self.rows
+            return None if len(self.rows) == len(self.data["inputs"][0]) else self.rows
         shuffled = philox.permutation if self.trainer.backend == "numpy" else _core.permutation  # the same numbers
         return self.rows[shuffled(self.trainer.random_state, epoch, len(self.rows))]
 
@@ -186,9 +186,10 @@ class Fit:
             self.call("on_epoch_begin", epoch)
         self.progress.epoch_begin(epoch, run["epochs"], len(self.rows))
         job.order = self.order(epoch)
-        job.ahead = 0 if job.order is self.rows else rows_ahead(job.inputs)
+        in_order = job.order is None or job.order is self.rows
+        job.ahead = 0 if in_order else rows_ahead(job.inputs)
         job.sums = self.ranks.own_sums(run["sums"] or self._no_sums, self.n_sums)
-        with read_at_random(job.inputs, job.order is not self.rows):
+        with read_at_random(job.inputs, not in_order):
             while run["batch"] < self.batches:
                 self.torn = True
                 self._slice()
