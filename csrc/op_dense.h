@@ -16,7 +16,7 @@ static int is_turned(const run *r, const pn_op *op) {
  * 64-64-64-10 @256 0.92, 64-64-10 @64 0.91 (Zen 5; on Zen 4 64-64-64-10 0.95); but 32-32-32-4 @64 1.03 and
  * 16-32-3 1.10, whose rows are seen coming, and MNIST in pairs 1.01. */
 static pn_wanted next_rows(const run *r, int i, int n) {
-    enum { LARGE = 1 << 8, SEEN = 32 }; /* numbers of a batch; bytes of a row */
+    enum { LARGE = 1 << 8, SEEN = 1536 }; /* numbers of a batch; bytes of one in order */
     const pn_op *op = r->op;
     const pn_job *job = r->job;
     const int64_t left = job->rows - r->whole1, rows = left < job->batch ? left : job->batch;
@@ -28,7 +28,7 @@ static pn_wanted next_rows(const run *r, int i, int n) {
         const pn_array *array = &job->inputs[from->slot];
         const int64_t bytes = width(r, op->x) * array->col_stride;
         if (array->col_stride < 1 || array->col_stride > (int64_t)sizeof(double)) return w; /* no row in one piece */
-        if (!job->order && bytes <= SEEN) return w; /* neighbours are seen coming: 8-8-8 @32 0.94; 15-15-15 @96 1.10 */
+        if (!job->order && r->B * bytes <= SEEN) return w; /* are seen coming: 8-8-8 @32 0.95; 15-15-15 @96 1.10 */
         w.base = array->base, w.row_stride = array->row_stride, w.bytes = bytes;
         w.order = job->order;
         share(rows, i, n, &w.row, &w.end);
