@@ -27,7 +27,8 @@ typedef float real;
 #endif
 
 /* What a build leaves out: PN_ONLY_f32 the machine of doubles; PN_TRAINED says which pn_dtype train, a bit for each;
- * PN_LARGE = 0 what makes products faster and the library larger: in kernels/tile.h, zeros.h and turned.h. */
+ * PN_LARGE = 0 what makes steps faster and the library larger: in kernels/tile.h, loss.h, dense_step.h, zeros.h and
+ * turned.h. */
 #ifndef PN_TRAINED
 #define PN_TRAINED 3
 #endif

@@ -264,22 +264,22 @@ static void loss(int kind, double parameter, const real *x_bo, int64_t ldx, cons
     f(n, of, x_bo + m * ldx, ldx, t_bo + m * ldt, ldt, weight + m, factor, R(parameter), row_loss + m,                 \
       dx_bo + m * lddx, lddx, O)
     for (; of_rows && m1 - m >= VLEN; m += VLEN) {
-        if (O == 1)
-            ROWS(mean_of_few, 1, of_rows);
-        else if (O == 2 && !mse)
-            ROWS(mean_of_few, 2, of_rows);
-        else if (O == 3 && !mse)
-            ROWS(mean_of_few, 3, of_rows);
-        else if (O == 4 && !mse)
-            ROWS(mean_of_few, 4, of_rows);
-        else if (O <= 4)
-            ROWS(mean_of_panel, 4, mse_rows);
-        else if (O <= 8 && mse)
-            ROWS(mean_of_panel, 8, mse_rows);
-        else if (mse)
-            ROWS(mean_of_panel, PN_PANEL, mse_rows);
-        else
-            ROWS(mean_of_panel, PN_PANEL, of_rows);
+        if (mse && O > 1) {
+            if (O <= 4)
+                ROWS(mean_of_panel, 4, mse_rows);
+            else if (O <= 8)
+                ROWS(mean_of_panel, 8, mse_rows);
+            else
+                ROWS(mean_of_panel, PN_PANEL, mse_rows);
+            continue;
+        }
+        switch (O) {
+        case 1: ROWS(mean_of_few, 1, of_rows); break;
+        case 2: ROWS(mean_of_few, 2, of_rows); break;
+        case 3: ROWS(mean_of_few, 3, of_rows); break;
+        case 4: ROWS(mean_of_few, 4, of_rows); break;
+        default: ROWS(mean_of_panel, PN_PANEL, of_rows);
+        }
     }
 #undef ROWS
     for (; m < m1; m++) {

@@ -109,9 +109,10 @@ PN_INLINE rule rule_of(const double *h, double rate, const double *bias) {
 }
 PN_INLINE int decays(int optimizer, const double *h) { return h[7] != 0 && optimizer != PN_OPTIMIZER_adamw; }
 
+/* A gradient in memory, and a rule in registers, where nothing that is stored can be a part of it. */
 PN_SHARED void follow_memory(int optimizer, const rule *r, int l2, real *p, const real *g, real *s0, real *s1,
                              int64_t n) {
-    const rule own = *r; /* in registers: what is stored could be *r */
+    const rule own = *r;
     follow(optimizer, &own, l2, p, g, NULL, s0, s1, n);
 }
 
