@@ -58,7 +58,7 @@ static void dense_task(void *argument, int i, int n) {
     }
     enum { LEAST_ASKED = 64 }; /* inputs */
     pn_wanted wanted;
-    const int asks = !(r->job->stages & PN_BACKWARD) && width(r, op->x) >= LEAST_ASKED; /* otherwise dw does */
+    const int asks = r->B > 1 && !(r->job->stages & PN_BACKWARD) && width(r, op->x) >= LEAST_ASKED; /* else dw */
     if (asks) wanted = next_rows(r, i, n);
     r->k->dense_forward(value(r, op->x), ld(r, op->x), weight(r, op->w), weight(r, op->b), value(r, op->y),
                         ld(r, op->y), z, z ? ld(r, op->z) : 0, m[0], m[1], width(r, op->x), p[0], p[1], op->act, op->p,
