@@ -105,13 +105,13 @@ static void dw_task(void *argument, int i, int n) {
 
 /* Whether the gradient of weights p, of few rows, is only made in the update (kernels/dense_step.h).  A step takes,
  * times as long as with a gradient in memory (Zen 5, Adam), 1024-1024-1024-1024 @1 0.63, 784-128-10 @1 0.86, @2 0.91,
- * @8 0.95,
- * @16 0.95, 256-256-256-256 @2 0.89, 64-64-64-10 @1 0.99; of more rows 64-64-64-10 and 128-128-128-10 1.00 to 1.03.
+ * @8 0.95, 256-256-256-256 @2 0.89, 64-64-64-10 @1 0.99; of more rows 64-64-64-10 and 128-128-128-10 1.00 to 1.03.  Up
+ * to 16 rows 784-128-10 @16 took 0.95 on full rows, but 1.14 on MNIST, whose zeros are not left out here: refused.
  * Refused: up to 128 rows in blocks of 64 inputs and two panels, summed in tiles: 784-128-10 @32 1.00, @128 0.98,
  * 784-512-256-10 @64 1.01, with weights asked for ahead 1.03.  (On Zen 4 blocks of 64 or 256 inputs, of a single row in
  * memory, each followed by its update, gained nothing: that waits for its exact roots and divisions.) */
 static int goes_late(const run *r, uint32_t p) {
-    enum { MOST_ROWS = 16, LEAST = 1 << 15 }; /* weights, of more than one row */
+    enum { MOST_ROWS = 8, LEAST = 1 << 15 }; /* weights, of more than one row */
     const pn_job *job = r->job;
     const uint32_t needed = PN_BACKWARD | PN_UPDATE;
     if (!PN_TURNS(PN_DTYPE) || !r->m->late[p] || r->B > MOST_ROWS) return 0;
@@ -206,10 +206,10 @@ static void dense_backward(run *r, const pn_op *op) {
     }
     if (r->part & SUMS && trainable(r, op->w) && is_turned(r, op)) {
         divide(r, turned_dw_task, r->B * I * O, panels(r, op->x));
-    } else if (r->part & SUMS && trainable(r, op->w)) {
+    } else if (r->part & SUMS && trainable(r, op->w) && !goes_late(r, op->w)) {
         r->by_rows = prefer_rows(r, I, P);
         look_for_zeros(r, op);
-        if (!goes_late(r, op->w)) divide(r, dw_task, r->B * I * O, r->by_rows ? I : P);
+        divide(r, dw_task, r->B * I * O, r->by_rows ? I : P);
         r->zeros = 0;
     }
     if (op->flags & PN_STOP_X) return;
