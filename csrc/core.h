@@ -168,7 +168,7 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
     SOLVES(dense_dw, (const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I,          \
                       int64_t i0, int64_t i1, int64_t B, int64_t p0, int64_t p1, int add,                              \
                       pn_wanted *wanted, int zeros))                                                                   \
-    /* whether so little of rows [m0,m1) of x, two at least, is not 0 that `zeros` pays */                             \
+    /* whether so little of rows [m0,m1) of x, two at least, is not 0 that `zeros` pays: 0, 1, or 2 for hardly any */  \
     TRAINS(few_numbers, (const real *x, int64_t ldx, int64_t m0, int64_t m1, int64_t I, int64_t panels, int *few))     \
     /* db_o (+)= column sums of dz_bo */                                                                               \
     TRAINS(column_sums, (const real *dz_bo, int64_t lddz, real *db_o, int64_t B, int64_t p0, int64_t p1, int add))     \

@@ -324,7 +324,7 @@ PN_API pn_status pn_obs(const double *inverse, int shared, const double *w, int6
                         int32_t *order, double *cost);
 
 /* A random order of rows 0..n-1, n < 2^33: that of an epoch of Trainer.fit with random_state = seed and purpose = 2.
- * scratch: 4 n numbers. */
+ * scratch: n numbers. */
 PN_API void pn_order(uint64_t seed, uint32_t purpose, uint32_t epoch, int64_t n, int64_t *order, uint64_t *scratch);
 
 /* ---- second order: L-BFGS and Levenberg-Marquardt ------------------------------------------------------------- *

@@ -53,16 +53,16 @@ static void dense_forward(const real *x_bi, int64_t ldx, const real *w_io, const
     const int elementwise = act != PN_ACT_softmax && (z_bo || act != PN_ACT_identity);
     o.relu = PN_LARGE && act == PN_ACT_relu && !z_bo && !zeros && !(then && then->norm);
     const epilogue after = {elementwise && !o.relu ? act_loop_of(act) : NULL, p, y_bo, ldy, then};
-    if (PN_ZEROS(PN_DTYPE) && zeros && all_finite(&o, p0, p1)) {
-        product_of_pairs(&o, m0, m1, p0, p1, &after);
-        return;
-    }
-    if (PN_LARGE && WANTS(TILE_ROWS) && wanted && o.far == NOTHING) {
+    const int pairs = PN_ZEROS(PN_DTYPE) && zeros && all_finite(&o, p0, p1);
+    if (PN_LARGE && WANTS(TILE_ROWS) && wanted && (pairs || o.far == NOTHING)) {
         o.wanted = wanted;
-        o.step = asking_step(wanted, I, m1 - m0, p1 - p0);
+        o.step = pairs ? bytes_of_term(wanted, I * (m1 - m0)) : asking_step(wanted, I, m1 - m0, p1 - p0);
         find_pages(wanted);
     }
-    product(&o, m0, m1, p0, p1, &after);
+    if (pairs)
+        product_of_pairs(&o, m0, m1, p0, p1, zeros, &after);
+    else
+        product(&o, m0, m1, p0, p1, &after);
 }
 
 /* dw takes x in blocks that stay in the second-level cache while all of dz passes.  Unblocked, 4096 x 4096 @1024 ran at
@@ -153,7 +153,10 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
                           .wanted = wanted,
                           .step = step,
                           .far = if_far(NEXT_C, i1 - i0, p1 - p0)};
-            (pairs ? product_of_pairs : product)(&o, 0, inputs, p0, p1, NULL);
+            if (pairs)
+                product_of_pairs(&o, 0, inputs, p0, p1, zeros, NULL);
+            else
+                product(&o, 0, inputs, p0, p1, NULL);
         }
 }
 

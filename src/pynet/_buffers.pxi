@@ -64,7 +64,7 @@ cdef class _Buffers:
 
 def permutation(uint64_t seed, uint32_t epoch, Py_ssize_t n, uint32_t purpose=2):
     """Return a random order of 0..n-1, int64 [n]: that of philox.permutation, five times as fast.  See csrc/order.c."""
-    order, scratch = _np.empty(n, _np.int64), _np.empty(4 * n, _np.uint64)
+    order, scratch = _np.empty(n, _np.int64), _np.empty(n, _np.uint64)
     cdef int64_t[::1] order_ = order
     cdef uint64_t[::1] scratch_ = scratch
     if n:

@@ -150,10 +150,12 @@ class Fit:
 
     def order(self, epoch: int) -> np.ndarray | None:
         """Return the rows in the order in which an epoch visits them; None: all, as they lie."""
+        whole = len(self.rows) == len(self.data["inputs"][0])
         if not self.run["shuffle"]:
-            return None if len(self.rows) == len(self.data["inputs"][0]) else self.rows
+            return None if whole else self.rows
         shuffled = philox.permutation if self.trainer.backend == "numpy" else _core.permutation  # the same numbers
-        return self.rows[shuffled(self.trainer.random_state, epoch, len(self.rows))]
+        order = shuffled(self.trainer.random_state, epoch, len(self.rows))
+        return order if whole else self.rows[order]
 
     def logs(self) -> dict[str, float]:
         """Return what is known of the epoch under way."""
