@@ -102,10 +102,9 @@ __attribute__((visibility("default"))) double sparse_seconds(const char *name, i
     if (!isa) return -1;
     const pn_kernels_f32 *k = isa->kernels[0];
     const int64_t ldx = leading(I), ldy = leading(O), R = B > 16 ? 32 : 16;
-    const int64_t tiles = (B + R - 1) / R;
     const int64_t P = pn_panels((uint32_t)O);
     float *x = numbers((size_t)(B * ldx)), *y = numbers((size_t)(B * ldy)), *w = numbers((size_t)(I * P * 16));
-    float *b = numbers((size_t)pn_pad((uint64_t)O)), *x_tir = numbers((size_t)(tiles * I * PN_SPARSE_TILE));
+    float *b = numbers((size_t)pn_pad((uint64_t)O)), *x_tir = numbers((size_t)(I * PN_SPARSE_TILE));
     const double p[4] = {0};
     form f = {0};
     if (way) prune(&f, I, O, density, nibbles);
@@ -118,9 +117,9 @@ __attribute__((visibility("default"))) double sparse_seconds(const char *name, i
         if (r == 0) seconds = pn_now();
         if (way == 0) k->dense_forward(x, ldx, w, b, y, ldy, NULL, 0, 0, B, I, 0, P, PN_ACT_relu, p, NULL, NULL, 0);
         if (way == 1 || way == 3) k->sparse_rows(x, ldx, &f.w, b, y, ldy, 0, B, O, 0, P, PN_ACT_relu, p);
-        if (way == 2) {
-            k->columns(x, ldx, x_tir, R, B, I, 0, tiles);
-            k->sparse_columns(x_tir, R, &f.w, b, y, ldy, B, I, O, 0, tiles, 0, P, PN_ACT_relu, p);
+        for (int64_t m = 0; way == 2 && m < B; m += R) { /* as in csrc/op_sparse.h */
+            k->columns(x + m * ldx, ldx, x_tir, R, B - m, I, 0, 1);
+            k->sparse_columns(x_tir, R, &f.w, b, y + m * ldy, ldy, B - m, I, O, 0, 1, 0, P, PN_ACT_relu, p);
         }
     }
     seconds = (pn_now() - seconds) / (double)rounds;

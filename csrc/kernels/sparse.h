@@ -110,20 +110,33 @@ static void columns(const real *x_bi, int64_t ldx, real *x_tir, int64_t R, int64
             transpose_square(x_bi + m * ldx + i, ldx, B - m, x_tir + (m / R * I + i) * R + m % R, R, I - i);
 }
 
-/* sum += value e times its R rows, of nibbles e + 1 as well; `at` are the rows of the input before, returned those of
- * the last. */
-PN_INLINE const real *add_value(const pn_sparse *w, const int nibbles, const int R, const real *at, int64_t e,
-                                vec *sum) {
+/* sum += value times its R rows, which lie `step` inputs behind `at`; returned. */
+PN_INLINE const real *add_value(const real *value, int64_t step, const int R, const real *at, vec *sum) {
+    at += step * R;
+    UNROLL_VECS
+    for (int k = 0; k < R / VLEN; k++) sum[k] = vfma(vset(*value), vload(at + k * VLEN), sum[k]);
+    return at;
+}
+
+/* Value e, of nibbles e + 1 as well; `at` are the rows of the input before, returned those of the last. */
+PN_INLINE const real *add_values(const pn_sparse *w, const int nibbles, const int R, const real *at, int64_t e,
+                                 vec *sum) {
     const real *v = (const real *)w->values + e;
     const int64_t step = w->steps[nibbles ? e >> 1 : e];
-    at += (nibbles ? step & 15 : step) * R;
-    UNROLL_VECS
-    for (int k = 0; k < R / VLEN; k++) sum[k] = vfma(vset(v[0]), vload(at + k * VLEN), sum[k]);
-    if (!nibbles) return at;
-    at += (step >> 4) * R;
-    UNROLL_VECS
-    for (int k = 0; k < R / VLEN; k++) sum[k] = vfma(vset(v[1]), vload(at + k * VLEN), sum[k]);
-    return at;
+    at = add_value(v, nibbles ? step & 15 : step, R, at, sum);
+    return nibbles ? add_value(v + 1, step >> 4, R, at, sum) : at;
+}
+
+/* The steps of values e to e + 7, the first one lowest. */
+PN_INLINE uint64_t eight_steps(const pn_sparse *w, const int nibbles, int64_t e) {
+    if (nibbles) {
+        uint32_t steps;
+        memcpy(&steps, w->steps + e / 2, sizeof steps);
+        return steps;
+    }
+    uint64_t steps;
+    memcpy(&steps, w->steps + e, sizeof steps);
+    return steps;
 }
 
 /* y[o - o0][0..R) for outputs [o0,o1), at_once of them at a time; what is below `floor` becomes that.  Refused, with
@@ -131,35 +144,49 @@ PN_INLINE const real *add_value(const pn_sparse *w, const int nibbles, const int
  * tails, sums handed over through y (nothing). */
 PN_INLINE void column_sums_of(const pn_sparse *w, const int nibbles, const int R, const real *x, const real *b,
                               vec floor, real *y, int64_t o0, int64_t o1) {
-    enum { MOST = PN_SPARSE_TILE / VLEN };
+    enum { MOST = PN_SPARSE_TILE / VLEN, READ = PN_LARGE && VLEN > 1 ? 8 : 1 }; /* steps at a time */
     const int nv = R / VLEN, at_once = nv >= 4   ? 1
                                        : nv >= 2 ? 2
                                                  : 4; /* sums that wait at once: enough, and few unequal tails */
-    for (int64_t o = o0; o < o1; o += at_once) {
-        const int n = o1 - o < at_once ? (int)(o1 - o) : at_once;
+    const real *const bias = b ? b + o0 : pn_zeros.PN_SUFFIX(of);
+    int64_t next = begin_of(w, o0);
+    for (int64_t o = o0; o < o1; o += at_once) { /* those behind o1 have no values, and a place in y */
         int64_t begin[4], count[4], least = INT64_MAX;
         const real *at[4];
         vec sum[4][MOST];
 #pragma GCC unroll 4
         for (int j = 0; j < at_once; j++) {
-            const int64_t own = j < n ? o + j : o;
-            begin[j] = begin_of(w, own);
-            count[j] = w->ends[own] - begin[j];
+            begin[j] = next;
+            next = w->ends[o + j < o1 ? o + j : o1 - 1];
+            count[j] = next - begin[j];
             at[j] = x - R;
             UNROLL_VECS
-            for (int k = 0; k < nv; k++) sum[j][k] = vset(b ? b[own] : 0);
+            for (int k = 0; k < nv; k++) sum[j][k] = vset(bias[o - o0 + j]);
             if (count[j] < least) least = count[j];
         }
-        for (int64_t e = 0; e < least; e += 1 + nibbles)
+        int64_t e = 0;
+        for (; READ > 1 && e + READ <= least; e += READ) {
+            uint64_t steps[4];
 #pragma GCC unroll 4
-            for (int j = 0; j < at_once; j++) at[j] = add_value(w, nibbles, R, at[j], begin[j] + e, sum[j]);
+            for (int j = 0; j < at_once; j++) steps[j] = eight_steps(w, nibbles, begin[j] + e);
+#pragma GCC unroll 8
+            for (int k = 0; k < READ; k++)
+#pragma GCC unroll 4
+                for (int j = 0; j < at_once; j++) {
+                    const real *value = (const real *)w->values + begin[j] + e + k;
+                    at[j] = add_value(value, (int64_t)(steps[j] & (nibbles ? 15 : 255)), R, at[j], sum[j]);
+                    steps[j] >>= nibbles ? 4 : 8;
+                }
+        }
+        for (; e < least; e += 1 + nibbles)
+#pragma GCC unroll 4
+            for (int j = 0; j < at_once; j++) at[j] = add_values(w, nibbles, R, at[j], begin[j] + e, sum[j]);
 #pragma GCC unroll 4
         for (int j = 0; j < at_once; j++) {
-            for (int64_t e = least; e < count[j]; e += 1 + nibbles)
-                at[j] = add_value(w, nibbles, R, at[j], begin[j] + e, sum[j]);
+            for (int64_t rest = least; rest < count[j]; rest += 1 + nibbles)
+                at[j] = add_values(w, nibbles, R, at[j], begin[j] + rest, sum[j]);
             UNROLL_VECS
-            for (int k = 0; k < nv; k++)
-                if (j < n) vstore(y + (o - o0 + j) * R + k * VLEN, vmax(floor, sum[j][k]));
+            for (int k = 0; k < nv; k++) vstore(y + (o - o0 + j) * R + k * VLEN, vmax(floor, sum[j][k]));
         }
     }
 }
