@@ -283,6 +283,8 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
     TRAINS(scale, (real *g, double factor, int64_t n))                                                                 \
     TRAINS(clip_value, (real *g, double c, int64_t n))                                                                 \
     TRAINS(clip_sign, (real *g, int64_t n))                                                                            \
+    /* of rows 0..n-1, n % 32 = 0, a number of 64 bits, of which `rows` are those of the row: order.c */               \
+    LARGE(row_keys, (uint64_t seed, uint32_t purpose, uint32_t epoch, int64_t n, uint64_t rows, uint64_t *keys))       \
     /* w[:,o] *= min(1, c / |w[:,o]|) */                                                                               \
     TRAINS(max_norm, (double c, real *w_io, int64_t I, int64_t p0, int64_t p1))
 /* clang-format on */

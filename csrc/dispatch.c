@@ -21,7 +21,7 @@ enum { NEEDS_scalar, NEEDS_neon, NEEDS_avx2, NEEDS_avx512 }; /* NEON is part of 
 #include <cpuid.h>
 /* A processor may have what its system does not save: XGETBV tells what it does. (__builtin_cpu_supports asks for all
  * processors there are: 4.3 kB of libgcc.) */
-static int has(int needs) {
+static int supports(int needs) {
     enum { AVX_SAVED = 6, AVX512_SAVED = 0xe6 }; /* of XCR0: xmm and ymm; masks and both parts of zmm as well */
     const unsigned avx512 = bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL;
     unsigned a, b, c, d, saved, high;
@@ -36,8 +36,14 @@ static int has(int needs) {
     return !(~b & avx512);
 }
 #else
-static int has(int needs) { return needs >= NEEDS_scalar; }
+static int supports(int needs) { return needs >= NEEDS_scalar; }
 #endif
+static int has(int needs) {                     /* asked once: on a virtual machine the answer takes 20 us */
+    static signed char known[NEEDS_avx512 + 1]; /* 0: not asked, else -1 or 1 */
+    signed char answer = __atomic_load_n(&known[needs], __ATOMIC_RELAXED);
+    if (!answer) __atomic_store_n(&known[needs], answer = supports(needs) ? 1 : -1, __ATOMIC_RELAXED);
+    return answer > 0;
+}
 
 #define ISA(name, doubles) {#name, NEEDS_##name, {&pn_kernels_##name##_f32, DOUBLES(doubles)}},
 static const pn_isa isas[] = {PN_BUILT_ISAS};

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from helpers import ISAS, forced_isa
 
 from pynet import _core, philox
 
@@ -142,6 +143,17 @@ SEED_OF_A_TIE = 17  # of 2^21 rows two have numbers that differ in the lowest 21
     ],
 )
 def test_c_shuffles_as_numpy_does(seed, epoch, purpose, n):
-    np.testing.assert_array_equal(
-        _core.permutation(seed, epoch, n, purpose), philox.permutation(seed, epoch, n, purpose)
-    )
+    expected = philox.permutation(seed, epoch, n, purpose)
+    for isa in ISAS:
+        with forced_isa(isa):
+            np.testing.assert_array_equal(_core.permutation(seed, epoch, n, purpose), expected, isa)
+
+
+def test_the_memory_of_an_order_is_used_again():
+    memory = np.empty((2, 1000), np.int64)
+    for epoch in (0, 1):
+        order = _core.permutation(5, epoch, 1000, memory=memory)
+        assert np.shares_memory(order, memory)
+        np.testing.assert_array_equal(order, philox.permutation(5, epoch, 1000))
+    with pytest.raises(ValueError, match=r"memory: expected shape \(2, 999\), got \(2, 1000\)"):
+        _core.permutation(5, 0, 999, memory=memory)

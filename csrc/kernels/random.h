@@ -13,6 +13,8 @@
 #define PN_RANDOM_H
 #include "act.h"
 
+#include <string.h>
+
 enum { ROUNDS = 10 };
 typedef struct place { /* all of the counter but the group of rows, and the keys of all rounds */
     wide column[2], step, stream, k0[ROUNDS], k1[ROUNDS];
@@ -32,21 +34,44 @@ PN_INLINE void place_at(place *q, int64_t column) { /* VLEN of them */
     q->column[0] = wload(columns[0]), q->column[1] = wload(columns[WIDES - 1]);
 }
 
+/* Ten rounds turn a counter into the words of its block: upper halves of c are rubbish that nobody reads. */
+PN_INLINE void rounds(const place *q, wide c[4]) {
+#pragma GCC unroll 10
+    for (int i = 0; i < ROUNDS; i++) {
+        const wide p0 = wmul(c[0], wset(0xD2511F53u)), p1 = wmul(c[2], wset(0xCD9E8D57u));
+        c[0] = wxor(wxor(whigh(p1), c[1]), q->k0[i]);
+        c[2] = wxor(wxor(whigh(p0), c[3]), q->k1[i]);
+        c[1] = p1, c[3] = p0;
+    }
+}
+
 /* The four words of the blocks of VLEN columns. */
 PN_INLINE void philox(const place *q, int64_t group, ivec word[4]) {
     wide part[2][4];
     for (int k = 0; k < WIDES; k++) {
-        wide c0 = q->column[k], c1 = wset((uint32_t)group), c2 = q->step, c3 = q->stream;
-#pragma GCC unroll 10
-        for (int i = 0; i < ROUNDS; i++) { /* upper halves of c are rubbish that nobody reads */
-            const wide p0 = wmul(c0, wset(0xD2511F53u)), p1 = wmul(c2, wset(0xCD9E8D57u));
-            c0 = wxor(wxor(whigh(p1), c1), q->k0[i]);
-            c2 = wxor(wxor(whigh(p0), c3), q->k1[i]);
-            c1 = p1, c3 = p0;
-        }
-        part[k][0] = c0, part[k][1] = c1, part[k][2] = c2, part[k][3] = c3;
+        part[k][0] = q->column[k], part[k][1] = wset((uint32_t)group), part[k][2] = q->step, part[k][3] = q->stream;
+        rounds(q, part[k]);
     }
     for (int w = 0; w < 4; w++) word[w] = wjoin(part[0][w], part[WIDES - 1][w]);
+}
+
+/* What csrc/order.c sorts: a number of 64 bits for each of n rows, two from a block of the stream (purpose, epoch),
+ * with the row in its lowest bits. */
+static void row_keys(uint64_t seed, uint32_t purpose, uint32_t epoch, int64_t n, uint64_t rows, uint64_t *keys) {
+    enum { BLOCKS = sizeof(wide) / sizeof(uint64_t) };
+    place q;
+    place_of(&q, &(pn_position){.seed = seed});
+    for (uint64_t row = 0; row < (uint64_t)n; row += 2 * BLOCKS) {
+        uint64_t word[4][BLOCKS];
+        for (uint64_t l = 0; l < BLOCKS; l++) word[0][l] = row / 2 + l;
+        wide c[4] = {wload(word[0]), wset(purpose), wset(epoch), wset(0)};
+        rounds(&q, c);
+        memcpy(word, c, sizeof word);
+        for (uint64_t l = 0; l < BLOCKS; l++) {
+            keys[row + 2 * l] = ((word[0][l] << 32 | (word[1][l] & 0xffffffff)) & ~rows) | (row + 2 * l);
+            keys[row + 2 * l + 1] = ((word[2][l] << 32 | (word[3][l] & 0xffffffff)) & ~rows) | (row + 2 * l + 1);
+        }
+    }
 }
 
 /* The numbers of a group of rows, in the columns of a vector.  Not inlined: each would stand in every loop below, and a

@@ -117,6 +117,7 @@ class Fit:
         )
         self.n_sums, length = self.plan.n_sums, self.ranks.length(self.plan.n_sums)
         self._no_sums = [0.0] * length
+        self._memory: np.ndarray | None = None  # of the order of an epoch
         if run["batch"] > self.batches or len(run["sums"] or self._no_sums) != length:
             raise ValueError(f"the checkpoint's state is damaged: batch={run['batch']}, sums={run['sums']}")
         self._guess = 64  # batches of a slice; the machine stops by the clock, this bounds the list of rates
@@ -153,8 +154,13 @@ class Fit:
         whole = len(self.rows) == len(self.data["inputs"][0])
         if not self.run["shuffle"]:
             return None if whole else self.rows
-        shuffled = philox.permutation if self.trainer.backend == "numpy" else _core.permutation  # the same numbers
-        order = shuffled(self.trainer.random_state, epoch, len(self.rows))
+        key, n = self.trainer.random_state, len(self.rows)
+        if self.trainer.backend == "numpy":  # the same numbers
+            order = philox.permutation(key, epoch, n)
+        else:
+            if self._memory is None:  # for all epochs: to get it from the system takes as long as to sort
+                self._memory = np.empty((2, n), np.int64)
+            order = _core.permutation(key, epoch, n, memory=self._memory)
         return order if whole else self.rows[order]
 
     def logs(self) -> dict[str, float]:

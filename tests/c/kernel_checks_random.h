@@ -192,3 +192,25 @@ static void check_dropped_relu_backward(const kernels *k) {
         bits = finish(dy, bits);
     }
 }
+
+static void check_row_keys(const kernels *k) {
+    enum { MOST = 320, GUARD = 16 };
+    const uint64_t seeds[] = {0, 1ull << 32 | 5, UINT64_MAX}, guard = 0x5a5a5a5a5a5a5a5a;
+    for (int c = 0; c < 3; c++)
+        for (int64_t n = 0; n <= MOST; n += 32) {
+            AT("row_keys n %d, seed %d", (int)n, c);
+            const uint32_t purpose = c == 2 ? UINT32_MAX : 2, epoch = c == 2 ? UINT32_MAX : (uint32_t)c;
+            const uint64_t rows = c == 1 ? 0xfffff : 511;
+            uint64_t keys[MOST + GUARD];
+            for (int i = 0; i < MOST + GUARD; i++) keys[i] = guard;
+            k->row_keys(seeds[c], purpose, epoch, n, rows, keys);
+            for (int64_t i = 0; i < n; i++) {
+                const uint32_t counter[4] = {(uint32_t)(i / 2), purpose, epoch, 0};
+                uint32_t word[4];
+                philox_block(counter, seeds[c], word);
+                const uint64_t number = (uint64_t)word[i % 2 * 2] << 32 | word[i % 2 * 2 + 1];
+                CHECK(keys[i] == ((number & ~rows) | (uint64_t)i));
+            }
+            for (int64_t i = n; i < MOST + GUARD; i++) CHECK(keys[i] == guard);
+        }
+}
