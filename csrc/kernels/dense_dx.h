@@ -88,11 +88,11 @@ static void dx_of_few(const real *dz_bo, int64_t lddz, const real *w_io, real *d
             int64_t ld = PN_PANEL;
             const real *w = square_of(w_io + (o / PN_PANEL * I + i) * PN_PANEL + o % PN_PANEL, &ld, I - i, &copy);
 #pragma GCC unroll 4
-            for (int k = 0; k < VLEN; k += VCOLUMNS) {
+            for (int k = 0; k < VLEN; k += VTURN) {
                 if (k < left)
-                    vcolumns(wt + k, w + k, ld);
+                    vturn(wt + k, w + k, ld);
                 else
-                    for (int j = 0; j < VCOLUMNS; j++) wt[k + j] = vset(0); /* nobody reads it */
+                    for (int j = 0; j < VTURN; j++) wt[k + j] = vset(0); /* nobody reads it */
             }
             const real *y = relu_bi && o + VLEN >= O ? relu_bi + i : NULL; /* dx is complete then */
             vec db = vset(0);

@@ -13,8 +13,6 @@
 #define PN_RANDOM_H
 #include "act.h"
 
-#include <string.h>
-
 enum { ROUNDS = 10 };
 typedef struct place { /* all of the counter but the group of rows, and the keys of all rounds */
     wide column[2], step, stream, k0[ROUNDS], k1[ROUNDS];

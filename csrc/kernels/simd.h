@@ -8,6 +8,7 @@
  *          where rows end inside a vector, others may be writing
  *   vpow2(n) = 2^n for integral n in the normal range;  vexponent, vmantissa: x = mantissa 2^exponent, in [1,2)
  *   vcolumns(r, p, ld): r[j][i] = p[i ld + j], of VLEN rows the first VCOLUMNS columns: 16 bytes of each
+ *   vturn(r, p, ld): the same of VTURN columns, for whole squares
  *   vpick(s, a, k): of the 32 numbers in sight, in each lane that of the place in its byte k, modulo 32
  *   sight  32 numbers from p on, vsee(p): their address, or the numbers in registers (SIGHT_IN_REGISTERS)
  *   places four bytes of each lane, vplaces(p): their address, or what stands there (PLACES_IN_REGISTERS)
@@ -186,19 +187,30 @@ PN_INLINE const real *square_of(const real *from, int64_t *ld, int64_t n, square
     *ld = PN_PANEL;
     return copy->at;
 }
-/* to[j][i] = from[i][j], 0 for i from n on, of j those below m */
-PN_SHARED void transpose_square(const real *from, int64_t ldfrom, int64_t n, real *to, int64_t ldto, int64_t m) {
-    square copy;
-    from = square_of(from, &ldfrom, n, &copy);
-    for (int j = 0; j < VLEN && j < m; j += VCOLUMNS) {
-        vec r[VCOLUMNS];
-        vcolumns(r, from + j, ldfrom);
-#pragma GCC unroll 4
-        for (int k = 0; k < VCOLUMNS; k++) {
-            if (j + k == m) return;
+#if !defined(VTURN)
+#define VTURN VCOLUMNS
+PN_INLINE void vturn(vec *r, const real *from, int64_t ld) { vcolumns(r, from, ld); }
+#endif
+/* to[j][i] = from[i][j], of j those below m, or all: asking after each made pruned layers 256 wide 3 to 5 % slower. */
+PN_INLINE void turn_square(const int all, const real *from, int64_t ldfrom, real *to, int64_t ldto, int64_t m) {
+    for (int j = 0; j < VLEN && (all || j < m); j += VTURN) {
+        vec r[VTURN];
+        vturn(r, from + j, ldfrom);
+#pragma GCC unroll 8
+        for (int k = 0; k < VTURN; k++) {
+            if (!all && j + k == m) return;
             vstore(to + (j + k) * ldto, r[k]);
         }
     }
+}
+/* The same, 0 for i from n on. */
+PN_SHARED void transpose_square(const real *from, int64_t ldfrom, int64_t n, real *to, int64_t ldto, int64_t m) {
+    square copy;
+    from = square_of(from, &ldfrom, n, &copy);
+    if (PN_LARGE && m >= VLEN)
+        turn_square(1, from, ldfrom, to, ldto, m);
+    else
+        turn_square(0, from, ldfrom, to, ldto, m);
 }
 /* Integers below 2^REAL_MANTISSA as numbers: put under the exponent of 2^m, they are the low digits of 2^m + i. */
 #define TWO_M (REAL_ROUND / R(1.5))
