@@ -38,10 +38,14 @@ static int supports(int needs) {
 #else
 static int supports(int needs) { return needs >= NEEDS_scalar; }
 #endif
-static int has(int needs) {                     /* asked once: on a virtual machine the answer takes 20 us */
+/* Asked once: on a virtual machine the answer takes 20 us. */
+static int has(int needs) {
     static signed char known[NEEDS_avx512 + 1]; /* 0: not asked, else -1 or 1 */
     signed char answer = __atomic_load_n(&known[needs], __ATOMIC_RELAXED);
-    if (!answer) __atomic_store_n(&known[needs], answer = supports(needs) ? 1 : -1, __ATOMIC_RELAXED);
+    if (!answer) {
+        answer = supports(needs) ? 1 : -1;
+        __atomic_store_n(&known[needs], answer, __ATOMIC_RELAXED);
+    }
     return answer > 0;
 }
 
