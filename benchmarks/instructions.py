@@ -80,7 +80,7 @@ def child(client: str) -> None:
     """Under callgrind: call each once to warm up, then once counted."""
     from pynet import fit
 
-    fit.SLICE_SECONDS = 1e6  # else as many slices as the time of day allows: 388 000 to 450 000 for 64-64-64-10 @32
+    fit.SLICE_SECONDS = 1e6  # else as many slices as the clock allows: 388 000 to 450 000 for 64-64-64-10 @32
     lib = ctypes.CDLL(client)
     for k, (name, (call, times)) in enumerate(calls().items()):
         call(), call()

@@ -27,8 +27,7 @@ typedef float real;
 #endif
 
 /* What a build leaves out: PN_ONLY_f32 the machine of doubles; PN_TRAINED says which pn_dtype train, a bit for each;
- * PN_LARGE = 0 what makes steps faster and the library larger: in kernels/tile.h, loss.h, dense_step.h, zeros.h and
- * turned.h. */
+ * PN_LARGE = 0 what makes things faster and the library larger: throughout kernels/, and turned weights. */
 #ifndef PN_TRAINED
 #define PN_TRAINED 3
 #endif
@@ -283,7 +282,7 @@ enum { PN_SPARSE_TILE = 32 }; /* rows of the widest tile of columns x_tir[tiles]
     TRAINS(scale, (real *g, double factor, int64_t n))                                                                 \
     TRAINS(clip_value, (real *g, double c, int64_t n))                                                                 \
     TRAINS(clip_sign, (real *g, int64_t n))                                                                            \
-    /* of rows 0..n-1, n % 32 = 0, a number of 64 bits, of which `rows` are those of the row: order.c */               \
+    /* keys[row] of rows 0..n-1, n % 32 = 0: 64 random bits, but those of the mask `rows` are the row's: order.c */    \
     LARGE(row_keys, (uint64_t seed, uint32_t purpose, uint32_t epoch, int64_t n, uint64_t rows, uint64_t *keys))       \
     /* w[:,o] *= min(1, c / |w[:,o]|) */                                                                               \
     TRAINS(max_norm, (double c, real *w_io, int64_t I, int64_t p0, int64_t p1))

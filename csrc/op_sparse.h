@@ -46,7 +46,7 @@ static void sparse_columns_task(void *argument, int i, int n) {
     const real *x = value(r, op->x);
     int64_t t[2] = {0, tiles(r)}, p[2];
     cut(r, panels(r, op->y), i, n, t, p);
-    for (int64_t m = t[0] * R; m < t[1] * R && m < r->B; m += R) {
+    for (int64_t m = t[0] * R; m < t[1] * R; m += R) {
         const int64_t rows = r->B - m;
         real *const x_tir = (real *)r->m->columns[0] + (r->by_rows ? t[0] * R : m) * I;
         if (r->by_rows) r->k->columns(x + m * ldx, ldx, x_tir, R, rows, I, 0, 1);

@@ -32,7 +32,7 @@ typedef struct run {
     int64_t m0, m1;    /* these rows; otherwise all of the batch */
     int piece, pieces; /* this piece of what is divided; 0 pieces: divide() makes tasks */
     unsigned part;     /* of the way down: */
-    int zeros;         /* most of this op's x is 0 */
+    int zeros;         /* most of this op's x is 0: few_numbers */
 } run;
 enum { ROWS = 1, SUMS = 2, TRANSPOSES = 4 }; /* gradients of values; of parameters; what the first need of weights */
 

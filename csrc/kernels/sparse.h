@@ -127,7 +127,7 @@ PN_INLINE const real *add_values(const pn_sparse *w, const int nibbles, const in
     return nibbles ? add_value(v + 1, step >> 4, R, at, sum) : at;
 }
 
-/* The steps of values e to e + 7, the first one lowest. */
+/* The steps of values e to e + 7, the first one lowest (all vector units here are little-endian). */
 PN_INLINE uint64_t eight_steps(const pn_sparse *w, const int nibbles, int64_t e) {
     if (nibbles) {
         uint32_t steps;
@@ -157,13 +157,13 @@ PN_INLINE void column_sums_of(const pn_sparse *w, const int nibbles, const int R
                                                  : 4; /* sums that wait at once: enough, and few unequal tails */
     const real *const bias = b ? b + o0 : pn_zeros.PN_SUFFIX(of);
     int64_t next = begin_of(w, o0);
-    for (int64_t o = o0; o < o1; o += at_once) { /* those behind o1 have no values, and a place in y */
+    for (int64_t o = o0; o < o1; o += at_once) { /* those behind o1 do what the last one does; y has room for it */
         int64_t begin[4], count[4], least = INT64_MAX;
         const real *at[4];
         vec sum[4][MOST];
 #pragma GCC unroll 4
         for (int j = 0; j < at_once; j++) {
-            begin[j] = next;
+            begin[j] = j > 0 && o + j >= o1 ? begin[j - 1] : next;
             next = w->ends[o + j < o1 ? o + j : o1 - 1];
             count[j] = next - begin[j];
             at[j] = x - R;

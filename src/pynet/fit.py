@@ -155,13 +155,13 @@ class Fit:
         if not self.run["shuffle"]:
             return None if whole else self.rows
         key, n = self.trainer.random_state, len(self.rows)
+        if self._memory is None:  # for all epochs: to get it from the system takes as long as to sort
+            self._memory = np.empty((2, n), np.int64)
         if self.trainer.backend == "numpy":  # the same numbers
             order = philox.permutation(key, epoch, n)
         else:
-            if self._memory is None:  # for all epochs: to get it from the system takes as long as to sort
-                self._memory = np.empty((2, n), np.int64)
             order = _core.permutation(key, epoch, n, memory=self._memory)
-        return order if whole else self.rows[order]
+        return order if whole else np.take(self.rows, order, out=self._memory[1], mode="clip")  # else by way of a copy
 
     def logs(self) -> dict[str, float]:
         """Return what is known of the epoch under way."""
