@@ -131,7 +131,6 @@ static pool *get_pool(void) {
 
 /* Only the holder of `taken` hires. */
 static void hire(pool *p, int workers) {
-    enum { STACK = 1 << 20 }; /* kernels take up to 120 kB of it, and where systems give 128, that is too near */
     while (p->workers < workers && p->workers < MAX_WORKERS) {
         pthread_t thread;
         pthread_attr_t detached;
@@ -139,7 +138,6 @@ static void hire(pool *p, int workers) {
         *s = (seat){p, p->workers + 1, atomic_load(&p->ticket)};
         pthread_attr_init(&detached);
         pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-        pthread_attr_setstacksize(&detached, STACK);
         const int failed = pthread_create(&thread, &detached, worker, s);
         pthread_attr_destroy(&detached);
         if (failed) return;

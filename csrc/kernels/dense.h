@@ -115,6 +115,14 @@ static void few_rows(int64_t B, const real *x_bi, int64_t ldx, const real *dz_bo
 #undef ROWS
 }
 
+/* With a copy of a, of `inputs` inputs.  By itself, so that lists and it are not on a stack at once. */
+PN_SHARED void product_of_copy(operands *o, int64_t inputs, int64_t p0, int64_t p1) {
+    real block[DW_COPY ? DW_ROWS * DW_INPUTS : 1];
+    for (int64_t k = 0; k < o->K; k++) memcpy(block + k * DW_INPUTS, o->a + k * o->sk, (size_t)inputs * sizeof(real));
+    o->a = block, o->sk = DW_INPUTS;
+    product(o, 0, inputs, p0, p1, NULL);
+}
+
 static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I, int64_t i0,
                      int64_t i1, int64_t B, int64_t p0, int64_t p1, int add, pn_wanted *wanted, int zeros) {
     const operands all = {.b = dz_bo, .sb = lddz, .bp = PN_PANEL, .K = B};
@@ -123,8 +131,7 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
         few_rows(B, x_bi, ldx, dz_bo, lddz, dw_io, I, i0, i1, p0, p1, add);
         return;
     }
-    real block[DW_COPY ? DW_ROWS * DW_INPUTS : 1];
-    const int copy = DW_COPY && !pairs && p1 - p0 > 4 && ldx > DW_INPUTS; /* worth it */
+    const int copy = DW_COPY && p1 - p0 > 4 && ldx > DW_INPUTS; /* worth it */
     const uintptr_t step = !(WANTS(TILE_ROWS) && wanted) ? 0
                            : pairs                       ? bytes_of_term(wanted, B * (i1 - i0))
                                                          : asking_step(wanted, B, i1 - i0, p1 - p0);
@@ -133,13 +140,10 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
     for (int64_t b = 0; b < B; b += DW_ROWS)
         for (int64_t i = i0; i < i1; i += DW_INPUTS) {
             const int64_t rows = B - b < DW_ROWS ? B - b : DW_ROWS, inputs = i1 - i < DW_INPUTS ? i1 - i : DW_INPUTS;
-            const real *x = x_bi + b * ldx + i;
-            for (int64_t m = 0; copy && m < rows; m++)
-                memcpy(block + m * DW_INPUTS, x + m * ldx, (size_t)inputs * sizeof(real));
             real *dw = dw_io + i * PN_PANEL;
-            operands o = {.a = copy ? block : x,
+            operands o = {.a = x_bi + b * ldx + i,
                           .sm = 1,
-                          .sk = copy ? DW_INPUTS : ldx,
+                          .sk = ldx,
                           .b = dz_bo + b * lddz,
                           .sb = lddz,
                           .bp = PN_PANEL,
@@ -155,6 +159,8 @@ static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t l
                           .far = if_far(NEXT_C, i1 - i0, p1 - p0)};
             if (pairs)
                 product_of_pairs(&o, 0, inputs, p0, p1, zeros, NULL);
+            else if (copy)
+                product_of_copy(&o, inputs, p0, p1);
             else
                 product(&o, 0, inputs, p0, p1, NULL);
         }
