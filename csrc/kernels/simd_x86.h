@@ -222,8 +222,8 @@ PN_INLINE void vcolumns(vec *r, const real *from, int64_t ld) {
 #if PN_LARGE && defined(PN_ISA_avx512) && !defined(PN_DTYPE_f64)
 /* Rows 8 apart meet in halves, by loads.  A square in the first-level cache takes 34 cycles, by quarters 45, by whole
  * rows and twice the permutations 21 (Zen 5); but on Zen 4, which begins one of them a cycle, those should take
- * longest.  Pruned layers, whose squares come from the second level, are 1.03 to 1.06 times as fast by halves as by
- * quarters, and by whole rows as by halves. */
+ * longest.  Pruned layers, whose squares come from the second level, are 1.03 to 1.06 times as fast as by quarters,
+ * by halves and by whole rows alike. */
 #define VTURN 8
 PN_INLINE void vturn(vec *r, const real *from, int64_t ld) {
     const ivec low = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);

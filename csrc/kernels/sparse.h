@@ -144,7 +144,7 @@ PN_INLINE uint64_t eight_steps(const pn_sparse *w, const int nibbles, int64_t e)
  * A value and 32 rows are two loads of 64 bytes, each of which counts as two, that of the value, and that of its step;
  * Zen 5 does three a cycle: 2.0 cycles, measured 2.15.  PN_LARGE: eight steps come in one load: 1.85, with 1024 inputs
  * (from the second level) 2.6 instead of 3.2.  Refused there: values by fours and eights in a register (0 to 3 %), by
- * way of a common register (nothing), four steps more of what is left over (nothing), four outputs at a time (0.97
+ * way of a common register (nothing), four steps more of what is left over (nothing), four outputs at a time (0.95
  * to 1.00 times as fast), tiles of 64 rows (256 wide 1.05 times as fast, 1024 0.9), of 16 (0.76); blocks of inputs for
  * the first-level cache, which need a table of where each output enters them (1024 wide, 80 % pruned 1.09, 90 % 1.00).
  * Refused before, on Zen 4, with tiles of two vectors: four at a time (2 to 8 % slower at 256, where tails count); one
