@@ -70,8 +70,8 @@ static void dense_task(void *argument, int i, int n) {
 static void look_for_zeros(run *r, const pn_op *op) {
     enum { LEAST_ROWS = 8, LEAST_INPUTS = 64 };
     const int64_t I = width(r, op->x);
-    if (PN_ZEROS(PN_DTYPE) && !is_turned(r, op) && op->flags & PN_STOP_X && r->m1 - r->m0 >= LEAST_ROWS &&
-        I >= LEAST_INPUTS)
+    if (PN_ZEROS(PN_DTYPE) && r->m1 - r->m0 >= LEAST_ROWS && op->flags & PN_STOP_X && I >= LEAST_INPUTS &&
+        !is_turned(r, op))
         r->k->few_numbers(value(r, op->x), ld(r, op->x), r->m0, r->m1, I, panels(r, op->y), &r->zeros);
 }
 
@@ -97,7 +97,8 @@ static void dw_task(void *argument, int i, int n) {
     const pn_op *op = r->op;
     int64_t in[2] = {0, width(r, op->x)}, p[2];
     cut(r, panels(r, op->y), i, n, in, p);
-    pn_wanted wanted = next_rows(r, i, n);
+    pn_wanted wanted = {0};
+    if (r->B > 1) wanted = next_rows(r, i, n);
     r->k->dense_dw(value(r, op->x), ld(r, op->x), dvalue(r, op->y), ld(r, op->y), gradient(r, op->w), width(r, op->x),
                    in[0], in[1], r->B, p[0], p[1], op->flags & PN_ADD_W, wanted.end - wanted.row > 1 ? &wanted : NULL,
                    r->zeros);
@@ -114,7 +115,7 @@ static int goes_late(const run *r, uint32_t p) {
     enum { MOST_ROWS = 8, LEAST = 1 << 15 }; /* weights, of more than one row */
     const pn_job *job = r->job;
     const uint32_t needed = PN_BACKWARD | PN_UPDATE;
-    if (!PN_TURNS(PN_DTYPE) || !r->m->late[p] || r->B > MOST_ROWS) return 0;
+    if (!PN_TURNS(PN_DTYPE) || !(r->m->extras & PN_LATE) || r->B > MOST_ROWS || !r->m->late[p]) return 0;
     if ((job->stages & needed) != needed || job->n_clips || job->parts) return 0;
     return r->B == 1 || pn_param_size(&r->m->plan.params[p]) >= LEAST;
 }

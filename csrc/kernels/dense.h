@@ -123,10 +123,14 @@ PN_SHARED void product_of_copy(operands *o, int64_t inputs, int64_t p0, int64_t 
     product(o, 0, inputs, p0, p1, NULL);
 }
 
+PN_SHARED int finite_rows(const real *dz_bo, int64_t lddz, int64_t B, int64_t p0, int64_t p1) {
+    const operands all = {.b = dz_bo, .sb = lddz, .bp = PN_PANEL, .K = B};
+    return all_finite(&all, p0, p1);
+}
+
 static void dense_dw(const real *x_bi, int64_t ldx, const real *dz_bo, int64_t lddz, real *dw_io, int64_t I, int64_t i0,
                      int64_t i1, int64_t B, int64_t p0, int64_t p1, int add, pn_wanted *wanted, int zeros) {
-    const operands all = {.b = dz_bo, .sb = lddz, .bp = PN_PANEL, .K = B};
-    const int pairs = PN_ZEROS(PN_DTYPE) && zeros && all_finite(&all, p0, p1);
+    const int pairs = PN_ZEROS(PN_DTYPE) && zeros && finite_rows(dz_bo, lddz, B, p0, p1);
     if (B == 1 || (B <= NO_TILE && !pairs)) {
         few_rows(B, x_bi, ldx, dz_bo, lddz, dw_io, I, i0, i1, p0, p1, add);
         return;

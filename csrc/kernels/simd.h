@@ -89,8 +89,11 @@ PN_INLINE vec vsquare(vec a) { return vmul(a, a); }
 PN_INLINE vec vsign(vec a) { /* -1, 0, 1 */
     return vsel(vlt(vset(0), a), vset(1), vsel(vlt(a, vset(0)), vset(-1), vset(0)));
 }
-/* Results too small for a normal number become 0: arithmetic on them costs a hundred cycles on some CPUs. */
+#ifndef VFLUSH
+/* Results too small for a normal number become 0, and -0 does: arithmetic on them costs a hundred cycles on some CPUs.
+ */
 PN_INLINE vec vflush(vec a) { return vsel(vlt(vabs(a), vset(REAL_MIN)), vset(0), a); }
+#endif
 /* Lanes whose bit of `word` is 0 become 0.  2^m + word and 2^m + 2^j have a digit in common if bit j is set. */
 PN_INLINE vec vkeep(vec a, uint32_t word) {
     const vec two_m = vset(REAL_ROUND / R(1.5)), digit = vadd(vpow2(viota()), two_m);

@@ -21,6 +21,7 @@ typedef __m512i ivec;
 #define SHR(x, n)       _mm512_srli_epi64(x, n)
 #define SETBITS(x)      _mm512_set1_epi64((long long)(x))
 #define VCMP(a, b, how) _mm512_cmp_pd_mask(a, b, how)
+#define VCLASS(a, kind) _mm512_fpclass_pd_mask(a, kind)
 PN_INLINE vec viota(void) { return _mm512_set_pd(7, 6, 5, 4, 3, 2, 1, 0); }
 #define PLACES_IN_REGISTERS
 typedef ivec places;
@@ -47,6 +48,7 @@ typedef __m512i ivec;
 #define SHR(x, n)       _mm512_srli_epi32(x, n)
 #define SETBITS(x)      _mm512_set1_epi32((int)(x))
 #define VCMP(a, b, how) _mm512_cmp_ps_mask(a, b, how)
+#define VCLASS(a, kind) _mm512_fpclass_ps_mask(a, kind)
 PN_INLINE vec viota(void) { return _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0); }
 typedef struct sight {
     vec low, high;
@@ -91,6 +93,13 @@ PN_INLINE mask vlt(vec a, vec b) { return VCMP(a, b, _CMP_LT_OQ); }
 PN_INLINE mask vle(vec a, vec b) { return VCMP(a, b, _CMP_LE_OQ); }
 PN_INLINE mask veq(vec a, vec b) { return VCMP(a, b, _CMP_EQ_OQ); }
 PN_INLINE vec vsel(mask m, vec a, vec b) { return W(mask_blend)(m, b, a); }
+/* Two operations, where compare and select take three: on Zen 5 an update of Adam in the second-level cache takes 7.6
+ * cycles for 16 numbers instead of 8.3, of a single row 8.1 instead of 9.3; root and division alone 7.0. */
+#define VFLUSH
+PN_INLINE vec vflush(vec a) {
+    enum { MINUS_ZERO = 0x04, DENORMAL = 0x20 };
+    return W(mask_mov)(a, VCLASS(a, MINUS_ZERO | DENORMAL), W(setzero)());
+}
 typedef __m512i wide;
 PN_INLINE wide wset(uint64_t x) { return _mm512_set1_epi64((long long)x); }
 PN_INLINE wide wload(const uint64_t *p) { return _mm512_loadu_si512(p); }
@@ -171,6 +180,12 @@ PN_INLINE mask vlt(vec a, vec b) { return W(cmp)(a, b, _CMP_LT_OQ); }
 PN_INLINE mask vle(vec a, vec b) { return W(cmp)(a, b, _CMP_LE_OQ); }
 PN_INLINE mask veq(vec a, vec b) { return W(cmp)(a, b, _CMP_EQ_OQ); }
 PN_INLINE vec vsel(mask m, vec a, vec b) { return W(blendv)(b, a, m); }
+/* A step of 64-64-64-10 @1 takes 0.90 of the time that it took with a select, of 784-128-10 @1 0.88 (Zen 5). */
+#define VFLUSH
+PN_INLINE vec vflush(vec a) {
+    const vec sign = W(set1)(R(-0.0));
+    return W(and)(a, W(cmp)(W(andnot)(sign, a), W(set1)(REAL_MIN), _CMP_NLT_UQ));
+}
 typedef __m256i wide;
 PN_INLINE wide wset(uint64_t x) { return _mm256_set1_epi64x((long long)x); }
 PN_INLINE wide wload(const uint64_t *p) { return _mm256_loadu_si256((const __m256i *)p); }

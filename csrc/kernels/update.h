@@ -109,13 +109,6 @@ PN_INLINE rule rule_of(const double *h, double rate, const double *bias) {
 }
 PN_INLINE int decays(int optimizer, const double *h) { return h[7] != 0 && optimizer != PN_OPTIMIZER_adamw; }
 
-/* A gradient in memory, and a rule in registers, where nothing that is stored can be a part of it. */
-PN_SHARED void follow_memory(int optimizer, const rule *r, int l2, real *p, const real *g, real *s0, real *s1,
-                             int64_t n) {
-    const rule own = *r;
-    follow(optimizer, &own, l2, p, g, NULL, s0, s1, n);
-}
-
 enum { TERMS = 256 }; /* elements of a sum of gradients that waits in the first-level cache */
 
 static void update(int optimizer, const double *h, double rate, const double *bias, real *p, const real *const *g,
@@ -130,8 +123,8 @@ static void update(int optimizer, const double *h, double rate, const double *bi
             for (int k = 1; k < n_g; k++) gi = vadd(gi, vload(g[k] + from + i));
             vstore(sum + i, gi);
         }
-        follow_memory(optimizer, &r, l2, p + from, n_g > 1 ? sum : g[0], s0 ? s0 + from : NULL, s1 ? s1 + from : NULL,
-                      m);
+        follow(optimizer, &r, l2, p + from, n_g > 1 ? sum : g[0], NULL, s0 ? s0 + from : NULL, s1 ? s1 + from : NULL,
+               m);
     }
 }
 
