@@ -32,6 +32,10 @@ enum { NOTHING, NEXT_B, NEXT_C };
  */
 enum { GROUP = TILE_ROWS > 8 ? 4 : TILE_ROWS };
 enum { ROW_VECS = 8 }; /* vectors of the tile of a single row */
+/* Rows of a tile of one vector, the most: with 28, half as often as with 14, a tile begins and ends, which takes 40
+ * cycles, and for each k a row of b is loaded.  Times of a step (Zen 5): 15-15-15 @32 0.92, @96 0.97, 16-16-16 @128
+ * 0.97, 64-64-64-10 @32 0.99, 784-128-10 @128 0.98.  18 kB of the library; as much again for float64, which has 14. */
+enum { NARROW_ROWS = PN_LARGE && VLEN == 16 ? 28 : TILE_ROWS };
 
 /* Whether a tile asks for what is wanted: who predicts wants nothing, and small tiles are too rare to spend code on. */
 #define WANTS(mr) (PN_TRAINS(PN_DTYPE) && 2 * (mr) > TILE_ROWS)
@@ -49,24 +53,24 @@ PN_INLINE uintptr_t next_wanted(pn_wanted *w, int64_t *left) {
  * 72.0 us, 10.7, 19.6, 37.3 and 73.0 without it (peak: 8.9, 17.9, 35.8, 71.6); steps of 64-64-64-10 and 4-32-32-1 1.5
  * to 3 %.  11 kB of the library. */
 PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *o) {
-    vec acc[TILE_ROWS][ROW_VECS];
-    const real *a[(TILE_ROWS + GROUP - 1) / GROUP], *b = o->b;
+    vec acc[NARROW_ROWS][ROW_VECS];
+    const real *a[(NARROW_ROWS + GROUP - 1) / GROUP], *b = o->b;
     real *const c = o->c; /* what is stored could be `o` itself, for all that a compiler knows: it is read first */
     const int64_t sm = o->sm, sk = o->sk, sb = o->sb, bp = o->bp, sc = o->sc, cp = o->cp, ss = o->ss, sp = o->sp;
     pn_wanted *const w = asks && WANTS(mr) ? o->wanted : NULL;
     uintptr_t next = w ? w->next : o->next;
     int64_t left = w ? w->left : INT64_MAX;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int m = 0; m < mr; m += GROUP) a[m / GROUP] = o->a + m * sm;
     if (PN_LARGE && ss == 0) {
 #pragma GCC unroll 8
         for (int j = 0; j < nv; j++) {
             acc[0][j] = vload(o->start + AT(sp, j));
-#pragma GCC unroll 16
+#pragma GCC unroll 32
             for (int m = 1; m < mr; m++) acc[m][j] = acc[0][j];
         }
     } else {
-#pragma GCC unroll 16
+#pragma GCC unroll 32
         for (int m = 0; m < mr; m++)
 #pragma GCC unroll 8
             for (int j = 0; j < nv; j++) acc[m][j] = vload(o->start + m * ss + AT(sp, j));
@@ -82,13 +86,13 @@ PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *
         vec bv[ROW_VECS];
 #pragma GCC unroll 8
         for (int j = 0; j < nv; j++) bv[j] = vload(b + AT(bp, j));
-#pragma GCC unroll 16
+#pragma GCC unroll 32
         for (int m = 0; m < mr; m++) {
             const vec av = vset(a[m / GROUP][m % GROUP * sm]);
 #pragma GCC unroll 8
             for (int j = 0; j < nv; j++) acc[m][j] = vfma(av, bv[j], acc[m][j]);
         }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int m = 0; m < mr; m += GROUP) a[m / GROUP] += sk;
         b += sb;
         for (int j = 0; asks && j < nv; j += PANEL_VECS)
@@ -100,7 +104,7 @@ PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *
         }
     }
     if (w) w->next = next, w->left = left;
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int m = 0; m < mr; m++)
 #pragma GCC unroll 8
         for (int j = 0; j < nv; j++) /* in this order: NaN as the second is NaN */
@@ -133,12 +137,21 @@ PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *
 #define EACH_TILE(T) T(1) T(2)
 #endif
 EACH_TILE(TILE)
+#if PN_LARGE && VLEN == 16 /* NARROW_ROWS */
+#define TALL(mr)                                                                                                       \
+    static void narrow_##mr(const operands *o) { tile(mr, 1, 0, o); }
+#define EACH_TALL(T) T(15) T(16) T(17) T(18) T(19) T(20) T(21) T(22) T(23) T(24) T(25) T(26) T(27) T(28)
+EACH_TALL(TALL)
+#else
+#define EACH_TALL(T)
+#endif
 static void row_alone(const operands *o) { tile(1, ROW_VECS, 0, o); }
 typedef void tile_function(const operands *o);
-#define PLACE(mr) [mr] = {tile_##mr, asking_##mr, narrow_##mr},
+#define PLACE(mr)      [mr] = {tile_##mr, asking_##mr, narrow_##mr},
+#define PLACE_TALL(mr) [mr] = {.narrow = narrow_##mr},
 static const struct tiles {
     tile_function *wide, *asking, *narrow; /* TILE_VECS vectors, and one */
-} tiles[TILE_ROWS + 1] = {EACH_TILE(PLACE)};
+} tiles[NARROW_ROWS + 1] = {EACH_TILE(PLACE) EACH_TALL(PLACE_TALL)};
 
 static int if_far(int what, int64_t inputs, int64_t panels) {
     enum { FITS = 1 << 20 }; /* bytes */
@@ -180,17 +193,18 @@ PN_INLINE void finish_strip(const epilogue *then, int64_t m0, int64_t m1, int64_
  * cut into equal tiles, because a last tile of one or two rows would wait on its own latency. */
 static void product(operands *o, int64_t m0, int64_t m1, int64_t p0, int64_t p1, const epilogue *then) {
     if (m1 <= m0) return;
-    const int64_t blocks = (m1 - m0 + TILE_ROWS - 1) / TILE_ROWS;
+    const int64_t wide_blocks = (m1 - m0 + TILE_ROWS - 1) / TILE_ROWS;
     const real *const a = o->a, *const b = o->b;
     real *const c = o->c;
     if (!o->start) o->start = pn_zeros.PN_SUFFIX(of), o->ss = 0, o->sp = 0;
     const real *const start = o->start;
     const int asks = o->far == NEXT_B;
     const pn_wanted *const w = WANTS(TILE_ROWS) ? o->wanted : NULL;
-    if (asks) o->step = (uintptr_t)o->sb * sizeof(real) / (uintptr_t)blocks;
+    if (asks) o->step = (uintptr_t)o->sb * sizeof(real) / (uintptr_t)wide_blocks;
     for (int64_t q = p0 * PANEL_VECS; q < p1 * PANEL_VECS;) {
         const int64_t left = p1 * PANEL_VECS - q;
         const int nv = m1 - m0 == 1 && left >= ROW_VECS ? ROW_VECS : left >= TILE_VECS ? TILE_VECS : 1;
+        const int64_t blocks = nv == 1 ? (m1 - m0 + NARROW_ROWS - 1) / NARROW_ROWS : wide_blocks;
         o->b = b + AT(o->bp, q);
         o->start = start + AT(o->sp, q);
         o->next = (uintptr_t)o->b + (uintptr_t)AT(o->bp, TILE_VECS) * sizeof(real); /* perhaps none */

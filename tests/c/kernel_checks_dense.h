@@ -64,6 +64,7 @@ static void check_nan(const kernels *k) {
 static void check_dense_forward(const kernels *k) {
     EACH_TRIPLE(B, I, O) {
         if (B == 1) B += c / 8 % 8; /* a tile for each number of rows */
+        if (B == 15) B += c / 16 % 14;
         AT("dense_forward B %d I %d O %d, case %d", B, I, O, c);
         const int act = some_activation(c);
         const int64_t ldx = lead(c, I), ldy = lead(c + 1, O), ldz = lead(c + 2, O);
