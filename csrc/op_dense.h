@@ -37,23 +37,34 @@ static pn_wanted next_rows(const run *r, int i, int n) {
     return w;
 }
 
+/* What follows the product, in memory of the caller's; NULL: nothing. */
+static const pn_then *followed_by(const run *r, const pn_op *op, pn_then *then, pn_norm *norm, pn_position *at) {
+    if (op->w2 != PN_NONE) {
+        *norm = norm_of(r, op->p[2]);
+        *then = (pn_then){.norm = norm};
+    } else if (op->p[2] > 0) {
+        *at = position(r);
+        *then = (pn_then){.random = at, .rate = op->p[2]};
+    } else {
+        return NULL;
+    }
+    return then;
+}
+
 static void dense_task(void *argument, int i, int n) {
     const run *r = argument;
     const pn_op *op = r->op;
     int64_t m[2] = {r->m0, r->m1}, p[2];
     cut(r, panels(r, op->y), i, n, m, p);
     real *z = op->z == PN_NONE ? NULL : value(r, op->z);
-    pn_then then = {0};
-    const pn_norm norm = op->w2 == PN_NONE ? (pn_norm){0} : norm_of(r, op->p[2]);
-    const pn_position at = position(r);
-    if (op->w2 != PN_NONE)
-        then.norm = &norm;
-    else if (op->p[2] > 0)
-        then.random = &at, then.rate = op->p[2];
+    pn_norm norm;
+    pn_position at;
+    pn_then room;
+    const pn_then *then = followed_by(r, op, &room, &norm, &at);
     if (is_turned(r, op)) {
         r->k->turned_forward(value(r, op->x), ld(r, op->x), weight(r, op->w), weight(r, op->b), value(r, op->y),
                              ld(r, op->y), z, z ? ld(r, op->z) : 0, m[0], m[1], width(r, op->x), width(r, op->y),
-                             op->act, op->p, then.norm || then.random ? &then : NULL);
+                             op->act, op->p, then);
         return;
     }
     enum { LEAST_ASKED = 64 }; /* inputs */
@@ -62,8 +73,7 @@ static void dense_task(void *argument, int i, int n) {
     if (asks) wanted = next_rows(r, i, n);
     r->k->dense_forward(value(r, op->x), ld(r, op->x), weight(r, op->w), weight(r, op->b), value(r, op->y),
                         ld(r, op->y), z, z ? ld(r, op->z) : 0, m[0], m[1], width(r, op->x), p[0], p[1], op->act, op->p,
-                        then.norm || then.random ? &then : NULL, asks && wanted.end - wanted.row > 1 ? &wanted : NULL,
-                        r->zeros);
+                        then, asks && wanted.end - wanted.row > 1 ? &wanted : NULL, r->zeros);
 }
 
 /* The inputs of a net, and hidden layers where nothing is trained. */

@@ -203,8 +203,12 @@ static void product(operands *o, int64_t m0, int64_t m1, int64_t p0, int64_t p1,
     if (asks) o->step = (uintptr_t)o->sb * sizeof(real) / (uintptr_t)wide_blocks;
     for (int64_t q = p0 * PANEL_VECS; q < p1 * PANEL_VECS;) {
         const int64_t left = p1 * PANEL_VECS - q;
-        const int nv = m1 - m0 == 1 && left >= ROW_VECS ? ROW_VECS : left >= TILE_VECS ? TILE_VECS : 1;
-        const int64_t blocks = nv == 1 ? (m1 - m0 + NARROW_ROWS - 1) / NARROW_ROWS : wide_blocks;
+        int nv = TILE_VECS;
+        int64_t blocks = wide_blocks;
+        if (left < TILE_VECS)
+            nv = 1, blocks = (m1 - m0 + NARROW_ROWS - 1) / NARROW_ROWS;
+        else if (m1 - m0 == 1 && left >= ROW_VECS)
+            nv = ROW_VECS;
         o->b = b + AT(o->bp, q);
         o->start = start + AT(o->sp, q);
         o->next = (uintptr_t)o->b + (uintptr_t)AT(o->bp, TILE_VECS) * sizeof(real); /* perhaps none */
