@@ -116,13 +116,13 @@ static void dw_task(void *argument, int i, int n) {
 
 /* Whether the gradient of weights p, of few rows, is only made in the update (kernels/dense_step.h).  A step takes,
  * times as long as with a gradient in memory (Zen 5, Adam), 1024-1024-1024-1024 @1 0.63, 784-128-10 @1 0.86, @2 0.91,
- * @8 0.95, 256-256-256-256 @2 0.89, 64-64-64-10 @1 0.99; of more rows 64-64-64-10 and 128-128-128-10 1.00 to 1.03.  Up
- * to 16 rows 784-128-10 @16 took 0.95 on full rows, but 1.14 on MNIST, whose zeros are not left out here: refused.
+ * @8 0.95, 256-256-256-256 @2 0.89, 176-176-176 @2 0.93, 128-128-128 @2 0.99, 64-64-64-10 @1 0.99, @2 1.01.  Up to 16
+ * rows 784-128-10 @16 took 0.95 on full rows, but 1.14 on MNIST, whose zeros are not left out here: refused.
  * Refused: up to 128 rows in blocks of 64 inputs and two panels, summed in tiles: 784-128-10 @32 1.00, @128 0.98,
  * 784-512-256-10 @64 1.01, with weights asked for ahead 1.03.  (On Zen 4 blocks of 64 or 256 inputs, of a single row in
  * memory, each followed by its update, gained nothing: that waits for its exact roots and divisions.) */
 static int goes_late(const run *r, uint32_t p) {
-    enum { MOST_ROWS = 8, LEAST = 1 << 15 }; /* weights, of more than one row */
+    enum { MOST_ROWS = 8, LEAST = 1 << 13 }; /* weights, of more than one row */
     const pn_job *job = r->job;
     const uint32_t needed = PN_BACKWARD | PN_UPDATE;
     if (!PN_TURNS(PN_DTYPE) || !(r->m->extras & PN_LATE) || r->B > MOST_ROWS || !r->m->late[p]) return 0;
