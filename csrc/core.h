@@ -337,7 +337,9 @@ void pn_ahead(const pn_array *a, const int64_t *order, int64_t row0, int64_t row
 
 /* ---- the machine (machine.c) -------------------------------------------------------------------- */
 
-enum { PN_PENALTIES = 1, PN_MASKS = 2, PN_MAX_NORMS = 4, PN_BATCH_NORMS = 8, PN_LATE = 16 };
+/* What a step of a plan has beside gradients and their update. */
+enum { PN_PENALTIES = 1, PN_MASKS = 2, PN_MAX_NORMS = 4, PN_BATCH_NORMS = 8 };
+
 struct pn_machine {
     pn_plan plan; /* its tables are copies inside `block` */
     pn_dtype dtype;
@@ -347,7 +349,7 @@ struct pn_machine {
     int n_threads;     /* at most */
     pn_pace pace[2];   /* of predictions; of training */
     int training;
-    unsigned extras;  /* PN_PENALTIES ..: what a step has to do beside gradients and their update */
+    unsigned extras;  /* PN_PENALTIES ... */
     int rows_apart;   /* no op looks at more than one row at a time, but for sums */
     int64_t capacity; /* rows */
     int64_t rows;     /* rows of the batch now in `values` */

@@ -78,14 +78,11 @@ static const pn_op *may_be_late(const pn_plan *plan, uint32_t param) {
     return found;
 }
 
-/* Looked up once, because to look at every parameter and op anew is 3 % of the instructions of a step of 4-32-32-1 @1.
- */
-static unsigned extras_of(const pn_machine *m) {
-    const pn_plan *plan = &m->plan;
+/* Once, because to look at every parameter and op in each step is 3 % of the instructions of 4-32-32-1 @1. */
+static unsigned extras_of(const pn_plan *plan) {
     unsigned extras = 0;
     for (uint32_t p = 0; p < plan->n_params; p++) {
         const pn_param *q = &plan->params[p];
-        if (m->late && m->late[p]) extras |= PN_LATE;
         if (!(q->flags & PN_TRAINABLE)) continue;
         if (q->l1 > 0 || q->l2 > 0) extras |= PN_PENALTIES;
         if (q->flags & PN_MASKED) extras |= PN_MASKS;
@@ -243,7 +240,7 @@ static pn_status settle(pn_machine **machine, char *memory, const pn_plan *plan,
     m->asked_threads = n_threads;
     m->n_threads = n_threads ? n_threads : pn_get_num_threads();
     m->capacity = rows;
-    m->extras = extras_of(m);
+    m->extras = extras_of(&m->plan);
     m->rows_apart = 1;
     for (uint32_t i = 0; i < plan->n_ops; i++) m->rows_apart &= rows_apart(&plan->ops[i], m->training);
     m->arenas = *arenas;

@@ -37,18 +37,23 @@ static pn_wanted next_rows(const run *r, int i, int n) {
     return w;
 }
 
-/* What follows the product, in memory of the caller's; NULL: nothing. */
-static const pn_then *followed_by(const run *r, const pn_op *op, pn_then *then, pn_norm *norm, pn_position *at) {
+/* What follows a product, and what that points at. */
+typedef struct following {
+    pn_then then;
+    pn_norm norm;
+    pn_position at;
+} following;
+static const pn_then *followed_by(const run *r, const pn_op *op, following *f) { /* NULL: by nothing */
     if (op->w2 != PN_NONE) {
-        *norm = norm_of(r, op->p[2]);
-        *then = (pn_then){.norm = norm};
+        f->norm = norm_of(r, op->p[2]);
+        f->then = (pn_then){.norm = &f->norm};
     } else if (op->p[2] > 0) {
-        *at = position(r);
-        *then = (pn_then){.random = at, .rate = op->p[2]};
+        f->at = position(r);
+        f->then = (pn_then){.random = &f->at, .rate = op->p[2]};
     } else {
         return NULL;
     }
-    return then;
+    return &f->then;
 }
 
 static void dense_task(void *argument, int i, int n) {
@@ -57,10 +62,8 @@ static void dense_task(void *argument, int i, int n) {
     int64_t m[2] = {r->m0, r->m1}, p[2];
     cut(r, panels(r, op->y), i, n, m, p);
     real *z = op->z == PN_NONE ? NULL : value(r, op->z);
-    pn_norm norm;
-    pn_position at;
-    pn_then room;
-    const pn_then *then = followed_by(r, op, &room, &norm, &at);
+    following f;
+    const pn_then *then = followed_by(r, op, &f);
     if (is_turned(r, op)) {
         r->k->turned_forward(value(r, op->x), ld(r, op->x), weight(r, op->w), weight(r, op->b), value(r, op->y),
                              ld(r, op->y), z, z ? ld(r, op->z) : 0, m[0], m[1], width(r, op->x), width(r, op->y),
@@ -68,12 +71,12 @@ static void dense_task(void *argument, int i, int n) {
         return;
     }
     enum { LEAST_ASKED = 64 }; /* inputs */
-    pn_wanted wanted;
+    pn_wanted wanted = {0};
     const int asks = r->B > 1 && !(r->job->stages & PN_BACKWARD) && width(r, op->x) >= LEAST_ASKED; /* else dw */
     if (asks) wanted = next_rows(r, i, n);
     r->k->dense_forward(value(r, op->x), ld(r, op->x), weight(r, op->w), weight(r, op->b), value(r, op->y),
                         ld(r, op->y), z, z ? ld(r, op->z) : 0, m[0], m[1], width(r, op->x), p[0], p[1], op->act, op->p,
-                        then, asks && wanted.end - wanted.row > 1 ? &wanted : NULL, r->zeros);
+                        then, wanted.end - wanted.row > 1 ? &wanted : NULL, r->zeros);
 }
 
 /* The inputs of a net, and hidden layers where nothing is trained. */
@@ -108,7 +111,7 @@ static void dw_task(void *argument, int i, int n) {
     int64_t in[2] = {0, width(r, op->x)}, p[2];
     cut(r, panels(r, op->y), i, n, in, p);
     pn_wanted wanted = {0};
-    if (r->B > 1) wanted = next_rows(r, i, n);
+    if (r->B > 1) wanted = next_rows(r, i, n); /* a single row has no sum to ask in */
     r->k->dense_dw(value(r, op->x), ld(r, op->x), dvalue(r, op->y), ld(r, op->y), gradient(r, op->w), width(r, op->x),
                    in[0], in[1], r->B, p[0], p[1], op->flags & PN_ADD_W, wanted.end - wanted.row > 1 ? &wanted : NULL,
                    r->zeros);
@@ -116,16 +119,17 @@ static void dw_task(void *argument, int i, int n) {
 
 /* Whether the gradient of weights p, of few rows, is only made in the update (kernels/dense_step.h).  A step takes,
  * times as long as with a gradient in memory (Zen 5, Adam), 1024-1024-1024-1024 @1 0.63, 784-128-10 @1 0.86, @2 0.91,
- * @8 0.95, 256-256-256-256 @2 0.89, 176-176-176 @2 0.93, 128-128-128 @2 0.99, 64-64-64-10 @1 0.99, @2 1.01.  Up to 16
- * rows 784-128-10 @16 took 0.95 on full rows, but 1.14 on MNIST, whose zeros are not left out here: refused.
- * Refused: up to 128 rows in blocks of 64 inputs and two panels, summed in tiles: 784-128-10 @32 1.00, @128 0.98,
- * 784-512-256-10 @64 1.01, with weights asked for ahead 1.03.  (On Zen 4 blocks of 64 or 256 inputs, of a single row in
- * memory, each followed by its update, gained nothing: that waits for its exact roots and divisions.) */
+ * @8 0.95, 256-256-256-256 @2 0.89, 176-176-176 @2 0.93, @8 0.95, 128-128-128 @2 to @8 0.98 to 0.99, 784-32-10 @8 on
+ * MNIST 0.87, 64-64-64-10 @1 0.99, @2 1.01.  Up to 16 rows 784-128-10 @16 took 0.95 on full rows, but 1.14 on MNIST,
+ * whose zeros are not left out here: refused. Refused: up to 128 rows in blocks of 64 inputs and two panels, summed in
+ * tiles: 784-128-10 @32 1.00, @128 0.98, 784-512-256-10 @64 1.01, with weights asked for ahead 1.03.  (On Zen 4 blocks
+ * of 64 or 256 inputs, of a single row in memory, each followed by its update, gained nothing: that waits for its exact
+ * roots and divisions.) */
 static int goes_late(const run *r, uint32_t p) {
     enum { MOST_ROWS = 8, LEAST = 1 << 13 }; /* weights, of more than one row */
     const pn_job *job = r->job;
     const uint32_t needed = PN_BACKWARD | PN_UPDATE;
-    if (!PN_TURNS(PN_DTYPE) || !(r->m->extras & PN_LATE) || r->B > MOST_ROWS || !r->m->late[p]) return 0;
+    if (!PN_TURNS(PN_DTYPE) || r->B > MOST_ROWS || !r->m->late[p]) return 0;
     if ((job->stages & needed) != needed || job->n_clips || job->parts) return 0;
     return r->B == 1 || pn_param_size(&r->m->plan.params[p]) >= LEAST;
 }

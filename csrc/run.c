@@ -73,6 +73,18 @@ static void turned_max_norm(const run *r, const pn_param *q, real *wt) {
     }
 }
 
+static void bound_norms(const run *r) {
+    const pn_plan *plan = &r->m->plan;
+    for (uint32_t p = 0; p < plan->n_params; p++) {
+        const pn_param *q = &plan->params[p];
+        if (!(q->flags & PN_TRAINABLE && q->max_norm > 0)) continue;
+        if (PN_TURNS(PN_DTYPE) && q->flags & PN_TURNED)
+            turned_max_norm(r, q, weight(r, p));
+        else
+            r->k->max_norm(q->max_norm, weight(r, p), q->rows, 0, pn_panels(q->cols));
+    }
+}
+
 /* 0: nothing was changed, because the gradient is not finite */
 static int update(run *r) {
     const pn_plan *plan = &r->m->plan;
@@ -98,16 +110,10 @@ static int update(run *r) {
                (int64_t)q->offset == r->end && !goes_late(r, p));
         divide(r, update_task, (r->end - r->begin) * 16, (r->end - r->begin) / PN_PANEL);
     }
-    for (uint32_t p = 0; r->m->extras & PN_MAX_NORMS && p < plan->n_params; p++) {
-        const pn_param *q = &plan->params[p];
-        if (!(q->flags & PN_TRAINABLE && q->max_norm > 0)) continue;
-        if (PN_TURNS(PN_DTYPE) && q->flags & PN_TURNED)
-            turned_max_norm(r, q, weight(r, p));
-        else
-            r->k->max_norm(q->max_norm, weight(r, p), q->rows, 0, pn_panels(q->cols));
-    }
-    for (uint32_t i = 0; r->m->extras & PN_BATCH_NORMS && i < plan->n_ops; i++)
-        if (plan->ops[i].kind == PN_OP_batch_norm) batch_norm_track(r, &plan->ops[i]);
+    if (r->m->extras & PN_MAX_NORMS) bound_norms(r);
+    if (r->m->extras & PN_BATCH_NORMS)
+        for (uint32_t i = 0; i < plan->n_ops; i++)
+            if (plan->ops[i].kind == PN_OP_batch_norm) batch_norm_track(r, &plan->ops[i]);
     return 1;
 }
 

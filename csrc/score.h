@@ -164,7 +164,8 @@ static void row_losses(run *r) {
 
 static double penalties(const run *r) {
     double sum = 0;
-    for (uint32_t p = 0; r->m->extras & PN_PENALTIES && p < r->m->plan.n_params; p++) {
+    if (!(r->m->extras & PN_PENALTIES)) return sum;
+    for (uint32_t p = 0; p < r->m->plan.n_params; p++) {
         const pn_param *q = &r->m->plan.params[p];
         if (q->flags & PN_TRAINABLE && (q->l1 > 0 || q->l2 > 0))
             r->k->penalty_value(q->l1, q->l2, param(r, r->m->arenas.params, p), (int64_t)pn_param_size(q), &sum);

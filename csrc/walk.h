@@ -112,7 +112,8 @@ static void mask_task(void *argument, int i, int n) {
 /* The gradient of the penalties, and 0 where weights are pruned. */
 static void constrain(run *r) {
     const pn_plan *plan = &r->m->plan;
-    for (uint32_t p = 0; r->m->extras & (PN_PENALTIES | PN_MASKS) && p < plan->n_params; p++) {
+    if (!(r->m->extras & (PN_PENALTIES | PN_MASKS))) return;
+    for (uint32_t p = 0; p < plan->n_params; p++) {
         const pn_param *q = &plan->params[p];
         if (r->first_part && !(r->job->stages & PN_BARE) && q->flags & PN_TRAINABLE && (q->l1 > 0 || q->l2 > 0))
             r->k->penalty(q->l1, q->l2, weight(r, p), gradient(r, p), (int64_t)pn_param_size(q));

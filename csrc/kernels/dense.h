@@ -123,6 +123,7 @@ PN_SHARED void product_of_copy(operands *o, int64_t inputs, int64_t p0, int64_t 
     product(o, 0, inputs, p0, p1, NULL);
 }
 
+/* By itself: dense_dw of a single row would fill `all`, too. */
 PN_SHARED int finite_rows(const real *dz_bo, int64_t lddz, int64_t B, int64_t p0, int64_t p1) {
     const operands all = {.b = dz_bo, .sb = lddz, .bp = PN_PANEL, .K = B};
     return all_finite(&all, p0, p1);

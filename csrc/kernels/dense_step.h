@@ -20,6 +20,7 @@ static void update_of_rows(int optimizer, const double *h, double rate, const do
             real *s0 = s0_io ? s0_io + at : NULL, *s1 = s1_io ? s1_io + at : NULL;
             n = B == 1 || i1 - i < INPUTS ? i1 - i : INPUTS;
             if (B > 1) few_rows(B, x, ldx, dz, lddz, g, n, 0, n, 0, 1, 0);
+            /* one call for both: -funswitch-loops makes two loops of it */
             follow(optimizer, &r, l2, w_io + at, B > 1 ? g : dz, B > 1 ? NULL : x, s0, s1, n * PN_PANEL);
         }
 }

@@ -6,6 +6,8 @@
  *   vabs vneg vcopysign(magnitude, sign) vlt vle veq vsel(mask,a,b) viota
  *   vload_only(p, n): the first n lanes, 0 in the others; vstore_head(p, a, n): the first n.  They touch nothing else:
  *          where rows end inside a vector, others may be writing
+ *   vflush(a): 0 where |a| is too small for a normal number (also for -0), else a, NaN as well: arithmetic on such
+ *          numbers costs a hundred cycles on some CPUs
  *   vpow2(n) = 2^n for integral n in the normal range;  vexponent, vmantissa: x = mantissa 2^exponent, in [1,2)
  *   vcolumns(r, p, ld): r[j][i] = p[i ld + j], of VLEN rows the first VCOLUMNS columns: 16 bytes of each
  *   vturn(r, p, ld): the same of VTURN columns, for whole squares
@@ -90,8 +92,6 @@ PN_INLINE vec vsign(vec a) { /* -1, 0, 1 */
     return vsel(vlt(vset(0), a), vset(1), vsel(vlt(a, vset(0)), vset(-1), vset(0)));
 }
 #ifndef VFLUSH
-/* Results too small for a normal number become 0, and -0 does: arithmetic on them costs a hundred cycles on some CPUs.
- */
 PN_INLINE vec vflush(vec a) { return vsel(vlt(vabs(a), vset(REAL_MIN)), vset(0), a); }
 #endif
 /* Lanes whose bit of `word` is 0 become 0.  2^m + word and 2^m + 2^j have a digit in common if bit j is set. */

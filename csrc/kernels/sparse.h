@@ -102,9 +102,9 @@ static void sparse_rows(const real *x_bi, int64_t ldx, const pn_sparse *w, const
 
 /* ---- many rows: tiles of R of them ----------------------------------------------------------------------------- */
 
-/* x_tir[t][i][0..R) = x_bi[R t ..][i], 0 beyond row B, for tiles [t0,t1).  All rows of a few inputs at a time: those of
- * 16 rows at once lie 2 R numbers apart, in half of the sets of the first-level cache (from the second level a square
- * takes 50 cycles instead of 65, Zen 5). */
+/* x_tir[t][i][0..R) = x_bi[R t ..][i], 0 beyond row B, for tiles [t0,t1).  All rows of a few inputs at a time: of 32
+ * rows the first 16 alone would be written to every other line, half of the sets of the first-level cache (from the
+ * second level a square takes 50 cycles instead of 65, Zen 5). */
 static void columns(const real *x_bi, int64_t ldx, real *x_tir, int64_t R, int64_t B, int64_t I, int64_t t0,
                     int64_t t1) {
     for (int64_t t = t0; t < t1; t++)
@@ -146,16 +146,16 @@ PN_INLINE uint64_t eight_steps(const pn_sparse *w, const int nibbles, int64_t e)
 /* y[o - o0][0..R) for outputs [o0,o1), at_once of them at a time; what is below `floor` becomes that.
  *
  * A value and 32 rows are three loads, of which Zen 5 begins two a cycle, and two additions, each of which waits four
- * cycles for the one before: 2.0 cycles with two outputs at a time.  Measured 2.15, and 1.9 since eight steps come in
- * one load (PN_LARGE); with 1024 inputs, from the second level, 2.5 instead of 3.2.  By hand, four outputs at a time,
- * one value of each in turn, values by fours from a register: 1.25.  But not by gcc, which has too few registers for
- * it: 1.7 with the best of three ways to write it, 2.1 with the others, at 1024 2.5 with all.  Refused as well: two
- * outputs and values by fours or eights in a register (0 to 3 %), by way of a common register (nothing), four steps
- * more of what is left over (nothing), outputs sorted by their counts and masks for what is left over (0.8), tiles of
- * 64 rows (256 wide 1.05 times as fast, 1024 0.9), of 16 (0.76); blocks of inputs for the first-level cache, which need
- * a table of where each output enters them (1024 wide, 80 % pruned 1.09, 90 % 1.00; of 16 to 128 outputs at a time 1.00
- * and 0.85). Refused before, on Zen 4: four at a time (2 to 8 % slower at 256, where tails count); one loop for the
- * longer of two tails, sums handed over through y (nothing). */
+ * cycles for the one before: 2.0 cycles with two outputs at a time, less what the next two overlap.  Measured 2.15, and
+ * 1.9 since eight steps come in one load (PN_LARGE); with 1024 inputs, from the second level, 2.5 instead of 3.2.  By
+ * hand, four outputs at a time, one value of each in turn, values by fours from a register: 1.25.  But not by gcc,
+ * which has too few registers for it: 1.7 with the best of three ways to write it, 2.1 with the others, at 1024 2.5
+ * with all.  Refused as well: two outputs and values by fours or eights in a register (0 to 3 %), by way of a common
+ * register (nothing), four steps more of what is left over (nothing), outputs sorted by their counts and masks for what
+ * is left over (0.8), tiles of 64 rows (256 wide 1.05 times as fast, 1024 0.9), of 16 (0.76); blocks of inputs for the
+ * first-level cache, which need a table of where each output enters them (1024 wide, 80 % pruned 1.09, 90 % 1.00; of 16
+ * to 128 outputs at a time 1.00 and 0.85). Refused before, on Zen 4: four at a time (2 to 8 % slower at 256, where
+ * tails count); one loop for the longer of two tails, sums handed over through y (nothing). */
 PN_INLINE void column_sums_of(const pn_sparse *w, const int nibbles, const int R, const real *x, const real *b,
                               vec floor, real *y, int64_t o0, int64_t o1) {
     enum { MOST = PN_SPARSE_TILE / VLEN, READ = PN_LARGE && VLEN > 1 ? 8 : 1 }; /* steps at a time */

@@ -34,8 +34,9 @@ enum { GROUP = TILE_ROWS > 8 ? 4 : TILE_ROWS };
 enum { ROW_VECS = 8 }; /* vectors of the tile of a single row */
 /* Rows of a tile of one vector, the most: with 28, half as often as with 14, a tile begins and ends, which takes 40
  * cycles, and for each k a row of b is loaded.  Times of a step (Zen 5): 15-15-15 @32 0.92, @96 0.97, 16-16-16 @128
- * 0.97, 64-64-64-10 @32 0.99, 784-128-10 @128 0.98.  18 kB of the library; as much again for float64, which has 14. */
-enum { NARROW_ROWS = PN_LARGE && VLEN == 16 ? 28 : TILE_ROWS };
+ * 0.97, 64-64-64-10 @32 0.99, 784-128-10 @128 0.98.  18 kB of the library.  Elsewhere a panel is as wide as a
+ * tile, or wider, and nothing narrow is left. */
+enum { NARROWS = VLEN == 16, NARROW_ROWS = PN_LARGE && NARROWS ? 28 : TILE_ROWS };
 
 /* Whether a tile asks for what is wanted: who predicts wants nothing, and small tiles are too rare to spend code on. */
 #define WANTS(mr) (PN_TRAINS(PN_DTYPE) && 2 * (mr) > TILE_ROWS)
@@ -127,8 +128,7 @@ PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *
  * - dw asking for the next strip of dz instead: AVX2 4096 @128 68 and 85, refused */
 #define TILE(mr)                                                                                                       \
     static void tile_##mr(const operands *o) { tile(mr, TILE_VECS, 0, o); }                                            \
-    static void asking_##mr(const operands *o) { tile(mr, TILE_VECS, 1, o); }                                          \
-    static void narrow_##mr(const operands *o) { tile(mr, 1, 0, o); }
+    static void asking_##mr(const operands *o) { tile(mr, TILE_VECS, 1, o); }
 #if TILE_ROWS == 14
 #define EACH_TILE(T) T(1) T(2) T(3) T(4) T(5) T(6) T(7) T(8) T(9) T(10) T(11) T(12) T(13) T(14)
 #elif TILE_ROWS == 6
@@ -137,21 +137,28 @@ PN_INLINE void tile(const int mr, const int nv, const int asks, const operands *
 #define EACH_TILE(T) T(1) T(2)
 #endif
 EACH_TILE(TILE)
-#if PN_LARGE && VLEN == 16 /* NARROW_ROWS */
-#define TALL(mr)                                                                                                       \
-    static void narrow_##mr(const operands *o) { tile(mr, 1, 0, o); }
-#define EACH_TALL(T) T(15) T(16) T(17) T(18) T(19) T(20) T(21) T(22) T(23) T(24) T(25) T(26) T(27) T(28)
-EACH_TALL(TALL)
-#else
-#define EACH_TALL(T)
-#endif
 static void row_alone(const operands *o) { tile(1, ROW_VECS, 0, o); }
 typedef void tile_function(const operands *o);
-#define PLACE(mr)      [mr] = {tile_##mr, asking_##mr, narrow_##mr},
-#define PLACE_TALL(mr) [mr] = {.narrow = narrow_##mr},
+#define PLACE(mr) [mr] = {tile_##mr, asking_##mr},
 static const struct tiles {
-    tile_function *wide, *asking, *narrow; /* TILE_VECS vectors, and one */
-} tiles[NARROW_ROWS + 1] = {EACH_TILE(PLACE) EACH_TALL(PLACE_TALL)};
+    tile_function *wide, *asking;
+} tiles[TILE_ROWS + 1] = {EACH_TILE(PLACE)};
+
+#if VLEN == 16 /* NARROWS */
+#define NARROW(mr)                                                                                                     \
+    static void narrow_##mr(const operands *o) { tile(mr, 1, 0, o); }
+#define NARROW_PLACE(mr) [mr] = narrow_##mr,
+#if PN_LARGE
+#define EACH_NARROW(T) EACH_TILE(T) T(15) T(16) T(17) T(18) T(19) T(20) T(21) T(22) T(23) T(24) T(25) T(26) T(27) T(28)
+#else
+#define EACH_NARROW EACH_TILE
+#endif
+EACH_NARROW(NARROW)
+static tile_function *const narrow[NARROW_ROWS + 1] = {EACH_NARROW(NARROW_PLACE)};
+PN_INLINE void narrow_tile(int64_t rows, const operands *o) { narrow[rows](o); }
+#else
+PN_INLINE void narrow_tile(int64_t rows, const operands *o) { (void)rows, (void)o; }
+#endif
 
 static int if_far(int what, int64_t inputs, int64_t panels) {
     enum { FITS = 1 << 20 }; /* bytes */
@@ -205,24 +212,25 @@ static void product(operands *o, int64_t m0, int64_t m1, int64_t p0, int64_t p1,
         const int64_t left = p1 * PANEL_VECS - q;
         int nv = TILE_VECS;
         int64_t blocks = wide_blocks;
-        if (left < TILE_VECS)
-            nv = 1, blocks = (m1 - m0 + NARROW_ROWS - 1) / NARROW_ROWS;
-        else if (m1 - m0 == 1 && left >= ROW_VECS)
+        if (NARROWS && left < TILE_VECS) {
+            nv = 1;
+            blocks = (m1 - m0 + NARROW_ROWS - 1) / NARROW_ROWS;
+        } else if (m1 - m0 == 1 && left >= ROW_VECS) {
             nv = ROW_VECS;
+        }
         o->b = b + AT(o->bp, q);
         o->start = start + AT(o->sp, q);
         o->next = (uintptr_t)o->b + (uintptr_t)AT(o->bp, TILE_VECS) * sizeof(real); /* perhaps none */
         for (int64_t k = 0, m = m0; k < blocks; k++) {
             const int64_t end = blocks == 1 ? m1 : m0 + (m1 - m0) * (k + 1) / blocks;
-            const struct tiles *t = &tiles[end - m];
             o->a = a + m * o->sm;
             o->c = c + m * o->sc + AT(o->cp, q);
             if (nv == ROW_VECS)
                 row_alone(o);
             else if (nv == TILE_VECS)
-                (asks || (w && w->row < w->end) ? t->asking : t->wide)(o);
+                (asks || (w && w->row < w->end) ? tiles[end - m].asking : tiles[end - m].wide)(o);
             else
-                t->narrow(o);
+                narrow_tile(end - m, o);
             o->start += (end - m) * o->ss;
             o->next += (uintptr_t)o->K * o->step;
             if (then) finish(then, o->c, o->sc, m, end - m, q, nv);

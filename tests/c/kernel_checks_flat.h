@@ -252,7 +252,30 @@ static void textbook(int optimizer, const double *h, double rate, double step, d
     // clang-format on
 }
 
+/* Of an update: what is too small for a normal number becomes 0, and so does -0; infinities and NaN stay. */
+static void check_flush(const kernels *k) {
+    const real least = sizeof(real) == 4 ? (real)FLT_MIN : (real)DBL_MIN;
+    const real kinds[] = {0,      (real)-0.0, least / 2, -least / 2, least,          -least,          3 * least / 2,
+                          -least, 1,          -1,        1000,       (real)INFINITY, (real)-INFINITY, (real)NAN};
+    enum { KINDS = sizeof kinds / sizeof kinds[0], N = (KINDS * KINDS + 15) / 16 * 16 };
+    AT("update of momentum, %d numbers of all kinds", KINDS);
+    const double h[8] = {0.5};
+    output *p = output_of(N), *v = output_of(N), *g = output_of(N);
+    for (int64_t i = 0; i < N; i++) p->at[i] = 0, v->at[i] = kinds[i / KINDS % KINDS], g->at[i] = kinds[i % KINDS];
+    ready(p), ready(v), ready(g);
+    k->update(PN_OPTIMIZER_momentum, h, 0, (double[]){1, 1}, p->at, (const real *[]){g->at}, 1, v->at, NULL, N);
+    for (int64_t i = 0; i < N; i++) {
+        const real gi = was(g, i), half = (real)0.5 * was(v, i), sum = half + ((real)fabs((double)gi) < least ? 0 : gi);
+        const real want = (real)fabs((double)sum) < least ? 0 : sum;
+        expect_bits(v, i, isnan(want) && isnan(v->at[i]) ? v->at[i] : want);
+        expect_bits(p, i, isfinite(want) ? 0 : p->at[i]); /* at a rate of 0 */
+    }
+    bits = finish(v, finish(p, finish(g, bits)));
+    drop_all();
+}
+
 static void check_update(const kernels *k) {
+    check_flush(k);
     static const double rprop[8] = {0.5, 1.2, 1e-6, 0.05}, others[8] = {0.9, 0.999, 1e-8};
     static const int64_t lengths[] = {16, 32, 48, 112, 1600};
     for (int id = 0; id < 32; id++)

@@ -1,8 +1,8 @@
 #!/bin/sh
 # run.sh: builds libpynet and its C tests with each compiler and sanitizer that is here, and runs them.
 #
-#   tests/c/run.sh            gcc, what is built by default, clang, ASan+UBSan with both, TSan with both; aarch64, arm,
-#                             s390x under qemu
+#   tests/c/run.sh            gcc, what is built by default, clang, ASan+UBSan with all three, TSan with both
+#                             compilers; aarch64, arm, s390x under qemu
 #   tests/c/run.sh --short    gcc with ASan+UBSan only
 #   tests/c/run.sh NAME ...   these of its lines, e.g. "gcc aarch64": NEON's bits beside those of this processor
 #
@@ -65,7 +65,7 @@ same_bits() {
 
 [ "$names" = --short ] && names=gcc-asan
 for name in $names; do
-    case " gcc default clang gcc-asan clang-asan gcc-tsan clang-tsan aarch64 arm s390x " in
+    case " gcc default clang gcc-asan default-asan clang-asan gcc-tsan clang-tsan aarch64 arm s390x " in
     *" $name "*) ;;
     *) echo "run.sh: there is no $name" >&2 && exit 2 ;;
     esac
@@ -74,6 +74,7 @@ attempt gcc gcc "" .
 attempt default gcc "" . -DPYNET_TRAINED=f32 -DPYNET_LARGE=OFF
 attempt clang clang "" .
 attempt gcc-asan gcc address,undefined .
+attempt default-asan gcc address,undefined . -DPYNET_TRAINED=f32 -DPYNET_LARGE=OFF
 attempt clang-asan clang address,undefined .
 attempt gcc-tsan gcc thread 'machine|training|parts|pool|obs|second|example|model'
 attempt clang-tsan clang thread 'machine|training|parts|pool|obs|second|example|model'
