@@ -121,10 +121,11 @@ static void dw_task(void *argument, int i, int n) {
  * times as long as with a gradient in memory (Zen 5, Adam), 1024-1024-1024-1024 @1 0.63, 784-128-10 @1 0.86, @2 0.91,
  * @8 0.95, 256-256-256-256 @2 0.89, 176-176-176 @2 0.93, @8 0.95, 128-128-128 @2 to @8 0.98 to 0.99, 784-32-10 @8 on
  * MNIST 0.87, 64-64-64-10 @1 0.99, @2 1.01.  Up to 16 rows 784-128-10 @16 took 0.95 on full rows, but 1.14 on MNIST,
- * whose zeros are not left out here: refused. Refused: up to 128 rows in blocks of 64 inputs and two panels, summed in
- * tiles: 784-128-10 @32 1.00, @128 0.98, 784-512-256-10 @64 1.01, with weights asked for ahead 1.03.  (On Zen 4 blocks
- * of 64 or 256 inputs, of a single row in memory, each followed by its update, gained nothing: that waits for its exact
- * roots and divisions.) */
+ * whose zeros are not left out here: refused.  Refused: the gradient of 2 to 8 rows made number by number, as that of
+ * one is: 784-128-10 @2 1.09, @8 1.27, 528-528-528 @2 1.06 (1024-1024-1024 @4 0.86); up to 128 rows in blocks of 64
+ * inputs and two panels, summed in tiles: 784-128-10 @32 1.00, @128 0.98, 784-512-256-10 @64 1.01, with weights asked
+ * for ahead 1.03.  (On Zen 4 blocks of 64 or 256 inputs, of a single row in memory, each followed by its update, gained
+ * nothing: that waits for its exact roots and divisions.) */
 static int goes_late(const run *r, uint32_t p) {
     enum { MOST_ROWS = 8, LEAST = 1 << 13 }; /* weights, of more than one row */
     const pn_job *job = r->job;
