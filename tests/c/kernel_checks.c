@@ -44,9 +44,11 @@ static real *panels_of(int64_t I, int64_t O, double padding) {
 #include "kernel_checks_random.h"
 #include "kernel_checks_norm.h"
 #include "kernel_checks_dense.h"
+#include "kernel_checks_zeros.h"
 #include "kernel_checks_recurrent.h"
 #include "kernel_checks_sparse.h"
 #include "kernel_checks_flat.h"
+#include "kernel_checks_update.h"
 #include "kernel_checks_turned.h"
 
 /* ---- the roll-call: a kernel without a check does not compile -------------------------------------------- */
