@@ -1,5 +1,11 @@
 /* kernel_checks_update.h: part of kernel_checks.c: steps of the optimizers. */
 
+static void some_hyper(int optimizer, double decay, double h[8]) {
+    static const double rprop[8] = {0.5, 1.2, 1e-6, 0.05}, others[8] = {0.9, 0.999, 1e-8};
+    memcpy(h, optimizer == PN_OPTIMIZER_rprop ? rprop : others, sizeof rprop);
+    h[7] = decay;
+}
+
 /* One element in double: the textbook, with the names of kernels/update.h. */
 static void textbook(int optimizer, const double *h, double rate, double step, double *p, double g, double *s0,
                      double *s1) {
@@ -53,15 +59,13 @@ static void check_flush(const kernels *k) {
 
 static void check_update(const kernels *k) {
     check_flush(k);
-    static const double rprop[8] = {0.5, 1.2, 1e-6, 0.05}, others[8] = {0.9, 0.999, 1e-8};
     static const int64_t lengths[] = {16, 32, 48, 112, 1600};
     for (int id = 0; id < 32; id++)
         for (int c = 0; c < 10 && pn_optimizer_slots(id) >= 0; c++, drop_all()) {
             const int64_t n = lengths[c % 5];
             const int slots = pn_optimizer_slots(id);
             double h[8];
-            memcpy(h, id == PN_OPTIMIZER_rprop ? rprop : others, sizeof h);
-            h[7] = c < 5 ? 0 : 0.1;
+            some_hyper(id, c < 5 ? 0 : 0.1, h);
             const int terms = 1 + c % 3; /* of the gradient; several are multiples of 1/64, so that any sum is exact */
             output *p = output_of(n), *s[2] = {output_of(n), output_of(n)};
             output *g[3] = {output_of(n), output_of(n), output_of(n)};
@@ -96,7 +100,6 @@ static void check_update(const kernels *k) {
 
 /* The same bits as from a gradient in memory. */
 static void check_update_of_rows(const kernels *k) {
-    static const double rprop[8] = {0.5, 1.2, 1e-6, 0.05}, others[8] = {0.9, 0.999, 1e-8};
     int known[32], n_known = 0;
     for (int id = 0; id < 32; id++)
         if (pn_optimizer_slots(id) >= 0) known[n_known++] = id;
@@ -105,8 +108,7 @@ static void check_update_of_rows(const kernels *k) {
         const int id = known[(c + c / 64) % n_known], slots = pn_optimizer_slots(id);
         AT("update_of_rows B %d I %d O %d, optimizer %d, case %d", B, I, O, id, c);
         double h[8];
-        memcpy(h, id == PN_OPTIMIZER_rprop ? rprop : others, sizeof h);
-        h[7] = c % 2 ? 0 : 0.1;
+        some_hyper(id, c % 2 ? 0 : 0.1, h);
         const double bias[2] = {1 - h[0] * h[0], 1 - h[1] * h[1]};
         const int64_t n = pad(O) * I, ldx = lead(c, I), lddz = lead(c + 1, O);
         const real *x = matrix(B, I, ldx, -1, 1, NAN), *dz = matrix(B, O, lddz, -1, 1, 0);
